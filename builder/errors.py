@@ -1,0 +1,82 @@
+"""The one class tree of the project: every deliberate failure derives from :class:`BuilderError`.
+
+    BuilderError                  70  our bug when raised bare
+      UsageError                  64  flags, settings, impossible combinations
+      DockerfileError             65  builder.dockerfile.source: span, excerpt, caret
+      ContextError                66  build context, sources of COPY and ADD
+      ImageError                  67  what an image, archive or reference says
+        ReferenceSyntaxError      67  builder.image.reference
+        ManifestError             67  builder.image.manifest
+        DigestMismatchError       67  builder.image.digest
+        PlatformNotFoundError     67  builder.image.platform
+        UnsafePathError           67  builder.rootfs.entry
+        LayerFormatError          67  builder.rootfs.entry
+      RegistryError               69  builder.registry.errors: host, repository, status, codes
+        TransientRegistryError    75  builder.registry.errors: worth trying again
+        AuthenticationError       77  builder.registry.errors: credentials or rights
+      SandboxError                71  a RUN could not be set up
+      OutputError                 73  an output or the store cannot be written
+      CommandFailedError           *  builder.run.spec: the command's own status
+      InterruptedBuildError      130  Ctrl-C or SIGTERM
+      CacheError                  73  a warning and a miss, never the end of a build
+
+The numbers are sysexits(3) values, so that they rarely meet the status of a failed RUN.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class BuilderError(Exception):
+    """A failure we understand: ``message`` says the thing and the problem, ``hint`` the way out."""
+
+    exit_code: ClassVar[int] = 70
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(BuilderError):
+    """The command line or the settings ask for something that cannot be."""
+
+    exit_code = 64
+
+
+class ContextError(BuilderError):
+    """A file of the user's that the build needs is missing, unreadable or changing."""
+
+    exit_code = 66
+
+
+class ImageError(BuilderError):
+    """An image, an archive of one or a reference to one breaks its specification."""
+
+    exit_code = 67
+
+
+class SandboxError(BuilderError):
+    """The operating system refuses what a RUN needs; never the command's own failure."""
+
+    exit_code = 71
+
+
+class OutputError(BuilderError):
+    """An output or the store cannot be written."""
+
+    exit_code = 73
+
+
+class InterruptedBuildError(BuilderError):
+    """The user or the system asked us to stop."""
+
+    exit_code = 130
+
+
+class CacheError(BuilderError):
+    """The cache is unusable here: callers turn it into a warning and a miss."""
+
+    exit_code = 73

@@ -1,0 +1,114 @@
+"""What the engine tells the world while it works; reporters turn these into text.
+
+Events are plain values without secrets. Times are seconds of a monotonic clock's difference, sizes bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class BuildStarted:
+    """The graph is known: ``total`` vertices lie between the sources and the target."""
+
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class VertexStarted:
+    """Work on a vertex begins; ``vertex`` is its id, ``name`` what people read."""
+
+    vertex: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class VertexCompleted:
+    """A vertex has its result. ``cached`` means nothing was executed for it."""
+
+    vertex: str
+    name: str
+    seconds: float
+    cached: bool
+
+
+@dataclass(frozen=True, slots=True)
+class VertexFailed:
+    """A vertex ended the build; ``message`` is the error's text."""
+
+    vertex: str
+    name: str
+    seconds: float
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A piece of what a RUN wrote, in order per stream, not cut at line ends."""
+
+    vertex: str
+    stream: Literal["stdout", "stderr"]
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """Bytes of one blob on their way; ``total`` is 0 while unknown."""
+
+    direction: Literal["pull", "push"]
+    what: str
+    current: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something worth saying that is not a problem."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """A problem that does not end the build; ``code`` names its kind."""
+
+    message: str
+    code: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BuildFinished:
+    """The image is complete: manifest digest, and where it went."""
+
+    digest: str
+    seconds: float
+
+
+Event = (
+    BuildStarted
+    | VertexStarted
+    | VertexCompleted
+    | VertexFailed
+    | Output
+    | Transfer
+    | Notice
+    | Warned
+    | BuildFinished
+)
+
+
+class Reporter(Protocol):
+    """Receives events, from any thread; must not raise and must not block for long."""
+
+    def emit(self, event: Event) -> None:
+        """Take one event."""
+        ...
+
+
+class SilentReporter:
+    """Drops every event."""
+
+    def emit(self, event: Event) -> None:
+        """Do nothing."""

@@ -1,0 +1,1 @@
+"""The OCI and Docker image model as pure values: digests, references, descriptors, manifests, configs."""

@@ -1,0 +1,104 @@
+"""Moving bytes: bounded copies, writers that count and hash, files that appear whole or not at all.
+
+Nothing here knows what the bytes mean. Chunks are 1 MiB; memory never grows with the stream.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from builder.errors import OutputError
+
+CHUNK = 1 << 20
+
+
+class Writable(Protocol):
+    """Anything bytes can be written to."""
+
+    def write(self, data: bytes, /) -> object:
+        """Take all of ``data``."""
+        ...
+
+
+class Readable(Protocol):
+    """Anything bytes can be read from."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return up to ``size`` bytes, empty at the end."""
+        ...
+
+
+class HashingWriter:
+    """Passes bytes on, and knows their SHA-256 (hex) and their count."""
+
+    __slots__ = ("_hash", "_target", "size")
+
+    def __init__(self, target: Writable) -> None:
+        self._target = target
+        self._hash = hashlib.sha256()
+        self.size = 0
+
+    def write(self, data: bytes) -> int:
+        """Hash, count and pass on ``data``."""
+        self._hash.update(data)
+        self._target.write(data)
+        self.size += len(data)
+        return len(data)
+
+    def hexdigest(self) -> str:
+        """Return the SHA-256 of all bytes so far."""
+        return self._hash.hexdigest()
+
+
+def copy(source: Readable, target: Writable, *, limit: int | None = None) -> int:
+    """Copy ``source`` to its end, at most ``limit`` bytes of it; return the count."""
+    total = 0
+    while True:
+        want = CHUNK if limit is None else min(CHUNK, limit - total)
+        chunk = source.read(want) if want > 0 else b""
+        if not chunk:
+            return total
+        target.write(chunk)
+        total += len(chunk)
+
+
+def read_limited(source: Readable, limit: int, too_large: Callable[[], Exception]) -> bytes:
+    """Read all of ``source``; raise ``too_large()`` as soon as it holds more than ``limit`` bytes."""
+    parts: list[bytes] = []
+    left = limit + 1
+    while left > 0 and (chunk := source.read(min(CHUNK, left))):
+        parts.append(chunk)
+        left -= len(chunk)
+    if left <= 0:
+        raise too_large()
+    return b"".join(parts)
+
+
+@contextlib.contextmanager
+def replacing(path: Path, *, mode: int = 0o644, sync: bool = False) -> Iterator[BinaryIO]:
+    """Open a file that takes ``path``'s place when the block ends well, and leaves no trace when it does not.
+
+    Raises OutputError for a file system that refuses.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}")
+    try:
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror}") from error
+    try:
+        with os.fdopen(fd, "wb") as stream:
+            yield stream
+            stream.flush()
+            if sync:
+                os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror}") from error
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
