@@ -1,0 +1,1 @@
+"""Images in files, both ways: OCI layouts and docker archives."""

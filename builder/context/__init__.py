@@ -1,0 +1,1 @@
+"""The user's files: the build context and the sources of ADD."""

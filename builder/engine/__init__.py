@@ -1,0 +1,1 @@
+"""Runs the graph and assembles the image."""

@@ -1,0 +1,1 @@
+"""Instructions to a graph of operations; pure."""

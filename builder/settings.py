@@ -1,0 +1,1 @@
+"""Settings: what pybuild.toml and [tool.pybuild] may say."""
