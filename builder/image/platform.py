@@ -46,7 +46,9 @@ class Platform:
         """Read ``os/arch[/variant]`` or ``arch``. Raises UsageError."""
         parts = text.lower().split("/")
         if len(parts) > 3 or not all(_PART.fullmatch(part) for part in parts):
-            raise UsageError(f"invalid platform {text!r}", hint="write it as os/architecture[/variant], e.g. linux/arm64")
+            raise UsageError(
+                f"invalid platform {text!r}", hint="write it as os/architecture[/variant], e.g. linux/arm64"
+            )
         if len(parts) == 1:
             parts = ["linux", *parts]
         return cls.normalised(parts[0], parts[1], parts[2] if len(parts) == 3 else "")

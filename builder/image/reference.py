@@ -48,7 +48,9 @@ class Reference:
             raise ReferenceSyntaxError(f"invalid reference {text!r}: {tag!r} is not a valid tag")
         if not repository or not all(_COMPONENT.fullmatch(part) for part in repository.split("/")):
             hint = "repository names are lower-case" if repository.lower() != repository else None
-            raise ReferenceSyntaxError(f"invalid reference {text!r}: {repository!r} is not a repository name", hint=hint)
+            raise ReferenceSyntaxError(
+                f"invalid reference {text!r}: {repository!r} is not a repository name", hint=hint
+            )
         if len(repository) > _NAME_LIMIT or not _HOST.fullmatch(registry):
             raise ReferenceSyntaxError(f"invalid reference {text!r}: the name is too long or its registry is malformed")
         if registry == _DOCKER and "/" not in repository:
