@@ -1,0 +1,98 @@
+"""Where text came from: sources, spans, and the error that shows them (dockerfile.md 1.1).
+
+Lines and columns are 1-based and count characters, as editors do. This module does not read files and does not know
+what an instruction is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from builder.errors import BuilderError
+
+_EXCERPT_LINES = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A region of a source; ``end_col`` is one past the last character of ``end_line``, 0 when unknown."""
+
+    start_line: int
+    end_line: int
+    start_col: int = 1
+    end_col: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A named text split into physical lines, each without its line ending (``\\n``, or ``\\r\\n``)."""
+
+    name: str
+    text: str
+    lines: tuple[str, ...] = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        # str.splitlines() also splits on \v, \f, \x85 and U+2028, which are data here.
+        lines = self.text.split("\n")
+        if lines and not lines[-1]:
+            lines.pop()
+        object.__setattr__(self, "lines", tuple(line.rstrip("\r") for line in lines))
+
+    def excerpt(self, span: Span) -> str:
+        """Return the numbered lines of ``span`` with a caret under its first character."""
+        last = min(span.end_line, span.start_line + _EXCERPT_LINES - 1, len(self.lines))
+        width = len(str(last))
+        shown: list[str] = []
+        for number in range(span.start_line, last + 1):
+            line = self.lines[number - 1]
+            shown.append(f"{number:>{width}} | {_visible(line)}")
+            if number == span.start_line:
+                shown.append(f"{'':>{width}} | {_caret(line, span)}")
+        if span.end_line > last >= span.start_line:
+            shown.append(f"{'':>{width}} | ...")
+        return "\n".join(shown)
+
+
+def _visible(line: str) -> str:
+    """Keep an excerpt on its line and harmless to a terminal."""
+    return "".join(ch if ch == "\t" or ch.isprintable() else "\ufffd" for ch in line)
+
+
+def _caret(line: str, span: Span) -> str:
+    start = min(span.start_col - 1, len(line))
+    lead = "".join("\t" if ch == "\t" else " " for ch in line[:start])
+    stop = span.end_col - 1 if span.end_col and span.end_line == span.start_line else start + 1
+    return lead + "^" * max(1, min(stop, len(line)) - start)
+
+
+class DockerfileError(BuilderError):
+    """The Dockerfile is wrong: where, what, and what to do about it.
+
+    ``message`` is the bare sentence; ``str()`` adds the place, the excerpt and the hint.
+    """
+
+    exit_code: ClassVar[int] = 65
+
+    def __init__(
+        self, message: str, *, source: Source | None = None, span: Span | None = None, hint: str | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.source_name = source.name if source else ""
+        self.span = span
+        self.excerpt = source.excerpt(span) if source and span else ""
+
+    def located(self, source: Source, span: Span) -> DockerfileError:
+        """Return the same error with a place, unless it has one already."""
+        if self.span is not None:
+            return self
+        return DockerfileError(self.message, source=source, span=span, hint=self.hint)
+
+    def __str__(self) -> str:
+        place = ""
+        if self.span is not None:
+            place = f"{self.source_name or 'Dockerfile'}:{self.span.start_line}:{self.span.start_col}: "
+        tail = [self.excerpt] if self.excerpt else []
+        if self.hint:
+            tail.append(f"hint: {self.hint}")
+        return "\n".join([place + self.message, *tail])
