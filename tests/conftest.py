@@ -1,0 +1,124 @@
+"""Fixtures that many tests share. All are made when first asked for, and what is slow is kept between runs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import docker, images, rootfs, users
+from tests.support.need import machine_cache
+from tests.support.registry import TestRegistry, serve
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the user's store, settings and credentials out of the tests."""
+    home = tmp_path_factory.mktemp("home")
+    private = {"HOME": str(home), "PYBUILD_ROOT": str(home / "store"), "DOCKER_CONFIG": str(home / "docker")}
+    removed = ("SOURCE_DATE_EPOCH", "REGISTRY_AUTH_FILE", "XDG_RUNTIME_DIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in private.items():
+            patch.setenv(name, value)
+        for name in [*removed, *(name for name in os.environ if name.startswith("PYBUILD_") and name not in _OURS)]:
+            if name not in private:
+                patch.delenv(name, raising=False)
+        yield
+
+
+_OURS = ("PYBUILD_TEST_FULL", "PYBUILD_TEST_CACHE")
+
+
+@pytest.fixture
+def store_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty store of this test's own, which $PYBUILD_ROOT names too."""
+    path = tmp_path / "store"
+    monkeypatch.setenv("PYBUILD_ROOT", str(path))
+    return path
+
+
+@pytest.fixture(scope="session")
+def full() -> bool:
+    """Whether the long suites were asked for (scripts/test --full)."""
+    return bool(os.environ.get("PYBUILD_TEST_FULL"))
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestRegistry]:
+    """Debian's docker-registry on a loopback port, empty at first, shared by the session's tests."""
+    with serve(tmp_path_factory.mktemp("registry")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def busybox_rootfs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with a busybox root filesystem; not to be changed."""
+    return rootfs.make_busybox(tmp_path_factory.mktemp("busybox"))
+
+
+@pytest.fixture(scope="session")
+def busybox_layout(busybox_rootfs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An OCI layout directory with that root filesystem as image ``latest``; not to be changed."""
+    target = tmp_path_factory.mktemp("busybox-layout")
+    images.write_layout(target, [images.tar_directory(busybox_rootfs)], container={"Cmd": ["sh"]})
+    return target
+
+
+@pytest.fixture(scope="session")
+def busybox_image(busybox_layout: Path, registry: TestRegistry) -> str:
+    """The reference of that image in the test registry: localhost:PORT/busybox:latest."""
+    return registry.push(busybox_layout, "busybox:latest")
+
+
+@pytest.fixture(scope="session")
+def debian_rootfs_tar() -> Path:
+    """A tar of a minimal Debian 12; the first run on a machine makes it."""
+    return rootfs.debian_rootfs_tar()
+
+
+@pytest.fixture(scope="session")
+def debian_layout(debian_rootfs_tar: Path) -> Path:
+    """An OCI layout directory with Debian as image ``latest``; kept between runs, not to be changed."""
+    target = machine_cache() / "debian-12-layout"
+    with rootfs.once(target) as missing:
+        if missing:
+            unfinished = target.with_name(f"debian-12-layout.{os.getpid()}")
+            images.write_layout(unfinished, [debian_rootfs_tar.read_bytes()], container={"Cmd": ["bash"]})
+            unfinished.rename(target)
+    return target
+
+
+@pytest.fixture(scope="session")
+def debian_image(debian_layout: Path, registry: TestRegistry) -> str:
+    """The reference of Debian in the test registry: localhost:PORT/debian:12."""
+    return registry.push(debian_layout, "debian:12")
+
+
+@pytest.fixture(scope="session")
+def docker_engine() -> Iterator[docker.DockerEngine]:
+    """A Docker engine of our own; ``.run("load", "-i", path)``."""
+    with docker.engine() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def _public() -> Iterator[tuple[Path, Path]]:
+    python = users.public_python()
+    with users.public_source() as source:
+        yield python, source
+
+
+@pytest.fixture(scope="session")
+def plain_user(_public: tuple[Path, Path]) -> Iterator[users.User]:
+    """A user without subordinate ids."""
+    with users.account("plain", subuids=False, python=_public[0], source=_public[1]) as user:
+        yield user
+
+
+@pytest.fixture(scope="session")
+def subuid_user(_public: tuple[Path, Path]) -> Iterator[users.User]:
+    """A user with 65536 subordinate uids and gids."""
+    with users.account("subuid", subuids=True, python=_public[0], source=_public[1]) as user:
+        yield user
