@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by scripts/check, test and demo: sets $python to an interpreter that has the project and its extra installed.
 # A virtual environment that is already active is used; otherwise .venv in the checkout is made, and kept up to date.
 
