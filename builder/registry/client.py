@@ -1,0 +1,237 @@
+"""The registry API (OCI distribution-spec, "Endpoints") by reference: manifests and blobs, one method each.
+
+Every answer is checked against its digest and size. Transient failures are retried here; how blobs come and go in
+pieces is in ``download`` and ``upload``, what makes up an image in ``pull`` and ``push``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from builder.events import Reporter
+from builder.image import descriptor as media
+from builder.image.blobs import BlobStore
+from builder.image.descriptor import Descriptor
+from builder.image.digest import Digest, DigestMismatchError
+from builder.image.fields import JSON_LIMIT
+from builder.image.manifest import ManifestError
+from builder.image.reference import Reference
+from builder.registry.credentials import CredentialSource, NoCredentials
+from builder.registry.endpoints import ACCEPT, blob_path, manifest_path, pull_scope, push_scope, short
+from builder.registry.errors import AuthenticationError, RegistryError
+from builder.registry.proxies import Proxies
+from builder.registry.retry import RetryPolicy
+from builder.registry.session import Call, Session, SessionSettings
+
+if TYPE_CHECKING:
+    import httpx
+
+Progress = Callable[[int, int], None]
+"""Is told how many bytes of how many have been moved."""
+
+
+class Registry:
+    """All registries a build talks to. Thread-safe; connects at the first request; ``close`` when done."""
+
+    def __init__(
+        self,
+        credentials: CredentialSource | None = None,
+        *,
+        insecure: frozenset[str] = frozenset(),
+        jobs: int = 4,
+        environment: Mapping[str, str] | None = None,
+        ca_file: Path | None = None,
+        reporter: Reporter | None = None,
+        retry: RetryPolicy | None = None,
+    ) -> None:
+        """``environment`` is where the proxy variables are looked up; ``jobs`` bounds parallel transfers of a push."""
+        settings = SessionSettings(
+            insecure=insecure, ca_file=ca_file, proxies=Proxies.from_environment(environment or {})
+        )
+        self.session = Session(credentials or NoCredentials(), settings, reporter)
+        self.retry = retry or RetryPolicy()
+        self.jobs = jobs
+
+    def __enter__(self) -> Registry:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.session.close()
+
+    def resolve(self, reference: Reference) -> Descriptor:
+        """Return what a reference points to now, with one HEAD where the registry answers it in full.
+
+        Raises RegistryError, AuthenticationError, TransientRegistryError, ManifestError.
+        """
+        call = self._manifest_call("HEAD", reference, reference.digest)
+
+        def attempt() -> Descriptor | None:
+            with self.session.open(call) as response:
+                if response.status_code == 200:
+                    return _described(response, reference.digest)
+                if response.status_code == 429 or response.status_code >= 500:
+                    self.session.expect(call, response, 200)
+                return None
+
+        found = self.retry.run(attempt)
+        if found is None:
+            # No HEAD here, headers missing, or an error without the body that explains it: GET tells more.
+            raw, media_type, digest = self.manifest(reference, reference.digest)
+            found = Descriptor(media_type=media_type, digest=digest, size=len(raw))
+        return found
+
+    def manifest(self, reference: Reference, digest: Digest | None = None) -> tuple[bytes, str, Digest]:
+        """Return a manifest or index as it is stored, its media type and its digest.
+
+        ``digest`` overrides the reference's tag. Raises ManifestError beyond 4 MiB, DigestMismatchError.
+        """
+        wanted = digest or reference.digest
+        call = self._manifest_call("GET", reference, wanted)
+
+        def attempt() -> tuple[bytes, str, Digest]:
+            with self.session.open(call) as response:
+                self.session.expect(call, response, 200)
+                raw = _limited_body(response, f"the manifest of {reference}")
+                found = Digest.of(raw)
+                claimed = wanted or response.headers.get("docker-content-digest", "")
+                if claimed.startswith("sha256:") and claimed != found:
+                    raise DigestMismatchError(f"the manifest of {reference} has digest {found}, expected {claimed}")
+                return raw, response.headers.get("content-type", "").partition(";")[0].strip(), found
+
+        return self.retry.run(attempt)
+
+    def blob_exists(self, reference: Reference, digest: Digest, *, pushing: bool = False) -> bool:
+        """Say whether the repository of ``reference`` has a blob. ``pushing`` asks with the rights of a push."""
+        call = Call(
+            action=f"cannot look for blob {short(digest)} in {reference.name}",
+            method="HEAD",
+            registry=reference.registry,
+            repository=reference.repository,
+            target=blob_path(reference, digest),
+            scopes=(push_scope if pushing else pull_scope)(reference.repository),
+        )
+
+        def attempt() -> bool:
+            with self.session.open(call) as response:
+                self.session.expect(call, response, 200, 404)
+                return response.status_code == 200
+
+        return self.retry.run(attempt)
+
+    def fetch_blob(
+        self, reference: Reference, descriptor: Descriptor, blobs: BlobStore, progress: Progress | None = None
+    ) -> None:
+        """Bring a blob into ``blobs``, verified; does nothing when it is there.
+
+        A broken transfer goes on where it broke. A blob the registry lacks comes from the descriptor's URLs, if any.
+        Raises DigestMismatchError, RegistryError.
+        """
+        from builder.registry.download import fetch
+
+        fetch(self.session, self.retry, reference, descriptor, blobs, progress)
+
+    def mount(self, reference: Reference, digest: Digest, from_repository: str) -> bool:
+        """Make a blob of another repository of the same registry appear in this one; False if it has to be uploaded."""
+        from builder.registry.upload import cancel, mount_or_begin
+
+        location = mount_or_begin(self.session, self.retry, reference, digest, from_repository)
+        if location:
+            cancel(self.session, reference, location)
+        return location is None
+
+    def upload(
+        self,
+        reference: Reference,
+        descriptor: Descriptor,
+        open_blob: Callable[[], BinaryIO],
+        progress: Progress | None = None,
+    ) -> None:
+        """Upload a blob in one piece (POST, PUT); ``open_blob`` is called anew for every try.
+
+        After a failure the registry is asked whether it has the blob, then a new upload begins.
+        """
+        from builder.registry.upload import upload
+
+        upload(self.session, self.retry, reference, descriptor, open_blob, progress)
+
+    def put_manifest(self, reference: Reference, target: str, raw: bytes, media_type: str) -> None:
+        """Store a manifest or index under ``target``, a tag or a digest; its blobs must be there."""
+        call = Call(
+            action=f"cannot push the manifest of {reference.name}:{target}",
+            method="PUT",
+            registry=reference.registry,
+            repository=reference.repository,
+            target=manifest_path(reference, target),
+            scopes=push_scope(reference.repository),
+            headers={"Content-Type": media_type},
+            body=raw,
+        )
+        digest = Digest.of(raw)
+
+        def attempt() -> None:
+            try:
+                with self.session.open(call) as response:
+                    self.session.expect(call, response, 200, 201, 202)
+            except AuthenticationError:
+                raise
+            except RegistryError:
+                # It may have arrived all the same; and an immutable tag refuses even what it already points to.
+                if not self._points_to(reference, target, digest):
+                    raise
+
+        self.retry.run(attempt)
+
+    def _points_to(self, reference: Reference, target: str, digest: Digest) -> bool:
+        call = Call(
+            action=f"cannot look up {reference.name}:{target}",
+            method="HEAD",
+            registry=reference.registry,
+            repository=reference.repository,
+            target=manifest_path(reference, target),
+            scopes=push_scope(reference.repository),
+            headers={"Accept": ACCEPT},
+        )
+        try:
+            with self.session.open(call) as response:
+                return response.status_code == 200 and response.headers.get("docker-content-digest") == digest
+        except RegistryError:
+            return False
+
+    def _manifest_call(self, method: str, reference: Reference, digest: Digest | None) -> Call:
+        target = digest or reference.tag or "latest"
+        return Call(
+            action=f"cannot pull {reference}",
+            method=method,
+            registry=reference.registry,
+            repository=reference.repository,
+            target=manifest_path(reference, target),
+            scopes=pull_scope(reference.repository),
+            headers={"Accept": ACCEPT},
+        )
+
+
+def _described(response: httpx.Response, wanted: Digest | None) -> Descriptor | None:
+    headers = response.headers
+    media_type = headers.get("content-type", "").partition(";")[0].strip()
+    size = headers.get("content-length", "")
+    claimed = headers.get("docker-content-digest", "")
+    if media_type not in media.MANIFESTS | media.INDEXES or not (size.isascii() and size.isdigit()):
+        return None
+    if wanted is None and not claimed.startswith("sha256:"):
+        return None
+    return Descriptor(media_type=media_type, digest=wanted or Digest.parse(claimed), size=int(size))
+
+
+def _limited_body(response: httpx.Response, what: str) -> bytes:
+    from builder.registry.transport import read_body
+
+    raw = read_body(response, JSON_LIMIT + 1)
+    if len(raw) > JSON_LIMIT:
+        raise ManifestError(f"{what} is longer than {JSON_LIMIT} bytes")
+    return raw

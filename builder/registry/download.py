@@ -1,0 +1,163 @@
+"""Blobs from a registry into a store: streamed, verified, and taken up again where a connection broke."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from builder.image.blobs import BlobStore, BlobWriter
+from builder.image.descriptor import Descriptor
+from builder.image.digest import DigestMismatchError
+from builder.image.reference import Reference
+from builder.registry.endpoints import blob_path, pull_scope, short
+from builder.registry.errors import RegistryError, TransientRegistryError
+from builder.registry.hosts import is_loopback, origin
+from builder.registry.retry import RetryPolicy
+from builder.registry.session import Call, Session
+
+if TYPE_CHECKING:
+    import httpx
+
+_CORRUPT_LIMIT = 2
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-", re.ASCII)
+
+
+def fetch(
+    session: Session,
+    retry: RetryPolicy,
+    reference: Reference,
+    descriptor: Descriptor,
+    blobs: BlobStore,
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    """Bring a blob into ``blobs``; see ``Registry.fetch_blob``."""
+    if blobs.contains(descriptor.digest):
+        return
+    call = Call(
+        action=f"cannot pull blob {short(descriptor.digest)} of {reference.name}",
+        method="GET",
+        registry=reference.registry,
+        repository=reference.repository,
+        target=blob_path(reference, descriptor.digest),
+        scopes=pull_scope(reference.repository),
+    )
+    with _Download(session, descriptor, blobs, progress) as download:
+        try:
+            retry.run(lambda: download.attempt(call), lambda: download.received)
+        except RegistryError as error:
+            if error.status != 404 or not _fetch_foreign(download, call, descriptor, retry):
+                raise
+
+
+def _fetch_foreign(download: _Download, call: Call, descriptor: Descriptor, retry: RetryPolicy) -> bool:
+    """Try the descriptor's own URLs, anonymously; they come from a stranger's manifest, so https or nothing."""
+    for url in descriptor.urls:
+        try:
+            scheme, host, _ = origin(url)
+        except ValueError:
+            continue
+        if scheme != "https" and not is_loopback(host):
+            continue
+        foreign = Call(
+            action=f"cannot fetch foreign layer {short(descriptor.digest)}",
+            method="GET",
+            registry=call.registry,
+            repository=call.repository,
+            target=url,
+            anonymous=True,
+        )
+        try:
+            retry.run(lambda foreign=foreign: download.attempt(foreign), lambda: download.received)  # type: ignore[misc]
+        except (RegistryError, DigestMismatchError):
+            continue
+        return True
+    return False
+
+
+class _Download:
+    """The state of one blob on its way: what has arrived survives a broken connection."""
+
+    def __init__(
+        self,
+        session: Session,
+        descriptor: Descriptor,
+        blobs: BlobStore,
+        progress: Callable[[int, int], None] | None,
+    ) -> None:
+        self._session = session
+        self._descriptor = descriptor
+        self._blobs = blobs
+        self._progress = progress
+        self._corrupt = 0
+        self._writer: BlobWriter | None = None
+        self.received = 0
+
+    def __enter__(self) -> _Download:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._drop()
+
+    def attempt(self, call: Call) -> None:
+        """Fetch what is missing and commit the whole."""
+        if self.received:
+            call = _with_range(call, self.received)
+        with self._session.open(call) as response:
+            if response.status_code == 416:
+                self._drop()
+                raise TransientRegistryError(f"{call.action}: it cannot be resumed", host=call.registry, status=416)
+            self._session.expect(call, response, 200, 206)
+            writer = self._continue(call, response)
+            for chunk in response.iter_raw():
+                self._take(writer, chunk)
+        if self.received < self._descriptor.size:
+            raise TransientRegistryError(
+                f"{call.action}: it ended after {self.received} of {self._descriptor.size} bytes", host=call.registry
+            )
+        self._commit(call, writer)
+
+    def _continue(self, call: Call, response: httpx.Response) -> BlobWriter:
+        if response.status_code == 206:
+            found = _CONTENT_RANGE.match(response.headers.get("content-range", ""))
+            if self._writer is None or found is None or int(found[1]) != self.received:
+                self._drop()
+                raise TransientRegistryError(
+                    f"{call.action}: another range was sent than asked for", host=call.registry
+                )
+            return self._writer
+        self._drop()
+        self._writer = self._blobs.writer()
+        self._writer.__enter__()
+        return self._writer
+
+    def _take(self, writer: BlobWriter, chunk: bytes) -> None:
+        size = self._descriptor.size
+        if self.received + len(chunk) > size:
+            raise DigestMismatchError(f"blob {self._descriptor.digest} is longer than the {size} bytes it should have")
+        writer.write(chunk)
+        self.received += len(chunk)
+        if self._progress is not None:
+            self._progress(self.received, size)
+
+    def _commit(self, call: Call, writer: BlobWriter) -> None:
+        try:
+            writer.commit(self._descriptor.digest)
+        except DigestMismatchError as error:
+            self._drop()
+            self._corrupt += 1
+            if self._corrupt >= _CORRUPT_LIMIT:
+                raise
+            # Most often a cache or disk between us and the registry: worth a second look, from the start.
+            raise TransientRegistryError(f"{call.action}: {error.message}", host=call.registry) from error
+
+    def _drop(self) -> None:
+        writer, self._writer, self.received = self._writer, None, 0
+        if writer is not None:
+            writer.__exit__(None, None, None)
+
+
+def _with_range(call: Call, start: int) -> Call:
+    from dataclasses import replace
+
+    return replace(call, headers={**call.headers, "Range": f"bytes={start}-"})

@@ -1,0 +1,51 @@
+"""Where a registry's name leads: Docker Hub's two names, plain http for loopback, origins. Pure."""
+
+from __future__ import annotations
+
+import ipaddress
+from urllib.parse import SplitResult, urlsplit
+
+_HUB = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
+_HUB_API = "registry-1.docker.io"
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def api_host(registry: str) -> str:
+    """Return the host that serves the API of the registry a reference names."""
+    return _HUB_API if registry in _HUB else registry
+
+
+def canonical_host(host: str) -> str:
+    """Return the one name for a registry under which its credentials are compared."""
+    return "docker.io" if host in _HUB else host.lower()
+
+
+def split_host(host: str) -> tuple[str, int | None]:
+    """Return name and port of ``name[:port]`` or ``[v6][:port]``; a port that is none counts as absent."""
+    try:
+        parts = urlsplit(f"//{host}")
+        return parts.hostname or "", parts.port
+    except ValueError:
+        return host, None
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether ``name[:port]`` can only mean this machine."""
+    name, _ = split_host(host)
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def origin(url: str) -> tuple[str, str, int]:
+    """Return scheme, host and port, the things that credentials are bound to. Raises ValueError for no http(s) URL."""
+    return _origin(urlsplit(url))
+
+
+def _origin(parts: SplitResult) -> tuple[str, str, int]:
+    if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
+        raise ValueError("not an http(s) URL")
+    return parts.scheme, parts.hostname.lower(), parts.port or _DEFAULT_PORTS[parts.scheme]

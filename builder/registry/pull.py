@@ -1,0 +1,140 @@
+"""An image in a registry: its manifest and config now, its layers when somebody reads them."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+from builder.events import Reporter, SilentReporter, Transfer
+from builder.image.blobs import BlobStore
+from builder.image.config import ImageConfig
+from builder.image.descriptor import Descriptor
+from builder.image.digest import DiffID, Digest, DigestMismatchError
+from builder.image.fields import JSON_LIMIT
+from builder.image.manifest import Manifest, ManifestError, parse_manifest
+from builder.image.platform import Platform
+from builder.image.reference import Reference
+from builder.registry.client import Registry
+
+
+class RemoteLayer:
+    """A layer whose bytes are in a registry until ``open`` is called; then they are in the store. Thread-safe."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        reference: Reference,
+        descriptor: Descriptor,
+        diff_id: DiffID,
+        blobs: BlobStore,
+        reporter: Reporter | None = None,
+    ) -> None:
+        self.descriptor = descriptor
+        self.diff_id = diff_id
+        self.origin = reference
+        self._registry = registry
+        self._blobs = blobs
+        self._reporter = reporter or SilentReporter()
+        self._lock = threading.Lock()
+
+    def open(self) -> BinaryIO:
+        """Open the compressed bytes, fetching them if the store has them not. Raises RegistryError."""
+        with self._lock:
+            if not self._blobs.contains(self.descriptor.digest):
+                self._registry.fetch_blob(self.origin, self.descriptor, self._blobs, self._report)
+        return self._blobs.open(self.descriptor.digest)
+
+    def _report(self, current: int, total: int) -> None:
+        self._reporter.emit(Transfer("pull", self.descriptor.digest, current, total))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteImage:
+    """One image as a registry has it. ``index_digest`` is set when its tag points to an index of several.
+
+    ``reference`` is what was asked for; mounts come from its repository.
+    """
+
+    reference: Reference
+    raw_manifest: bytes = field(repr=False)
+    media_type: str
+    digest: Digest
+    index_digest: Digest | None
+    raw_config: bytes = field(repr=False)
+    manifest: Manifest
+    layers: tuple[RemoteLayer, ...]
+
+
+def fetch_image(
+    registry: Registry,
+    reference: Reference,
+    platform: Platform,
+    blobs: BlobStore,
+    reporter: Reporter | None = None,
+    *,
+    resolved: Descriptor | None = None,
+) -> RemoteImage:
+    """Fetch manifest and config of the image for ``platform``; manifest, index and config are kept in ``blobs``.
+
+    ``resolved`` is what the reference is already known to point to. Raises RegistryError, ManifestError,
+    PlatformNotFoundError, DigestMismatchError.
+    """
+    raw, media_type, digest = _document(registry, reference, blobs, resolved)
+    parsed, index_digest = parse_manifest(raw, media_type), None
+    if not isinstance(parsed, Manifest):
+        index_digest, chosen = digest, parsed.select(platform)
+        raw, media_type, digest = _document(registry, reference, blobs, chosen)
+        parsed = parse_manifest(raw, media_type)
+        if not isinstance(parsed, Manifest):
+            raise ManifestError(f"{reference}: an index that leads to another index, not to an image")
+    raw_config = _config(registry, reference, parsed.config, blobs)
+    diff_ids = ImageConfig.parse(raw_config).diff_ids
+    if len(diff_ids) != len(parsed.layers):
+        raise ManifestError(f"{reference}: {len(parsed.layers)} layers in the manifest, {len(diff_ids)} in the config")
+    return RemoteImage(
+        reference=reference,
+        raw_manifest=raw,
+        media_type=parsed.media_type,
+        digest=digest,
+        index_digest=index_digest,
+        raw_config=raw_config,
+        manifest=parsed,
+        layers=tuple(
+            RemoteLayer(registry, reference, layer, diff_id, blobs, reporter)
+            for layer, diff_id in zip(parsed.layers, diff_ids, strict=True)
+        ),
+    )
+
+
+def _document(
+    registry: Registry, reference: Reference, blobs: BlobStore, known: Descriptor | None
+) -> tuple[bytes, str, Digest]:
+    wanted = known.digest if known is not None else reference.digest
+    if known is not None and known.size <= JSON_LIMIT and blobs.contains(known.digest):
+        return _read(blobs, known), known.media_type, known.digest
+    raw, media_type, digest = registry.manifest(reference, wanted)
+    _keep(blobs, raw, digest)
+    return raw, media_type or (known.media_type if known is not None else ""), digest
+
+
+def _config(registry: Registry, reference: Reference, descriptor: Descriptor, blobs: BlobStore) -> bytes:
+    if descriptor.size > JSON_LIMIT:
+        raise ManifestError(f"{reference}: a config of {descriptor.size} bytes; the limit is {JSON_LIMIT}")
+    registry.fetch_blob(reference, descriptor, blobs)
+    return _read(blobs, descriptor)
+
+
+def _read(blobs: BlobStore, descriptor: Descriptor) -> bytes:
+    with blobs.open(descriptor.digest) as stream:
+        raw = stream.read(JSON_LIMIT + 1)
+    if Digest.of(raw) != descriptor.digest:
+        raise DigestMismatchError(f"the store's copy of {descriptor.digest} is damaged")
+    return raw
+
+
+def _keep(blobs: BlobStore, raw: bytes, digest: Digest) -> None:
+    if not blobs.contains(digest):
+        with blobs.writer() as writer:
+            writer.write(raw)
+            writer.commit(digest)

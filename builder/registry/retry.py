@@ -1,0 +1,59 @@
+"""When to ask a registry again, and how long to wait before it: exponential backoff with full jitter and a budget."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from builder.registry.errors import TransientRegistryError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """At most ``attempts`` tries, and never more than ``budget`` seconds of waiting in between.
+
+    A server's Retry-After is obeyed while it fits into the budget. A host nobody answers at is asked only
+    ``connect_attempts`` times: it is more often a wrong name than a short outage.
+    """
+
+    attempts: int = 6
+    connect_attempts: int = 3
+    first: float = 0.5
+    longest: float = 20.0
+    budget: float = 120.0
+    sleep: Callable[[float], None] = time.sleep
+    random: Callable[[], float] = field(default=random.random)
+
+    def delay(self, error: TransientRegistryError, failures: int, waited: float) -> float | None:
+        """Return the seconds to wait after the ``failures``-th failure, None to give up."""
+        if failures >= (self.attempts if error.connected else self.connect_attempts):
+            return None
+        ceiling = min(self.longest, self.first * 2.0 ** (failures - 1))
+        wait = ceiling * (0.1 + 0.9 * self.random())
+        if error.retry_after is not None:
+            # Everyone was told the same number: spread out after it, not before it.
+            wait += error.retry_after
+        return wait if waited + wait <= self.budget else None
+
+    def run(self, attempt: Callable[[], T], progress: Callable[[], int] = lambda: 0) -> T:
+        """Call ``attempt`` until it returns; its last TransientRegistryError is raised when patience ends.
+
+        Failures are counted anew while ``progress()`` grows: a long transfer over a bad line gets through.
+        """
+        failures, waited, reached = 0, 0.0, 0
+        while True:
+            try:
+                return attempt()
+            except TransientRegistryError as error:
+                failures = 1 if progress() > reached else failures + 1
+                reached = max(reached, progress())
+                wait = self.delay(error, failures, waited)
+                if wait is None:
+                    raise
+            self.sleep(wait)
+            waited += wait
