@@ -1,0 +1,214 @@
+"""Blobs by digest: ``blobs/sha256/ab/<hex>``, written under ``tmp/``, fsynced, then renamed.
+
+The store's side of ``builder.image.blobs.BlobStore``. What is in place was hashed on its way in; bit rot is found by
+``read`` (small blobs) and ``verify`` (any), which drop the blob with a warning, so that it is made or fetched again.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from builder.cache import sealed
+from builder.cache.scratch import Scratch
+from builder.errors import OutputError
+from builder.image.digest import Digest, DigestMismatchError
+from builder.streams import CHUNK
+
+SMALL = 4 << 20
+"""Most bytes that ``read`` returns: a manifest or a config, never a layer."""
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class FileBlobWriter:
+    """One blob on its way in. Not for several threads at once."""
+
+    def __init__(self, store: FileBlobStore, temporary: Path) -> None:
+        self._store = store
+        self._temporary = temporary
+        self._hash = hashlib.sha256()
+        self.size = 0
+        try:
+            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise _refused(temporary, error) from error
+        self._stream = open(fd, "wb", buffering=CHUNK // 4)  # noqa: SIM115 - closed by commit or __exit__
+
+    def write(self, data: bytes, /) -> int:
+        """Add ``data``. Raises OutputError when the store is full or refuses."""
+        try:
+            self._stream.write(data)
+        except OSError as error:
+            raise _refused(self._temporary, error) from error
+        self._hash.update(data)
+        self.size += len(data)
+        return len(data)
+
+    def commit(self, expected: Digest | None = None) -> Digest:
+        """Make the bytes visible under their digest, atomically and durably; idempotent.
+
+        Raises DigestMismatchError if they are not ``expected``, OutputError if the store refuses.
+        """
+        digest = Digest.from_hex(self._hash.hexdigest())
+        if expected is not None and digest != expected:
+            raise DigestMismatchError(f"{self.size} bytes have digest {digest}, expected {expected}")
+        if self._stream.closed:
+            return digest
+        try:
+            self._stream.flush()
+            os.fsync(self._stream.fileno())
+            self._stream.close()
+        except OSError as error:
+            raise _refused(self._temporary, error) from error
+        self._store.place(self._temporary, digest)
+        return digest
+
+    def __enter__(self) -> FileBlobWriter:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if not self._stream.closed:
+            try:
+                self._stream.close()
+            except OSError:
+                pass  # bytes that could not be flushed, and are thrown away anyway
+        sealed.discard(self._temporary)
+
+
+class FileBlobStore:
+    """Blobs in files. Safe for many threads and processes."""
+
+    def __init__(self, root: Path, scratch: Scratch, warn: Callable[[str], None]) -> None:
+        self._directory = root / "blobs" / "sha256"
+        self._scratch = scratch
+        self._warn = warn
+
+    def path(self, digest: Digest) -> Path:
+        """Return where the blob is, or would be."""
+        return self._directory / digest.hex[:2] / digest.hex
+
+    def open(self, digest: Digest) -> BinaryIO:
+        """Open a blob for reading, seekable.
+
+        Raises FileNotFoundError when it is not there, OutputError when it cannot be read.
+        """
+        path = self.path(digest)
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise OutputError(f"cannot read {path}: {error.strerror}") from error
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            os.close(fd)
+            raise FileNotFoundError(f"{path} is not a file")
+        return open(fd, "rb")
+
+    def size(self, digest: Digest) -> int | None:
+        """Return the size of a blob, None when it is not there."""
+        try:
+            info = os.lstat(self.path(digest))
+        except OSError:
+            return None
+        return info.st_size if stat.S_ISREG(info.st_mode) else None
+
+    def contains(self, digest: Digest, size: int | None = None) -> bool:
+        """Say whether ``open`` would find it; with ``size``, a blob of another size is a miss and a warning."""
+        found = self.size(digest)
+        if found is None or size is None or found == size:
+            return found is not None
+        # Not dropped: the size may come from a stranger's manifest.
+        self._warn(f"{self.path(digest)} has {found} bytes instead of {size}; it is not used")
+        return False
+
+    def writer(self) -> FileBlobWriter:
+        """Start a new blob. Raises OutputError."""
+        return FileBlobWriter(self, self._scratch.file())
+
+    def put(self, data: bytes) -> Digest:
+        """Store ``data``. Raises OutputError."""
+        with self.writer() as writer:
+            writer.write(data)
+            return writer.commit()
+
+    def adopt(self, temporary: Path, digest: Digest) -> Path:
+        """Take over a finished file of the temporary area whose bytes the caller has already hashed; return its place.
+
+        Raises OutputError.
+        """
+        try:
+            fd = os.open(temporary, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            raise _refused(temporary, error) from error
+        return self.place(temporary, digest)
+
+    def place(self, temporary: Path, digest: Digest) -> Path:
+        """Rename a fsynced file into place. One that is there already is replaced: it may be the damaged one."""
+        path = self.path(digest)
+        try:
+            sealed.replace(temporary, path)
+        except OSError as error:
+            raise _refused(path, error) from error
+        return path
+
+    def read(self, digest: Digest, *, limit: int = SMALL) -> bytes | None:
+        """Return a small blob whose bytes were checked again, None when it is missing, too large or damaged."""
+        try:
+            with self.open(digest) as stream:
+                data = stream.read(limit + 1)
+                if len(data) > limit:
+                    self._warn(f"{self.path(digest)} is larger than {limit} bytes; it is not used")
+                    return None
+                if Digest.of(data) == digest:
+                    return data
+                self._drop_damaged(digest, stream)
+        except FileNotFoundError:
+            pass
+        except (OSError, OutputError) as error:
+            self._warn(f"cannot read {self.path(digest)}: {error}")
+        return None
+
+    def verify(self, digest: Digest) -> bool:
+        """Read a blob and say whether it is there and intact; a damaged one is dropped, with a warning."""
+        try:
+            with self.open(digest) as stream:
+                hasher = hashlib.sha256()
+                while chunk := stream.read(CHUNK):
+                    hasher.update(chunk)
+                if hasher.hexdigest() == digest.hex:
+                    return True
+                self._drop_damaged(digest, stream)
+        except FileNotFoundError:
+            pass
+        except (OSError, OutputError) as error:
+            self._warn(f"cannot read {self.path(digest)}: {error}")
+        return False
+
+    def drop(self, digest: Digest) -> None:
+        """Remove a blob; readers that have it open keep it."""
+        sealed.discard(self.path(digest))
+
+    def _drop_damaged(self, digest: Digest, stream: BinaryIO) -> None:
+        path = self.path(digest)
+        self._warn(f"{path} is damaged and was removed; it is made or fetched again when needed")
+        try:
+            # Another process may have put a good one there in the meantime.
+            if os.path.samestat(os.lstat(path), os.fstat(stream.fileno())):
+                os.unlink(path)
+        except OSError:
+            pass
+
+
+def _refused(path: Path, error: OSError) -> OutputError:
+    hint = "free some space, or choose another place with --root DIR" if error.errno in _FULL else None
+    return OutputError(f"cannot write {path}: {error.strerror}", hint=hint)

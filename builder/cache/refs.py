@@ -1,0 +1,91 @@
+"""References: images built here under their tags, and what a registry's tag was last resolved to, and when.
+
+The two are kept apart, because an image built here must not stand in for a registry's of the same name, and a pull
+must not take the place of what ``push`` sends. A reference's text is the canonical one and is hashed for the file's
+name. Whether a resolution is still fresh is the engine's decision.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from builder.cache.table import Table
+from builder.cache.variants import parse_descriptor
+from builder.image.descriptor import Descriptor
+
+
+@dataclass(frozen=True, slots=True)
+class RefRecord:
+    """What a reference means: a manifest or index, as of ``resolved_at`` (unix seconds).
+
+    ``platform`` is that of an image built here, as text; empty for what a registry answered.
+    """
+
+    reference: str
+    descriptor: Descriptor
+    resolved_at: int
+    built_here: bool
+    platform: str = ""
+
+
+class References:
+    """All references of a store."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    def get(self, reference: str, *, built_here: bool | None = None) -> RefRecord | None:
+        """Return the record of a reference: the one built here, a registry's, or with None the first of the two."""
+        for here in (True, False) if built_here is None else (built_here,):
+            record = self._read(_name(reference, built_here=here))
+            if record is not None and record.reference == reference and record.built_here == here:
+                return record
+        return None
+
+    def put(self, record: RefRecord) -> None:
+        """Write or replace the record of its reference. Raises OutputError."""
+        descriptor = record.descriptor
+        value = {
+            "reference": record.reference,
+            "media_type": descriptor.media_type,
+            "digest": descriptor.digest,
+            "size": descriptor.size,
+            "resolved_at": record.resolved_at,
+            "built_here": record.built_here,
+            "platform": record.platform,
+        }
+        self._table.put(_name(record.reference, built_here=record.built_here), value)
+
+    def remove(self, reference: str, *, built_here: bool) -> None:
+        """Forget a reference."""
+        self._table.remove(_name(reference, built_here=built_here))
+
+    def all(self) -> Iterator[RefRecord]:
+        """Yield every record: what a prune must keep, and a listing shows."""
+        for name in self._table.names():
+            if (record := self._read(name)) is not None:
+                yield record
+
+    def _read(self, name: str) -> RefRecord | None:
+        value = self._table.get(name)
+        if value is None:
+            return None
+        descriptor = parse_descriptor(value)
+        match value:
+            case {
+                "reference": str(reference),
+                "resolved_at": int(resolved_at),
+                "built_here": bool(built_here),
+                "platform": str(platform),
+            } if descriptor is not None:
+                return RefRecord(reference, descriptor, resolved_at, built_here, platform)
+            case _:
+                self._table.damaged(name, "not a reference")
+                return None
+
+
+def _name(reference: str, *, built_here: bool) -> str:
+    digest = hashlib.sha256(reference.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"{'built' if built_here else 'seen'}/{digest}"

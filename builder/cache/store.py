@@ -1,0 +1,184 @@
+"""The store: everything pybuild keeps between builds, in plain files under one directory (design, "The store").
+
+Safe for many processes at once and against SIGKILL at any instant: files appear whole, a reader never sees half of
+one, and a broken or missing one is a miss with a warning. Directories are made at the first write, so that opening
+costs a handful of system calls. What the files mean to a build is decided in ``engine``.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from builder.cache import sealed
+from builder.cache.blobs import FileBlobStore
+from builder.cache.cachemounts import CacheMounts, Sharing
+from builder.cache.filesystem import filesystem_type, is_network
+from builder.cache.location import prepare_root
+from builder.cache.locks import hold, try_lock
+from builder.cache.parsed import Parsed
+from builder.cache.records import Records
+from builder.cache.refs import References
+from builder.cache.scratch import Scratch
+from builder.cache.selectors import Selectors
+from builder.cache.table import Table
+from builder.cache.variants import Variants
+from builder.errors import OutputError
+from builder.image.digest import DiffID
+
+if TYPE_CHECKING:
+    import threading
+
+
+class Store:
+    """One open store. Thread-safe; close it at the end of the process' work."""
+
+    def __init__(self, root: Path, warn: Callable[[str], None]) -> None:
+        self.root = root
+        self._warn = warn
+        self._locks = root / "locks"
+        self._scratch = Scratch(root, warn)
+        self.blobs = FileBlobStore(root, self._scratch, warn)
+        self.selectors = Selectors(self._table("selectors", "selector"))
+        self.variants = Variants(self._table("variants", "variant"))
+        self.refs = References(self._table("refs", "reference"))
+        self.records = Records(self._table("records", "record"))
+        self.parsed = Parsed(root, self._scratch, warn)
+        self.mounts = CacheMounts(root, warn)
+
+    @classmethod
+    def open(cls, root: Path, *, warn: Callable[[str], None] = lambda _: None) -> Store:
+        """Open or create the store at ``root`` and remove what dead processes left in its temporary area.
+
+        ``warn`` hears about damaged files, which are misses. Raises OutputError for a directory that is not ours.
+        """
+        prepare_root(root, os.geteuid())
+        store = cls(root, warn)
+        store._scratch.sweep()
+        store._sweep_locks()
+        return store
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Remove our temporary files and give back the lease; the store may be used again."""
+        self._scratch.close()
+
+    # Temporary files: on the store's own file system, so that they can be renamed into place.
+
+    def hold_lease(self) -> None:
+        """Say that this process uses the store, until ``close``: nothing it may need is pruned. Raises OutputError."""
+        self._scratch.hold_lease()
+
+    def leases(self) -> list[str]:
+        """Name the running processes that hold a lease."""
+        return self._scratch.leases()
+
+    def temporary(self, suffix: str = "") -> Path:
+        """Return a name for a new temporary file; the caller creates it. Raises OutputError."""
+        return self._scratch.file(suffix)
+
+    def scratch(self, *, run: bool = False) -> Path:
+        """Create a temporary directory; the caller removes it, ``close`` or a later start at the latest.
+
+        With ``run`` its name ends in ``.run`` and only the sandbox removes it. Raises OutputError.
+        """
+        return self._scratch.directory(run=run)
+
+    def stale_scratch(self) -> list[Path]:
+        """Name the ``.run`` directories of dead processes, for the sandbox to remove."""
+        return self._scratch.stale_runs()
+
+    # Tables of contents: written by ``rootfs``, which also checks them when they are read.
+
+    def toc_path(self, diff_id: DiffID) -> Path:
+        """Return where the table of contents of a layer is, or would be."""
+        return self.root / "toc" / diff_id.hex
+
+    def publish_toc(self, temporary: Path, diff_id: DiffID) -> Path:
+        """Put a finished table of contents in place, durably; return its path. Raises OutputError."""
+        path = self.toc_path(diff_id)
+        try:
+            fd = os.open(temporary, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+            sealed.replace(temporary, path)
+        except OSError as error:
+            raise OutputError(f"cannot write {path}: {error.strerror}") from error
+        return path
+
+    def drop_toc(self, diff_id: DiffID) -> None:
+        """Remove a table of contents that turned out to be damaged or wrong."""
+        sealed.discard(self.toc_path(diff_id))
+
+    # Locks and cache mounts.
+
+    def lock(
+        self, key: str, *, cancel: threading.Event | None = None, waiting: Callable[[], None] | None = None
+    ) -> AbstractContextManager[None]:
+        """Hold the lock of a name while the block runs; see ``locks.hold``.
+
+        Take a key's lock when its inputs are complete, and wait for no second one while holding it.
+        """
+        name = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
+        return hold(self._locks / name, keep=False, cancel=cancel, waiting=waiting, warn=self._warn)
+
+    def acquire_mount(
+        self,
+        mount_id: str,
+        sharing: Sharing = "shared",
+        *,
+        cancel: threading.Event | None = None,
+        waiting: Callable[[], None] | None = None,
+    ) -> AbstractContextManager[Path]:
+        """Hold the directory of a cache mount while the block runs; see ``CacheMounts.acquire``."""
+        return self.mounts.acquire(mount_id, sharing, cancel=cancel, waiting=waiting)
+
+    # The rest belongs to other packages, which only need a place.
+
+    def directory(self, name: str) -> Path:
+        """Create and return a directory of the store, such as ``layers``, ``stat``, ``http``, ``git``.
+
+        Raises OutputError.
+        """
+        path = self.root / name
+        try:
+            sealed.make_directories(path)
+        except OSError as error:
+            raise OutputError(f"cannot write {path}: {error.strerror}") from error
+        return path
+
+    @functools.cached_property
+    def on_network(self) -> bool:
+        """Whether other machines may use this store: then ``layers`` and ``stat`` must not be."""
+        return is_network(filesystem_type(self.root))
+
+    def _table(self, name: str, kind: str) -> Table:
+        return Table(self.root / name, kind, self._scratch, self._locks, self._warn)
+
+    def _sweep_locks(self) -> None:
+        """Remove the lock files of dead processes; they hurt nobody but pile up."""
+        try:
+            names = os.listdir(self._locks)
+        except OSError:
+            return
+        for name in names:
+            path = self._locks / name
+            try:
+                fd = try_lock(path, create=False)
+            except OSError:
+                continue
+            if fd is not None:
+                sealed.discard(path)
+                os.close(fd)

@@ -1,0 +1,118 @@
+"""Small JSON records by name, one sealed file each: what selectors, variants, refs and records are kept in.
+
+Reading never fails: a missing file is a miss, a broken one is a miss with a warning that names it. Writing replaces
+or, with ``add``, lets the first writer win. Which fields a record has is the callers' business.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from builder.cache import sealed
+from builder.cache.locks import hold
+from builder.cache.scratch import Scratch
+from builder.errors import CacheError, OutputError
+
+_LIMIT = 16 << 20
+_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+
+
+class Table:
+    """Records of one ``kind`` under ``directory``. Thread-safe, process-safe."""
+
+    def __init__(self, directory: Path, kind: str, scratch: Scratch, locks: Path, warn: Callable[[str], None]) -> None:
+        self._directory = directory
+        self._kind = kind
+        self._scratch = scratch
+        self._locks = locks
+        self._warn = warn
+
+    def get(self, name: str) -> Mapping[str, object] | None:
+        """Return the record ``name`` (a relative path), None when there is none that can be used."""
+        try:
+            body = sealed.read(self._directory / name, self._kind, name, limit=_LIMIT)
+            return None if body is None else self._parse(name, body)
+        except CacheError as error:
+            self._warn(f"{error.message}; it is ignored")
+            return None
+
+    def put(self, name: str, record: Mapping[str, object]) -> None:
+        """Write or replace a record. Raises OutputError."""
+        path = self._directory / name
+        temporary = self._scratch.file()
+        try:
+            sealed.write_temporary(temporary, self._serialise(name, record))
+            sealed.replace(temporary, path)
+        except OSError as error:
+            sealed.discard(temporary)
+            raise OutputError(f"cannot write {path}: {error.strerror}") from error
+
+    def add(
+        self, name: str, record: Mapping[str, object], usable: Callable[[Mapping[str, object]], bool]
+    ) -> Mapping[str, object]:
+        """Write a record unless a ``usable`` one is there; return the one that counts from now on for everybody.
+
+        A damaged one is replaced, under a lock, so that all who see the damage agree on one winner. Raises OutputError.
+        """
+        path = self._directory / name
+        temporary = self._scratch.file()
+        try:
+            sealed.write_temporary(temporary, self._serialise(name, record))
+            try:
+                if sealed.link(temporary, path):
+                    return record
+            except OSError as error:
+                if error.errno not in _NO_LINKS:
+                    raise  # else a file system without hard links: the lock decides alone
+            with hold(self._locks / f"{self._kind}-{path.name}", keep=False, warn=self._warn):
+                winner = self.get(name)
+                if winner is not None and usable(winner):
+                    return winner
+                sealed.replace(temporary, path)
+                return record
+        except OSError as error:
+            raise OutputError(f"cannot write {path}: {error.strerror}") from error
+        finally:
+            sealed.discard(temporary)
+
+    def names(self, under: str = "") -> Iterator[str]:
+        """Yield the names of the records, sorted, of all or of those ``under`` a directory."""
+        top = self._directory / under
+        try:
+            entries = sorted(top.iterdir())
+        except OSError:
+            return
+        for entry in entries:
+            name = str(entry.relative_to(self._directory))
+            if entry.is_dir():
+                yield from self.names(name)
+            else:
+                yield name
+
+    def remove(self, name: str) -> None:
+        """Remove a record if it is there."""
+        sealed.discard(self._directory / name)
+
+    def warn(self, message: str) -> None:
+        """Pass on a warning."""
+        self._warn(message)
+
+    def damaged(self, name: str, problem: str) -> None:
+        """Warn that a record, though whole, does not say what it should."""
+        self._warn(f"{self._directory / name} is damaged ({problem}); it is ignored")
+
+    def _serialise(self, name: str, record: Mapping[str, object]) -> bytes:
+        body = json.dumps(record, sort_keys=True, separators=(",", ":")).encode()
+        return sealed.seal(self._kind, name, body)
+
+    def _parse(self, name: str, body: bytes) -> Mapping[str, object]:
+        try:
+            value = json.loads(body)
+        except (ValueError, RecursionError) as error:
+            raise CacheError(f"{self._directory / name} is damaged") from error
+        if not isinstance(value, dict):
+            raise CacheError(f"{self._directory / name} is damaged")
+        return value
