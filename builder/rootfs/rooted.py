@@ -1,0 +1,231 @@
+"""Paths of unpacked trees: symbolic links mean what they mean inside the tree, and nothing leads out of it.
+
+A path is first resolved textually with its links read one by one (``..`` stops at the root, as it does in a container),
+then opened component by component with O_NOFOLLOW, so that a link put there in between is an error and not a way out.
+That is what openat2(RESOLVE_IN_ROOT) promises, but on every kernel and without ctypes. Directories are given as
+descriptors; the caller closes what it is given.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Sequence
+
+from builder.rootfs.entry import UnsafePathError
+
+LINK_LIMIT = 255
+"""How many symbolic links one path may lead through."""
+DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+_NOT_A_LINK = (errno.EINVAL, errno.ENOENT, errno.ENOTDIR)
+
+
+def split(path: str) -> tuple[str, str]:
+    """Return the parent and the name of a clean relative path."""
+    parent, _, name = path.rpartition("/")
+    return parent, name
+
+
+def join(parent: str, name: str) -> str:
+    """Return the path of ``name`` in ``parent``, where ``""`` is the root."""
+    return f"{parent}/{name}" if parent else name
+
+
+def resolve_links(path: str, read_link: Callable[[str], str | None], *, follow_last: bool = True) -> str:
+    """Return where ``path`` leads: without links, dots and slashes at its ends, never out of the root.
+
+    ``read_link`` is asked with paths whose parents are no links; None means not a link. What does not exist stays in
+    the answer as it is written. Raises UnsafePathError for a chain of links that does not end.
+    """
+    done: list[str] = []
+    todo = path.split("/")
+    todo.reverse()
+    links = 0
+    while todo:
+        name = todo.pop()
+        if name in ("", "."):
+            continue
+        if name == "..":
+            del done[-1:]
+            continue
+        done.append(name)
+        if not todo and not follow_last:
+            break
+        target = read_link("/".join(done))
+        if target is None:
+            continue
+        links += 1
+        if links > LINK_LIMIT:
+            raise UnsafePathError(f"{path}: too many symbolic links")
+        if target.startswith("/"):
+            done.clear()
+        else:
+            done.pop()
+        todo.extend(reversed(target.split("/")))
+    return "/".join(done)
+
+
+def resolve(root: int, path: str, *, follow_last: bool = True) -> str:
+    """Return where ``path`` leads inside the tree ``root``; see :func:`resolve_links`."""
+
+    def read_link(candidate: str) -> str | None:
+        try:
+            return os.readlink(candidate, dir_fd=root)
+        except OSError as error:
+            if error.errno in _NOT_A_LINK:
+                return None
+            raise
+
+    return resolve_links(path, read_link, follow_last=follow_last)
+
+
+def open_directory(root: int, path: str) -> int:
+    """Open the directory ``path`` leads to. Raises OSError as open(2) does, UnsafePathError for a tree that changes."""
+    return _descend(root, resolve(root, path), create=None)
+
+
+def make_directories(root: int, path: str, mode: int = 0o755) -> int:
+    """Open the directory ``path`` leads to; make what is missing of it, with exactly ``mode``."""
+    return _descend(root, resolve(root, path), create=mode)
+
+
+def open_parent(root: int, path: str) -> tuple[int, str]:
+    """Open the directory ``path`` lies in and return it with the last name, which may be a link or missing.
+
+    Raises UnsafePathError for a path without a name of its own.
+    """
+    canonical = resolve(root, path, follow_last=False)
+    parent, name = split(canonical)
+    if not name:
+        raise UnsafePathError(f"{path or '/'}: names the root itself")
+    return _descend(root, parent, create=None), name
+
+
+def open_file(root: int, path: str) -> int:
+    """Open the regular file ``path`` leads to for reading; never waits for a fifo or touches a device.
+
+    Raises OSError as open(2) does, IsADirectoryError for a directory, UnsafePathError for other kinds.
+    """
+    parent, name = split(resolve(root, path))
+    if not name:
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    directory = _descend(root, parent, create=None)
+    try:
+        # O_PATH first: merely opening a device can rewind a tape.
+        found = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+        try:
+            status = os.fstat(found)
+        finally:
+            os.close(found)
+        if stat.S_ISDIR(status.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+        if not stat.S_ISREG(status.st_mode):
+            raise UnsafePathError(f"{path}: not a regular file")
+        return os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
+    finally:
+        os.close(directory)
+
+
+def lstat(root: int, path: str) -> os.stat_result | None:
+    """Return the status of what ``path`` names, its last link not followed; None if there is nothing."""
+    try:
+        if not resolve(root, path, follow_last=False):
+            return os.fstat(root)
+        directory, name = open_parent(root, path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        return os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    finally:
+        os.close(directory)
+
+
+def _descend(root: int, canonical: str, *, create: int | None) -> int:
+    fd = os.dup(root)
+    try:
+        for name in canonical.split("/") if canonical else ():
+            below = _open_child(fd, name, create)
+            os.close(fd)
+            fd = below
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _open_child(directory: int, name: str, create: int | None) -> int:
+    try:
+        return os.open(name, DIRECTORY, dir_fd=directory)
+    except FileNotFoundError:
+        if create is None:
+            raise
+        os.mkdir(name, 0o700, dir_fd=directory)
+        fd = os.open(name, DIRECTORY, dir_fd=directory)
+        os.fchmod(fd, create)
+        return fd
+    except NotADirectoryError:
+        if stat.S_ISLNK(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
+            raise UnsafePathError(f"{name}: became a symbolic link while it was used") from None
+        raise
+
+
+def remove(directory: int, name: str) -> None:
+    """Remove ``name`` and, if it is a directory, all below it; links are removed, not followed. Missing is fine.
+
+    One descriptor and no recursion however deep the tree is.
+    """
+    try:
+        os.unlink(name, dir_fd=directory)
+        return
+    except FileNotFoundError:
+        return
+    except IsADirectoryError:
+        fd = os.open(name, DIRECTORY, dir_fd=directory)
+    trail: list[tuple[list[str], tuple[int, int]]] = []
+    pending = _clear(fd)
+    try:
+        while pending or trail:
+            if pending:
+                below = os.open(pending[-1], DIRECTORY, dir_fd=fd)
+                trail.append((pending, _identity(fd)))
+                os.close(fd)
+                fd = below
+                pending = _clear(fd)
+            else:
+                pending, parent = trail.pop()
+                above = os.open("..", DIRECTORY, dir_fd=fd)
+                os.close(fd)
+                fd = above
+                if _identity(fd) != parent:
+                    raise UnsafePathError(f"{name}: the tree was moved while it was being removed")
+                os.rmdir(pending.pop(), dir_fd=fd)
+    finally:
+        os.close(fd)
+    os.rmdir(name, dir_fd=directory)
+
+
+def _identity(fd: int) -> tuple[int, int]:
+    status = os.fstat(fd)
+    return status.st_dev, status.st_ino
+
+
+def _clear(fd: int) -> list[str]:
+    """Unlink everything but directories; return those that are not empty."""
+    kept: list[str] = []
+    with os.scandir(fd) as entries:
+        found: Sequence[tuple[str, bool]] = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+    for name, is_dir in found:
+        if not is_dir:
+            os.unlink(name, dir_fd=fd)
+            continue
+        try:
+            os.rmdir(name, dir_fd=fd)
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY:
+                raise
+            kept.append(name)
+    return kept
