@@ -1,1 +1,1 @@
-"""Images in files, both ways: OCI layouts and docker archives."""
+"""Images in files, both ways: OCI layouts, docker-load archives, and root filesystems without an image around them."""

@@ -1,0 +1,183 @@
+"""Archives of ``docker save``, read in all their forms and written in the one that everybody loads.
+
+Written ones carry ``manifest.json`` (docker, podman, skopeo) and an OCI layout (containerd) over the same blobs. Read
+ones may be that, the modern form of Docker 25, or the legacy one with ``ID/layer.tar`` and symlinks between layers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from builder.archive.files import Files, open_files, read_file
+from builder.archive.image import ArchiveImage, SavedImage, blob_name, make_image, split_location
+from builder.archive.oci_layout import LAYOUT_FILE, add_blobs, blobs_of, image_at, index_entries, read_index
+from builder.archive.tarsink import TarSink, output
+from builder.errors import ImageError
+from builder.image import descriptor as media
+from builder.image.config import ImageConfig
+from builder.image.descriptor import Descriptor
+from builder.image.digest import DiffID, Digest
+from builder.image.fields import JSON_LIMIT, Fields
+from builder.image.manifest import LAYER_LIMIT, Index, Manifest, ManifestError, parse_manifest
+from builder.image.reference import Reference, ReferenceSyntaxError
+from builder.streams import CHUNK
+
+_BLOB_NAME = re.compile(r"(?:blobs/sha256/)?([a-f0-9]{64})(?:\.tar(?:\.gz)?)?")
+_GZIP_MAGIC = b"\x1f\x8b"
+_FOREIGN_MAGIC = (b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ")
+_MAGIC_SIZE = 5
+_IMAGE_LIMIT = 10_000
+
+
+# --- reading
+
+
+def open_docker_archive(location: str, scratch: Path | None = None) -> ArchiveImage:
+    """Open the image at ``PATH[:NAME[:TAG]]`` in an archive of docker save; without a name it must be the only one.
+
+    An image stored with its manifest keeps it, others get one in Docker's format. Layers are read when opened. Raises
+    ContextError, ImageError (ManifestError, DigestMismatchError, UnsafePathError).
+    """
+    path, name = split_location(location)
+    files = open_files(path, scratch)
+    try:
+        return read_archive(files, name)
+    except BaseException:
+        files.close()
+        raise
+
+
+def read_archive(files: Files, name: str = "") -> ArchiveImage:
+    """Read the image called ``name`` out of an archive."""
+    saved = _choose(files, _listed(files), name)
+    raw_config = read_file(files, saved.config, JSON_LIMIT)
+    stored = _stored_manifest(files, Digest.of(raw_config), raw_config)
+    return stored or _made_up(files, saved, raw_config)
+
+
+@dataclass(frozen=True, slots=True)
+class _Saved:
+    config: str
+    tags: tuple[str, ...]
+    layers: tuple[str, ...]
+
+
+def _listed(files: Files) -> list[_Saved]:
+    if files.size("manifest.json") is None:
+        raise ImageError(
+            f"{files.where} has no manifest.json: not an archive of docker save, or one of before 2016",
+            hint="an OCI layout is named with oci-layout://",
+        )
+    try:
+        value = json.loads(read_file(files, "manifest.json", JSON_LIMIT))
+    except (ValueError, RecursionError) as error:
+        raise ManifestError(f"{files.where}: manifest.json is not valid JSON") from error
+    if not isinstance(value, list) or len(value) > _IMAGE_LIMIT:
+        raise ManifestError(f"{files.where}: manifest.json is not a list of images")
+    saved = []
+    for number, item in enumerate(value):
+        fields = Fields(item, f"manifest.json[{number}]")
+        layers = fields.texts("Layers") or ()
+        if len(layers) > LAYER_LIMIT:
+            raise ManifestError(f"{files.where}: an image with {len(layers)} layers; the limit is {LAYER_LIMIT}")
+        saved.append(_Saved(fields.text("Config"), fields.texts("RepoTags") or (), layers))
+    return saved
+
+
+def _choose(files: Files, saved: Sequence[_Saved], name: str) -> _Saved:
+    matching = [one for one in saved if not name or _canonical(name) in map(_canonical, one.tags)]
+    if len({one.config for one in matching}) == 1:
+        return matching[0]
+    offered = ", ".join(tag for one in saved for tag in one.tags)[:500]
+    problem = f"no image called {name!r}" if name else "several images; say which" if saved else "no images"
+    raise ImageError(f"{files.where} has {problem}", hint=f"it has: {offered}" if offered else None)
+
+
+def _canonical(tag: str) -> str:
+    try:
+        return str(Reference.parse(tag))
+    except ReferenceSyntaxError:
+        return tag
+
+
+def _stored_manifest(files: Files, config: Digest, raw_config: bytes) -> ArchiveImage | None:
+    """Return the image of the archive's own OCI layout that has this config, so that its digest stays what it was."""
+    if files.size("oci-layout") is None or files.size("index.json") is None:
+        return None
+    platform = ImageConfig.parse(raw_config).platform
+    for descriptor in read_index(files).manifests:
+        if files.size(blob_name(descriptor.digest)) is None:
+            continue
+        image = image_at(files, descriptor, platform)
+        if image.manifest.config.digest == config:
+            return image
+    return None
+
+
+def _made_up(files: Files, saved: _Saved, raw_config: bytes) -> ArchiveImage:
+    diff_ids = ImageConfig.parse(raw_config).diff_ids
+    if len(diff_ids) != len(saved.layers):
+        raise ManifestError(
+            f"{files.where}: {len(saved.layers)} layers in manifest.json, {len(diff_ids)} in the config"
+        )
+    layers = [_layer(files, name, diff_id) for name, diff_id in zip(saved.layers, diff_ids, strict=True)]
+    manifest = Manifest(
+        media_type=media.DOCKER_MANIFEST,
+        config=Descriptor(media_type=media.DOCKER_CONFIG, digest=Digest.of(raw_config), size=len(raw_config)),
+        layers=tuple(layers),
+    )
+    return make_image(files, manifest.to_bytes(), manifest, raw_config, saved.layers)
+
+
+def _layer(files: Files, name: str, diff_id: DiffID) -> Descriptor:
+    size = files.size(name)
+    if size is None:
+        raise ManifestError(f"{files.where}: manifest.json names the layer {name!r}, which is not there")
+    with files.open(name) as stream:
+        head = stream.read(_MAGIC_SIZE)
+        if head.startswith(_FOREIGN_MAGIC):
+            raise ManifestError(f"{files.where}: the layer {name} is compressed in a way Docker's format does not know")
+        if not head.startswith(_GZIP_MAGIC):
+            # Uncompressed: the config says what its digest has to be.
+            return Descriptor(media_type=media.DOCKER_LAYER, digest=Digest(diff_id), size=size)
+        named = _BLOB_NAME.fullmatch(name)
+        if named is not None and name.startswith("blobs/"):
+            return Descriptor(media_type=media.DOCKER_LAYER_GZIP, digest=Digest.from_hex(named[1]), size=size)
+        hasher = hashlib.sha256(head)
+        while chunk := stream.read(CHUNK):
+            hasher.update(chunk)
+    return Descriptor(media_type=media.DOCKER_LAYER_GZIP, digest=Digest.from_hex(hasher.hexdigest()), size=size)
+
+
+# --- writing
+
+
+def write_docker_archive(image: SavedImage, target: Path | BinaryIO, names: Sequence[Reference]) -> None:
+    """Write an archive for docker load, podman load, skopeo and ctr, with ``image`` under ``names``.
+
+    A name without a tag is left out of RepoTags: docker load takes no digests. Raises OutputError,
+    DigestMismatchError.
+    """
+    manifest = parse_manifest(image.raw_manifest)
+    if not isinstance(manifest, Manifest):
+        raise ManifestError("a docker archive holds single images, not an index")
+    index = Index(media_type=media.OCI_INDEX, manifests=index_entries(image, names))
+    tags = [Reference(name.registry, name.repository, name.tag).familiar for name in names if name.tag is not None]
+    listing = {
+        "Config": blob_name(manifest.config.digest),
+        "RepoTags": list(dict.fromkeys(tags)),
+        "Layers": [blob_name(layer.digest) for layer in manifest.layers],
+    }
+    with output(target) as stream:
+        sink = TarSink(stream)
+        add_blobs(sink, blobs_of(image))
+        sink.file("index.json", index.to_bytes())
+        sink.file("manifest.json", json.dumps([listing], separators=(",", ":")).encode())
+        sink.file("oci-layout", LAYOUT_FILE)
+        sink.end()

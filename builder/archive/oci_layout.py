@@ -1,0 +1,280 @@
+"""OCI image layouts (OCI image-spec image-layout.md), as directories and as tars, read and written.
+
+Written layouts are deterministic: entries sorted, no times. A directory that is a layout already is added to.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO
+
+from builder.archive.files import Files, open_files, read_file
+from builder.archive.image import ArchiveImage, SavedImage, blob_name, make_image, read_blob, split_location
+from builder.archive.tarsink import TarSink, output
+from builder.errors import ImageError, OutputError
+from builder.image import descriptor as media
+from builder.image.config import ImageConfig
+from builder.image.descriptor import Descriptor
+from builder.image.digest import Digest, copy_verified
+from builder.image.fields import JSON_LIMIT, Fields, to_bytes
+from builder.image.manifest import Index, Manifest, ManifestError, parse_manifest
+from builder.image.platform import Platform
+from builder.image.reference import Reference
+from builder.streams import CHUNK, replacing
+
+REF_NAME = "org.opencontainers.image.ref.name"
+CONTAINERD_NAME = "io.containerd.image.name"
+LAYOUT_FILE = to_bytes({"imageLayoutVersion": "1.0.0"})
+_NESTING_LIMIT = 4
+
+
+# --- reading
+
+
+def open_oci_layout(location: str, platform: Platform, scratch: Path | None = None) -> ArchiveImage:
+    """Open the image at ``PATH[:TAG]`` or ``PATH@DIGEST``, a directory or a tar of a layout.
+
+    Without a tag it must be the only one, or the only one for ``platform``. Layers are read when opened. Raises
+    ContextError, ImageError (ManifestError, PlatformNotFoundError, DigestMismatchError, UnsafePathError).
+    """
+    path, selector = split_location(location)
+    files = open_files(path, scratch)
+    try:
+        return read_layout(files, selector, platform)
+    except BaseException:
+        files.close()
+        raise
+
+
+def read_layout(files: Files, selector: str, platform: Platform) -> ArchiveImage:
+    """Read the image that ``selector`` ("", "TAG" or "@DIGEST") names out of a layout."""
+    index = read_index(files)
+    if selector.startswith("@"):
+        found = _by_digest(files, index, Digest.parse(selector[1:]))
+    else:
+        found = _by_name(files, index, selector, platform)
+    return image_at(files, found, platform)
+
+
+def read_index(files: Files) -> Index:
+    """Return a layout's index.json. Raises ImageError when this is no layout of a version we know."""
+    if files.size("oci-layout") is None or files.size("index.json") is None:
+        raise ImageError(
+            f"{files.where} is not an OCI layout: it has no oci-layout and index.json",
+            hint="a docker save archive is named with docker-archive:",
+        )
+    version = Fields.parse(read_file(files, "oci-layout", JSON_LIMIT), "oci-layout").text("imageLayoutVersion")
+    if not version.startswith("1."):
+        raise ImageError(f"{files.where} is an OCI layout of version {version!r}; 1.0.0 is known")
+    index = parse_manifest(read_file(files, "index.json", JSON_LIMIT), media.OCI_INDEX)
+    if not isinstance(index, Index):
+        raise ManifestError(f"{files.where}: index.json is not an index")
+    return index
+
+
+def image_at(files: Files, descriptor: Descriptor, platform: Platform) -> ArchiveImage:
+    """Follow ``descriptor`` through indexes to the image for ``platform``."""
+    for _ in range(_NESTING_LIMIT):
+        raw = read_blob(files, descriptor.digest)
+        parsed = parse_manifest(raw, descriptor.media_type)
+        if isinstance(parsed, Manifest):
+            names = [blob_name(layer.digest) for layer in parsed.layers]
+            return make_image(files, raw, parsed, read_blob(files, parsed.config.digest), names)
+        nested = [one for one in parsed.manifests if one.media_type in media.INDEXES]
+        descriptor = nested[0] if len(parsed.manifests) == len(nested) == 1 else parsed.select(platform)
+    raise ManifestError(f"{files.where}: indexes are nested more than {_NESTING_LIMIT} deep")
+
+
+def _by_digest(files: Files, index: Index, digest: Digest) -> Descriptor:
+    for one in index.manifests:
+        if one.digest == digest:
+            return one
+    size = files.size(blob_name(digest))
+    if size is None:
+        raise ImageError(f"{files.where} has no image {digest}", hint=_offered(index))
+    # Inside one of its indexes, probably; the document itself says what it is.
+    return Descriptor(media_type="", digest=digest, size=size)
+
+
+def _by_name(files: Files, index: Index, name: str, platform: Platform) -> Descriptor:
+    candidates = [one for one in index.manifests if not name or _is_called(one, name)]
+    digests = {one.digest for one in candidates}
+    if len(digests) == 1:
+        return candidates[0]
+    if name and not candidates:
+        raise ImageError(f"{files.where} has no image called {name!r}", hint=_offered(index))
+    if not candidates:
+        raise ImageError(f"{files.where} is an empty OCI layout")
+    if not name and any(REF_NAME in one.annotations or CONTAINERD_NAME in one.annotations for one in candidates):
+        raise ImageError(f"{files.where} has several images; say which", hint=_offered(index))
+    return replace(index, manifests=tuple(candidates)).select(platform)
+
+
+def _is_called(descriptor: Descriptor, name: str) -> bool:
+    full = descriptor.annotations.get(CONTAINERD_NAME, "")
+    if name in (descriptor.annotations.get(REF_NAME), full):
+        return True
+    try:
+        return bool(full) and ("/" in name or ":" in name) and str(Reference.parse(name)) == full
+    except ImageError:
+        return False
+
+
+def _offered(index: Index) -> str:
+    names = {
+        one.annotations.get(REF_NAME) or one.annotations.get(CONTAINERD_NAME) or str(one.digest)
+        for one in index.manifests
+    }
+    return "it has: " + ", ".join(sorted(names))[:500]
+
+
+# --- writing
+
+
+@dataclass(frozen=True, slots=True)
+class Blob:
+    """A file of a layout to be: its identity and how to read it."""
+
+    digest: Digest
+    size: int
+    open: Callable[[], BinaryIO]
+
+
+def blobs_of(image: SavedImage) -> list[Blob]:
+    """Return every blob of an image once, sorted by name in the layout."""
+    manifest = parse_manifest(image.raw_manifest)
+    if not isinstance(manifest, Manifest) or len(manifest.layers) != len(image.layers):
+        raise ManifestError("the image to be written is not one image with all its layers")
+    found = {
+        descriptor.digest: Blob(descriptor.digest, descriptor.size, layer.open)
+        for descriptor, layer in zip(manifest.layers, image.layers, strict=True)
+    }
+    for raw in (image.raw_config, image.raw_manifest):
+        found[Digest.of(raw)] = _memory_blob(raw)
+    return [found[digest] for digest in sorted(found)]
+
+
+def _memory_blob(raw: bytes) -> Blob:
+    return Blob(Digest.of(raw), len(raw), lambda: io.BytesIO(raw))
+
+
+def index_entries(image: SavedImage, names: Sequence[Reference]) -> tuple[Descriptor, ...]:
+    """Return index.json's descriptors for an image: one per name, annotated for containerd and for OCI tools."""
+    manifest = parse_manifest(image.raw_manifest)
+    plain = Descriptor(
+        media_type=manifest.media_type,
+        digest=Digest.of(image.raw_manifest),
+        size=len(image.raw_manifest),
+        platform=ImageConfig.parse(image.raw_config).platform,
+    )
+    if not names:
+        return (plain,)
+    entries = []
+    for name in names:
+        annotations = {CONTAINERD_NAME: str(name)}
+        if name.tag is not None:
+            annotations[REF_NAME] = name.tag
+        entries.append(replace(plain, annotations=annotations))
+    return tuple(dict.fromkeys(entries))
+
+
+def write_oci_archive(image: SavedImage, target: Path | BinaryIO, names: Sequence[Reference]) -> None:
+    """Write a tar of a layout with ``image`` under ``names``. Raises OutputError, DigestMismatchError."""
+    index = Index(media_type=media.OCI_INDEX, manifests=index_entries(image, names))
+    with output(target) as stream:
+        sink = TarSink(stream)
+        add_blobs(sink, blobs_of(image))
+        sink.file("index.json", index.to_bytes())
+        sink.file("oci-layout", LAYOUT_FILE)
+        sink.end()
+
+
+def add_blobs(sink: TarSink, blobs: Sequence[Blob]) -> None:
+    """Add the ``blobs`` directory of a layout to a tar."""
+    sink.directory("blobs")
+    sink.directory("blobs/sha256")
+    for blob in blobs:
+        with blob.open() as source:
+            sink.blob(blob_name(blob.digest), source, blob.digest, blob.size)
+
+
+def write_oci_directory(image: SavedImage, target: Path, names: Sequence[Reference]) -> None:
+    """Write ``image`` into a layout directory, made if need be; entries of other names in its index stay.
+
+    Blobs come first and index.json is replaced last, so a reader never sees an image that is not complete. Blobs are
+    copied, never linked to the store: whoever edits the output must not edit the cache. Raises OutputError.
+    """
+    entries = index_entries(image, names)
+    with _writing(target):
+        kept = _kept_entries(target, entries)
+        (target / "blobs" / "sha256").mkdir(parents=True, exist_ok=True)
+        for blob in blobs_of(image):
+            _place(target / blob_name(blob.digest), blob)
+        with replacing(target / "oci-layout") as stream:
+            stream.write(LAYOUT_FILE)
+        with replacing(target / "index.json") as stream:
+            stream.write(Index(media_type=media.OCI_INDEX, manifests=(*kept, *entries)).to_bytes())
+
+
+@contextlib.contextmanager
+def _writing(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"cannot write the OCI layout {target}: {error.strerror}") from error
+
+
+def _kept_entries(target: Path, entries: Sequence[Descriptor]) -> tuple[Descriptor, ...]:
+    try:
+        occupied = sorted(os.listdir(target))
+    except FileNotFoundError:
+        return ()
+    if not occupied:
+        return ()
+    if "index.json" not in occupied or "oci-layout" not in occupied:
+        raise OutputError(
+            f"{target} is neither empty nor an OCI layout", hint="name another directory, or empty this one"
+        )
+    files = open_files(target)
+    try:
+        existing = read_index(files).manifests
+    finally:
+        files.close()
+    taken = {_identity(one) for one in entries}
+    # A tag names one image: `tag` alone decides for tools that know only ref.name.
+    tags = {one.annotations[REF_NAME] for one in entries if REF_NAME in one.annotations}
+    return tuple(
+        one for one in existing if _identity(one) not in taken and one.annotations.get(REF_NAME, "") not in tags
+    )
+
+
+def _identity(descriptor: Descriptor) -> tuple[str, ...]:
+    name = descriptor.annotations.get(CONTAINERD_NAME, "")
+    tag = descriptor.annotations.get(REF_NAME, "")
+    return (name, tag) if name or tag else (descriptor.digest,)
+
+
+def _place(path: Path, blob: Blob) -> None:
+    if _is_there(path, blob):
+        return
+    with blob.open() as source, replacing(path) as stream:
+        copy_verified(source, stream, blob.digest, blob.size, f"blob {blob.digest}")
+
+
+def _is_there(path: Path, blob: Blob) -> bool:
+    try:
+        with open(path, "rb") as stream:
+            if os.fstat(stream.fileno()).st_size != blob.size:
+                return False
+            hasher = hashlib.sha256()
+            while chunk := stream.read(CHUNK):
+                hasher.update(chunk)
+    except FileNotFoundError:
+        return False
+    return hasher.hexdigest() == blob.digest.hex
