@@ -1,11 +1,18 @@
-"""Evaluate word trees against an environment (dockerfile.md 1.4). Pure Python: no parser is loaded here."""
+"""Evaluate word trees against an environment (dockerfile.md 1.4). Pure Python: no parser is loaded here.
+
+Values that come out of variables are never parsed again. Operands are evaluated only when they are used.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import assert_never
 
-from builder.dockerfile.word import Word
+from builder.dockerfile.pattern import PatternError, replace, trim_prefix, trim_suffix
+from builder.dockerfile.source import DockerfileError
+from builder.dockerfile.text import SPACE
+from builder.dockerfile.word import Literal, Part, Quoted, Variable, Word
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +32,139 @@ class Expansions:
 
 
 def evaluate(word: Word, env: Mapping[str, str | None], *, keep_unset: bool = False) -> Expansion:
-    """Expand ``word``; raise DockerfileError without a place for ``${x:?message}`` and bad patterns.
+    """Expand ``word``; raise DockerfileError without a place for ``${x:?message}``, bad patterns and bad words.
 
-    A name mapped to None is declared but unset: it expands like a missing one, unreported.
+    A name mapped to None is declared but unset: it expands like a missing one, but is not reported as undefined.
+    With ``keep_unset``, references to unset variables stay as written.
     """
-    raise NotImplementedError
+    if word.is_plain:
+        return Expansion(word.text)
+    scope = _Scope(env, keep_unset)
+    value = scope.parts(_checked(word))
+    return Expansion(value, frozenset(scope.undefined))
 
 
 def evaluate_words(word: Word, env: Mapping[str, str | None]) -> Expansions:
-    """Expand ``word`` and split it at unquoted blanks, also those that come out of variables."""
-    raise NotImplementedError
+    """Expand ``word`` and split it at unquoted blanks, also those that come out of variables.
+
+    Words that are empty vanish, quoted or not.
+    """
+    scope = _Scope(env, keep_unset=False)
+    values: list[str] = []
+    current: list[str] = []
+    for part in _checked(word):
+        text = scope.part(part)
+        if isinstance(part, Quoted):
+            current.append(text)
+            continue
+        for ch in text:
+            if ch not in SPACE:
+                current.append(ch)
+            elif current:
+                values.append("".join(current))
+                current.clear()
+    values.append("".join(current))
+    return Expansions(tuple(value for value in values if value), frozenset(scope.undefined))
+
+
+def expand(text: str, env: Mapping[str, str | None], *, escape: str = "\\") -> str:
+    """Parse and expand in one go, for text that is not part of a parsed Dockerfile."""
+    from builder.dockerfile.wordparser import parse_word
+
+    return evaluate(parse_word(text, escape=escape), env).value
+
+
+def expand_words(text: str, env: Mapping[str, str | None], *, escape: str = "\\") -> list[str]:
+    """Parse, expand and split in one go."""
+    from builder.dockerfile.wordparser import parse_word
+
+    return list(evaluate_words(parse_word(text, escape=escape), env).values)
+
+
+def variables(word: Word) -> frozenset[str]:
+    """Return every variable name in ``word``, also in operands that would not be evaluated."""
+    names: set[str] = set()
+    pending: list[Part] = list(word.parts)
+    while pending:
+        match pending.pop():
+            case Variable() as part:
+                names.add(part.name)
+                pending += part.operand + part.replacement
+            case Quoted() as part:
+                pending += part.parts
+            case Literal():
+                pass
+    return frozenset(names)
+
+
+def _checked(word: Word) -> tuple[Part, ...]:
+    if word.problem:
+        raise DockerfileError(word.problem)
+    return word.parts
+
+
+class _Scope:
+    """One evaluation: the environment, and the names it lacked."""
+
+    __slots__ = ("env", "keep_unset", "undefined")
+
+    def __init__(self, env: Mapping[str, str | None], keep_unset: bool) -> None:
+        self.env = env
+        self.keep_unset = keep_unset
+        self.undefined: set[str] = set()
+
+    def parts(self, parts: tuple[Part, ...]) -> str:
+        return "".join([self.part(part) for part in parts])
+
+    def part(self, part: Part) -> str:
+        match part:
+            case Literal():
+                return part.text
+            case Quoted():
+                return self.parts(part.parts)
+            case Variable():
+                return self.variable(part)
+            case _:
+                assert_never(part)
+
+    def variable(self, part: Variable) -> str:
+        value = self.env.get(part.name)
+        if value is None:
+            if part.name not in self.env:
+                self.undefined.add(part.name)
+            if self.keep_unset:
+                return part.source
+        match part.operator.removeprefix(":"):
+            case "":
+                return value or ""
+            case "-" | "+" | "?":
+                return self.conditional(part, value)
+            case _:
+                return self.pattern(part, value or "")
+
+    def conditional(self, part: Variable, value: str | None) -> str:
+        counts_as_set = value is not None and not (part.operator.startswith(":") and not value)
+        match part.operator[-1]:
+            case "-":
+                return (value or "") if counts_as_set else self.parts(part.operand)
+            case "+":
+                return self.parts(part.operand) if counts_as_set else ""
+            case _:
+                if counts_as_set:
+                    return value or ""
+                message = self.parts(part.operand)
+                state = "unset" if value is None else "empty"
+                raise DockerfileError(f"{part.name}: {message or f'is not allowed to be {state}'}")
+
+    def pattern(self, part: Variable, value: str) -> str:
+        pattern = self.parts(part.operand)
+        try:
+            match part.operator:
+                case "#" | "##":
+                    return trim_prefix(value, pattern, longest=part.operator == "##")
+                case "%" | "%%":
+                    return trim_suffix(value, pattern, longest=part.operator == "%%")
+                case _:
+                    return replace(value, pattern, self.parts(part.replacement), every=part.operator == "//")
+        except PatternError as failure:
+            raise DockerfileError(f"invalid pattern ({pattern}) in substitution: {failure}") from failure

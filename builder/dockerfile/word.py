@@ -45,15 +45,22 @@ Part: TypeAlias = Literal | Variable | Quoted
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """A word as written (``text``) and what it means (``parts``)."""
+    """A word as written (``text``) and what it means (``parts``).
+
+    A word that breaks the rules keeps the complaint in ``problem`` and has no parts: it is an error only where it is
+    expanded, so a bad word in a stage that is not built does no harm.
+    """
 
     text: str
     parts: tuple[Part, ...]
+    problem: str = ""
 
     @property
     def is_plain(self) -> bool:
         """Tell whether the word means itself: no variable, quote or escape."""
-        return not self.parts or (len(self.parts) == 1 and self.parts[0] == Literal(self.text))
+        if self.problem:
+            return False
+        return self.parts == (Literal(self.text),) if self.text else True
 
 
 def plain(text: str) -> Word:

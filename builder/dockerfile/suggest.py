@@ -1,0 +1,41 @@
+"""Did-you-mean hints for misspelled names (dockerfile.md 1.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+_LIMIT: Final = 3
+_LONGEST: Final = 64  # longer names are not typing mistakes, and the distance is quadratic
+
+
+def distance(left: str, right: str) -> int:
+    """Return the Levenshtein distance."""
+    row = list(range(len(right) + 1))
+    for index, ch in enumerate(left, 1):
+        previous, row[0] = row[0], index
+        for column, other in enumerate(right, 1):
+            previous, row[column] = (
+                row[column],
+                min(row[column] + 1, row[column - 1] + 1, previous + (ch != other)),
+            )
+    return row[-1]
+
+
+def nearest(name: str, candidates: Iterable[str], *, ignore_case: bool = True) -> str | None:
+    """Return the candidate closest to ``name`` if fewer than three edits away and not the same word."""
+    best: str | None = None
+    best_distance = _LIMIT
+    for candidate in candidates:
+        if max(len(name), len(candidate)) > _LONGEST or abs(len(name) - len(candidate)) >= _LIMIT:
+            continue
+        edits = distance(name.lower(), candidate.lower()) if ignore_case else distance(name, candidate)
+        if edits < best_distance and candidate != name:
+            best, best_distance = candidate, edits
+    return best
+
+
+def did_you_mean(name: str, candidates: Iterable[str], *, ignore_case: bool = True) -> str:
+    """Return `` (did you mean X?)`` or an empty string, to append to a message."""
+    found = nearest(name, candidates, ignore_case=ignore_case)
+    return f" (did you mean {found}?)" if found else ""
