@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from builder.image.digest import ChainID, DiffID
     from builder.rootfs.pack import Packed
 
-Sharing = Literal["shared", "private", "locked"]
 Phase = Literal["setup", "exec", "exit", "lost"]
 
 
@@ -50,10 +49,10 @@ class BindMount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheMount:
-    """The host directory ``source`` (made with ``mode``, ``uid``, ``gid`` if missing), kept between builds.
+    """The host directory ``source``, kept between builds; an empty one is new and gets ``mode``, ``uid`` and ``gid``.
 
-    Its owners are those of one ownership view: ``Sandbox.view`` belongs into the path. ``private`` uses the first
-    of ``source``, ``source.1``, ... nobody else uses now.
+    Owners are those of one ownership view: ``Sandbox.view`` belongs into what names the directory. Who may use it at
+    the same time is decided, and locked, by ``cache.cachemounts``.
     """
 
     target: str
@@ -63,7 +62,6 @@ class CacheMount:
     uid: int = 0
     gid: int = 0
     readonly: bool = False
-    sharing: Sharing = "shared"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

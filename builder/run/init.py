@@ -1,0 +1,612 @@
+"""The process of one RUN (run-sandbox.md 2 and 4): mounts the layers, becomes the command's parent, cleans up after it.
+
+Started by ``run.worker`` inside its namespaces as ``python -I -S init.py SPEC STATUS LIFE`` (file descriptors): SPEC
+holds the marshalled plan made by ``run.mounts``, STATUS is a socket to the worker, LIFE a pipe whose end means "stop".
+Two processes: the *helper* sees the bare tree, its child is PID 1 of the step and becomes the user's command.
+
+Standard library only, nothing from ``builder``, and nothing imported late: after pivot_root there is no library.
+It decides nothing: users, mounts and filters arrive as plain values.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import marshal
+import os
+import select
+import stat
+import sys
+import time
+from typing import Any, NoReturn
+
+CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWNET = 0x20000, 0x02000000, 0x40000000
+CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWPID = 0x04000000, 0x08000000, 0x20000000
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
+MS_REMOUNT, MS_BIND, MS_REC, MS_SLAVE, MS_RELATIME = 32, 4096, 16384, 1 << 19, 1 << 21
+MNT_DETACH, AT_EMPTY_PATH, AT_RECURSIVE, O_PATH = 2, 0x1000, 0x8000, 0x200000
+PR_SET_PDEATHSIG, PR_CAPBSET_READ, PR_CAPBSET_DROP = 1, 23, 24
+SIGKILL = 9
+NR_MOUNT_SETATTR = 442
+NR = {
+    "x86_64": {"pivot_root": 155, "seccomp": 317, "keyctl": 250},
+    "aarch64": {"pivot_root": 41, "seccomp": 277, "keyctl": 219},
+}.get(os.uname().machine, {})
+LOOKUP = O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+MAX_DATABASE = 10 << 20
+MAX_LINKS = 255
+NODES = ((b"null", 1, 3), (b"zero", 1, 5), (b"full", 1, 7), (b"random", 1, 8), (b"urandom", 1, 9), (b"tty", 5, 0))
+LINKS = (
+    (b"fd", b"/proc/self/fd"),
+    (b"stdin", b"/proc/self/fd/0"),
+    (b"stdout", b"/proc/self/fd/1"),
+    (b"stderr", b"/proc/self/fd/2"),
+    (b"core", b"/proc/kcore"),
+    (b"ptmx", b"pts/ptmx"),
+)
+
+libc = ctypes.CDLL(None, use_errno=True)
+Plan = dict[str, Any]
+
+
+class Failure(Exception):  # noqa: N818 -- a message to the worker in the form of an exception, not an error of ours
+    """The step ends here: ``phase`` is "setup" or "exec", ``code`` what the step exits with."""
+
+    def __init__(self, phase: str, code: int, text: str) -> None:
+        super().__init__(text)
+        self.report = (phase, code, text)
+
+
+class Stubs:
+    """What was created in the image's tree only to have something to mount on, parents first."""
+
+    def __init__(self, root: int) -> None:
+        self.device = os.fstat(root).st_dev
+        self.made: list[tuple[bytes, bool]] = []
+
+
+# -- system calls ------------------------------------------------------------------------------------------------------
+
+
+def checked(result: int, what: str) -> None:
+    """Raise OSError naming ``what`` if a call of libc failed."""
+    if result == -1:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), what)
+
+
+def mount(source: bytes | None, target: bytes, kind: bytes | None, flags: int, data: bytes | None = None) -> None:
+    """Call mount(2)."""
+    result = libc.mount(source, target, kind, ctypes.c_ulong(flags), data)
+    checked(result, f"mount {os.fsdecode(kind or source or b'')}")
+
+
+def unshare(flags: int) -> None:
+    """Call unshare(2); a kernel without cgroup namespaces goes without."""
+    if libc.unshare(flags) == -1:
+        checked(libc.unshare(flags & ~CLONE_NEWCGROUP), "unshare")
+
+
+def prctl(option: int, *arguments: int) -> int:
+    """Call prctl(2)."""
+    longs = [ctypes.c_ulong(value) for value in (*arguments, 0, 0, 0, 0)][:4]
+    return int(libc.prctl(option, *longs))
+
+
+def by_fd(fd: int) -> bytes:
+    """Return a name for ``fd`` that works as long as the host's /proc is there: before pivot_root."""
+    return b"/proc/self/fd/%d" % fd
+
+
+# -- the tree ----------------------------------------------------------------------------------------------------------
+
+
+def walk(root: int, path: bytes, make: str = "", stubs: Stubs | None = None, owner: tuple[int, int] = (0, 0)) -> int:
+    """Open ``path`` below ``root`` as if ``root`` were "/": no symlink and no ".." leads out. Returns an O_PATH fd.
+
+    With ``make`` ("dir" or "file") missing components are created, the last one as told; ``stubs`` takes note of them.
+    """
+    trail = [(b"", root)]
+    names = path.split(b"/")[::-1]
+    links = 0
+    try:
+        while names:
+            name = names.pop()
+            if name in (b"", b"."):
+                continue
+            if name == b"..":
+                leave(trail, len(trail) - 1)
+                continue
+            last = all(rest in (b"", b".") for rest in names)
+            fd = enter(trail, name, make if last or not make else "dir", stubs, owner)
+            if not stat.S_ISLNK(os.fstat(fd).st_mode):
+                trail.append((name, fd))
+                continue
+            text = os.readlink(b"", dir_fd=fd)
+            os.close(fd)
+            links += 1
+            if links > MAX_LINKS:
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+            if text.startswith(b"/"):
+                leave(trail, 1)
+            names.extend(reversed(text.split(b"/")))
+        return os.dup(trail[-1][1])
+    finally:
+        leave(trail, 1)
+
+
+def enter(trail: list[tuple[bytes, int]], name: bytes, make: str, stubs: Stubs | None, owner: tuple[int, int]) -> int:
+    """Open ``name`` in the last directory of ``trail``, made first if it is missing and ``make`` says as what."""
+    parent = trail[-1][1]
+    try:
+        return os.open(name, LOOKUP, dir_fd=parent)
+    except FileNotFoundError:
+        if not make:
+            raise
+    create(parent, name, make, owner)
+    if stubs is not None and os.fstat(parent).st_dev == stubs.device:
+        stubs.made.append((b"/".join([*(part for part, _ in trail[1:]), name]), make == "dir"))
+    return os.open(name, LOOKUP, dir_fd=parent)
+
+
+def leave(trail: list[tuple[bytes, int]], depth: int) -> None:
+    """Go up until ``depth`` directories are open; the root always is."""
+    while len(trail) > max(depth, 1):
+        os.close(trail.pop()[1])
+
+
+def create(parent: int, name: bytes, kind: str, owner: tuple[int, int] = (0, 0)) -> None:
+    """Make an empty file or directory; the parent keeps its times."""
+    before = os.stat(b".", dir_fd=parent)
+    if kind == "dir":
+        os.mkdir(name, 0o755, dir_fd=parent)
+    else:
+        os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o644, dir_fd=parent))
+    if owner != (0, 0):
+        os.chown(name, *owner, dir_fd=parent, follow_symlinks=False)
+    os.utime(b".", ns=(before.st_atime_ns, before.st_mtime_ns), dir_fd=parent)
+
+
+def remove_stubs(root: int, made: list[tuple[bytes, bool]]) -> None:
+    """Remove what still is as we made it. The command may have put symlinks anywhere: none is followed."""
+    for path, is_dir in reversed(made):
+        *parents, name = path.split(b"/")
+        parent = os.dup(root)
+        try:
+            for component in parents:
+                below = os.open(component, LOOKUP | os.O_DIRECTORY, dir_fd=parent)
+                os.close(parent)
+                parent = below
+            before = os.stat(b".", dir_fd=parent)
+            if is_dir:
+                os.rmdir(name, dir_fd=parent)
+            else:
+                found = os.stat(name, dir_fd=parent, follow_symlinks=False)
+                if not stat.S_ISREG(found.st_mode) or found.st_size:
+                    continue
+                os.unlink(name, dir_fd=parent)
+            os.utime(b".", ns=(before.st_atime_ns, before.st_mtime_ns), dir_fd=parent)
+        except OSError:
+            continue  # not empty any more, or not ours any more: it belongs to the layer
+        finally:
+            os.close(parent)
+
+
+def database(root: int, path: bytes) -> bytes | None:
+    """Return the contents of a regular file of the image of reasonable size, else None."""
+    try:
+        fd = walk(root, path)
+    except OSError:
+        return None
+    try:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode) or found.st_size > MAX_DATABASE:
+            return None
+        with open(by_fd(fd), "rb", buffering=0) as file:
+            return file.read(MAX_DATABASE)
+    finally:
+        os.close(fd)
+
+
+# -- mounts of the step ------------------------------------------------------------------------------------------------
+
+
+class Tree:
+    """The root the command will see, while it is being furnished."""
+
+    def __init__(self, root: int, private: bytes) -> None:
+        self.root = root
+        self.private = private
+        self.stubs = Stubs(root)
+        self.files = 0
+
+    def point(self, target: bytes, make: str) -> int:
+        """Return the mount point ``target``, made if it is missing."""
+        return walk(self.root, target, make, self.stubs)
+
+    def filesystem(self, op: Plan) -> None:
+        """Mount a new file system; a refused one is replaced by the host's (``fallback``) or left out."""
+        fd = self.point(op["target"], "dir")
+        data = op["data"]
+        if op["keep_mode"]:
+            data = b",".join(filter(None, (data, b"mode=%o" % stat.S_IMODE(os.fstat(fd).st_mode))))
+        try:
+            mount(op["source"], by_fd(fd), op["type"], op["flags"], data)
+        except OSError:
+            if op["fallback"]:
+                self.attach(op["fallback"], fd, op["target"], op["flags"])
+            elif not op["optional"]:
+                raise
+        finally:
+            os.close(fd)
+
+    def bind(self, op: Plan) -> None:
+        """Show a host directory or file, or a place inside it."""
+        outer = os.open(op["source"], O_PATH | os.O_CLOEXEC)
+        source = walk(outer, op["subpath"], op["make"], None, op["owner"]) if op["subpath"] else os.dup(outer)
+        kind = "dir" if stat.S_ISDIR(os.fstat(source).st_mode) else "file"
+        fd = self.point(op["target"], kind)
+        self.attach(by_fd(source), fd, op["target"], op["flags"])
+        for each in (outer, source, fd):
+            os.close(each)
+
+    def attach(self, source: bytes, point: int, target: bytes, flags: int) -> None:
+        """Bind ``source`` with everything below it and then restrict the new mount."""
+        mount(source, by_fd(point), None, MS_BIND | MS_REC)
+        fd = walk(self.root, target)
+        try:
+            restrict(fd, flags)
+        finally:
+            os.close(fd)
+
+    def file(self, op: Plan) -> None:
+        """Show a file of ours that lives in memory only."""
+        self.files += 1
+        name = self.private + b"/f%d" % self.files
+        fd = os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+        data = op["data"]
+        while data:
+            data = data[os.write(fd, data) :]
+        os.fchown(fd, *op["owner"])
+        os.fchmod(fd, op["mode"])
+        os.close(fd)
+        point = self.point(op["target"], "file")
+        self.attach(name, point, op["target"], op["flags"])
+        os.close(point)
+
+    def overlay(self, op: Plan) -> None:
+        """Show directories whose changes are thrown away, ``subpath`` of them at ``target``."""
+        base = op["base"]
+        os.chdir(base)
+        mount(b"overlay", b"m", b"overlay", MS_NODEV, op["options"])
+        os.chdir(b"/")
+        self.bind({**op, "source": base + b"/m"})
+
+    def devices(self, op: Plan) -> None:
+        """Furnish /dev: our own nodes where the kernel lets us make them, else the host's, read-only as inodes."""
+        directory = walk(self.root, op["target"])
+        for name, major, minor in NODES:
+            own = self.private + b"/" + name
+            try:
+                os.mknod(own, stat.S_IFCHR | 0o666, os.makedev(major, minor))
+                flags = MS_NOSUID
+            except PermissionError:
+                own, flags = b"/dev/" + name, MS_NOSUID | MS_RDONLY
+                if not os.path.exists(own):
+                    continue
+            create(directory, name, "file")
+            point = os.open(name, LOOKUP, dir_fd=directory)
+            self.attach(own, point, op["target"] + b"/" + name, flags)
+            os.close(point)
+        for name, text in LINKS:
+            os.symlink(text, name, dir_fd=directory)
+        os.close(directory)
+
+    def cover(self, op: Plan) -> None:
+        """Make paths of the kernel's file systems read-only, or hide them; a missing one needs neither."""
+        empty, null = self.private + b"/empty", self.private + b"/null"
+        if not os.path.exists(null):
+            null = b"/dev/null"
+        for path in op["readonly"]:
+            try:
+                fd = walk(self.root, path)
+            except OSError:
+                continue
+            self.attach(by_fd(fd), fd, path, MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC)
+            os.close(fd)
+        for path in op["masked"]:
+            try:
+                fd = walk(self.root, path)
+            except OSError:
+                continue
+            if stat.S_ISDIR(os.fstat(fd).st_mode):
+                self.attach(empty, fd, path, MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC)
+            else:
+                mount(null, by_fd(fd), None, MS_BIND)
+            os.close(fd)
+
+
+def restrict(fd: int, flags: int) -> None:
+    """Add ``flags`` (MS_*) to the mount ``fd`` is the root of, and to those below."""
+    # MS_RDONLY, NOSUID, NODEV and NOEXEC have the same values as their MOUNT_ATTR_* namesakes.
+    attributes = (ctypes.c_uint64 * 4)(flags, 0, 0, 0)
+    if libc.syscall(NR_MOUNT_SETATTR, fd, b"", AT_EMPTY_PATH | AT_RECURSIVE, attributes, ctypes.c_size_t(32)) == 0:
+        return
+    if ctypes.get_errno() != errno.ENOSYS:
+        checked(-1, "mount_setattr")
+    present = os.fstatvfs(fd).f_flag
+    kept = present & 0xC0F | (MS_RELATIME if present & 4096 else 0)
+    mount(None, by_fd(fd), None, MS_REMOUNT | MS_BIND | flags | kept)
+
+
+def furnish(plan: Plan) -> tuple[Tree, int]:
+    """Build the command's root in a mount namespace of its own; return it and the command's working directory."""
+    checked(libc.unshare(CLONE_NEWNS), "unshare")
+    private = plan["scratch"] + b"/p"
+    mount(b"tmpfs", private, b"tmpfs", MS_NOSUID, b"mode=0700")
+    os.mkdir(private + b"/empty", 0o755)
+    root = os.open(plan["scratch"] + b"/m", O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    tree = Tree(root, private)
+    for op in plan["mounts"]:
+        try:
+            getattr(tree, op["op"])(op)
+        except OSError as error:
+            where = os.fsdecode(op["target"]) or "/"
+            raise Failure("setup", 71, f"cannot mount {where}: {error.strerror} ({error.filename})") from error
+    try:
+        cwd = walk(root, plan["cwd"], "dir", None, plan["identity"][:2])
+        if not stat.S_ISDIR(os.fstat(cwd).st_mode):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+    except OSError as error:
+        raise Failure("setup", 71, f"working directory {os.fsdecode(plan['cwd'])}: {error.strerror}") from error
+    return tree, cwd
+
+
+# -- PID 1 -------------------------------------------------------------------------------------------------------------
+
+
+def command(plan: Plan, report: int) -> NoReturn:
+    """Be the step's first process: set everything up, then become the command. Never returns."""
+    try:
+        prctl(PR_SET_PDEATHSIG, SIGKILL)
+        os.setsid()
+        os.umask(0)
+        if plan["namespaces"] & CLONE_NEWNET:
+            loopback_up()
+        tree, cwd = furnish(plan)
+        send(report, ("stubs", tree.stubs.made))
+        libc.sethostname(plan["hostname"], ctypes.c_size_t(len(plan["hostname"])))
+        pivot(tree.root)
+        os.fchdir(cwd)
+        os.umask(0o022)
+        surrender(plan)
+        execute(plan["args"], dict(plan["env"]))
+    except Failure as failure:
+        send(report, ("failure", *failure.report))
+    except (OSError, ValueError) as error:
+        what = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
+        send(report, ("failure", "setup", 71, what))
+    finally:
+        os._exit(71)
+
+
+def loopback_up() -> None:
+    """Bring up the only interface of a new network namespace."""
+    sock = libc.socket(2, 2, 0)
+    request = ctypes.create_string_buffer(b"lo".ljust(16, b"\0") + (0x1 | 0x40).to_bytes(2, sys.byteorder), 40)
+    checked(libc.ioctl(sock, ctypes.c_ulong(0x8914), request), "bring up lo")
+    os.close(sock)
+
+
+def pivot(root: int) -> None:
+    """Make ``root`` the root directory and let go of the old one."""
+    old = os.open(b"/", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    os.fchdir(root)
+    checked(libc.syscall(NR["pivot_root"], b".", b"."), "pivot_root")
+    os.fchdir(old)
+    mount(None, b".", None, MS_REC | MS_SLAVE)
+    checked(libc.umount2(b".", MNT_DETACH), "umount of the old root")
+    os.chdir(b"/")
+    os.close(old)
+
+
+def surrender(plan: Plan) -> None:
+    """Give up every right the command must not have. The order matters: each call needs what a later one takes."""
+    uid, gid, groups, _ = plan["identity"]
+    for fd in (1, 2):
+        try:
+            os.fchown(fd, uid, gid)  # so that the command can open /dev/stdout
+        except OSError:
+            pass
+    if NR:
+        libc.syscall(NR["keyctl"], 1, None)  # a session keyring of its own: ours may hold the user's keys
+    if plan["seccomp"]:
+        load_filter(plan["seccomp"])
+    keep = reduce_bounding_set(plan["capabilities"])
+    try:
+        os.setgroups(groups)
+    except PermissionError:
+        if plan["strict_ids"]:
+            raise
+    os.setresgid(gid, gid, gid)
+    os.setresuid(uid, uid, uid)
+    if uid == 0:
+        low, high = keep & 0xFFFFFFFF, keep >> 32
+        header = (ctypes.c_uint32 * 2)(0x20080522, 0)
+        checked(libc.capset(header, (ctypes.c_uint32 * 6)(low, low, 0, high, high, 0)), "capset")
+    prctl(PR_SET_PDEATHSIG, SIGKILL)  # changing credentials has cleared it
+    for number in range(1, 65):
+        libc.signal(number, None)
+    libc.sigprocmask(2, (ctypes.c_uint64 * 16)(), None)
+
+
+def reduce_bounding_set(keep: int) -> int:
+    """Drop what is not in ``keep``; return what is left."""
+    left = 0
+    for capability in range(64):
+        present = prctl(PR_CAPBSET_READ, capability)
+        if present < 0:
+            break
+        if not keep >> capability & 1:
+            prctl(PR_CAPBSET_DROP, capability)
+        elif present:
+            left |= 1 << capability
+    return left
+
+
+def load_filter(program: bytes) -> None:
+    """Install a seccomp filter; needs CAP_SYS_ADMIN, because no_new_privs stays off."""
+    buffer = ctypes.create_string_buffer(program, len(program))
+
+    class Program(ctypes.Structure):
+        """``struct sock_fprog``."""
+
+        _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_void_p))
+
+    argument = Program(len(program) // 8, ctypes.addressof(buffer))
+    checked(libc.syscall(NR["seccomp"], 1, 0, ctypes.byref(argument)), "seccomp")
+
+
+def execute(args: list[bytes], env: dict[bytes, bytes]) -> NoReturn:
+    """Become the command, found through its own PATH. Raises Failure with 127 or 126, as a shell would exit."""
+    name = args[0] if args else b""
+    candidates = [name]
+    if b"/" not in name:
+        candidates = [(place or b".") + b"/" + name for place in env.get(b"PATH", b"").split(b":")] if name else []
+    problem = errno.ENOENT
+    for candidate in candidates:
+        try:
+            os.execve(candidate, args, env)
+        except OSError as error:
+            number = error.errno or errno.EIO
+            if number in (errno.ENOENT, errno.ENOTDIR) and not os.path.lexists(candidate):
+                continue
+            problem = number
+            if number != errno.EACCES:
+                break
+    text = f'exec "{os.fsdecode(name)}" in image: {os.strerror(problem).lower()}'
+    if problem == errno.ENOENT and any(os.path.exists(candidate) for candidate in candidates):
+        text += " (the file is there, its interpreter is not)"
+    raise Failure("exec", 127 if problem in (errno.ENOENT, errno.ENOTDIR) else 126, text)
+
+
+# -- the helper --------------------------------------------------------------------------------------------------------
+
+
+def frame(value: Any) -> bytes:
+    """Return a value as it travels: its length, then its marshalled form."""
+    payload = marshal.dumps(value)
+    return len(payload).to_bytes(4, "little") + payload
+
+
+def send(fd: int, value: Any) -> None:
+    """Write one framed value."""
+    data = frame(value)
+    while data:
+        data = data[os.write(fd, data) :]
+
+
+def receive(fd: int) -> Any:
+    """Read one framed value; None at the end."""
+
+    def exactly(size: int) -> bytes:
+        parts = b""
+        while len(parts) < size and (chunk := os.read(fd, size - len(parts))):
+            parts += chunk
+        return parts
+
+    header = exactly(4)
+    return marshal.loads(exactly(int.from_bytes(header, "little"))) if len(header) == 4 else None
+
+
+def supervise(child: int, report: int, life: int, timeout: float | None) -> tuple[bytes, str]:
+    """Wait until ``child`` has ended; kill it when ``life`` ends or time is over. Returns its reports and why."""
+    pidfd = os.pidfd_open(child)
+    poll = select.poll()
+    for fd in (pidfd, report, life):
+        poll.register(fd, select.POLLIN)
+    deadline = None if timeout is None else time.monotonic() + timeout
+    reports, why = b"", ""
+    while True:
+        left = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
+        events = [fd for fd, _ in poll.poll(left)]
+        if report in events:
+            chunk = os.read(report, 65536)
+            reports += chunk
+            if not chunk:
+                poll.unregister(report)
+        if pidfd in events and report not in events:
+            os.close(pidfd)
+            return reports, why
+        if life in events or (not events and deadline is not None):
+            why = "cancelled" if life in events else f"timeout {timeout:g}s"
+            os.kill(child, SIGKILL)
+            deadline = None
+            if life in events:
+                poll.unregister(life)
+
+
+def outcome(status: int, reports: bytes, why: str) -> tuple[list[tuple[bytes, bool]], tuple[str, int, int, str]]:
+    """Return the stubs, and (phase, code, signal, why) of an ended child."""
+    stubs: list[tuple[bytes, bool]] = []
+    failure = None
+    while reports:
+        size = int.from_bytes(reports[:4], "little")
+        kind, *rest = marshal.loads(reports[4 : 4 + size])
+        reports = reports[4 + size :]
+        if kind == "stubs":
+            (stubs,) = rest
+        else:
+            failure = rest
+    if failure is not None:
+        phase, code, text = failure
+        return stubs, (phase, code, 0, text)
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        return stubs, ("exit", 128 + number, number, why)
+    return stubs, ("exit", os.WEXITSTATUS(status), 0, "")
+
+
+def helper(plan: Plan, channel: int, life: int) -> None:
+    """Mount the layers, start the command, wait for it, leave the tree as the command left it."""
+    os.chdir(plan["scratch"])
+    unshare(CLONE_NEWNS)
+    mount(b"overlay", b"m", b"overlay", plan["root_flags"], plan["overlay"])
+    root = os.open(b"m", O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    send(channel, ("accounts", database(root, b"etc/passwd"), database(root, b"etc/group")))
+    plan["identity"] = receive(channel)
+    if plan["identity"] is None:
+        return
+    if all(name != b"HOME" for name, _ in plan["env"]):
+        plan["env"].append((b"HOME", plan["identity"][3]))
+    unshare(plan["namespaces"])
+    report, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        command(plan, writer)
+    os.close(writer)
+    reports, why = supervise(child, report, life, plan["timeout"])
+    _, status = os.waitpid(child, 0)
+    stubs, result = outcome(status, reports, why)
+    remove_stubs(root, stubs)
+    send(channel, ("result", *result))
+
+
+def main() -> None:
+    """Read the plan and run it; every failure is told to the worker."""
+    spec, channel, life = (int(number) for number in sys.argv[1:4])
+    for fd in (spec, channel, life):
+        os.set_inheritable(fd, False)
+    plan = receive(spec)
+    os.close(spec)
+    try:
+        helper(plan, channel, life)
+    except OSError as error:
+        what = os.fsdecode(error.filename or "sandbox")
+        send(channel, ("result", "setup", 71, 0, f"{what}: {error.strerror}"))
+    except BrokenPipeError:
+        pass  # the worker is gone, and with it everyone who could listen
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""Unpacked layers in the store, one directory each, for one ownership view (design, "The store"). Worker side.
+
+``layers/<view>/<name>`` appears by rename, complete or not at all. Nothing is synced to the disk: after a crash of the
+machine any file may be short, so the layers of an earlier boot are not used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import itertools
+import os
+import shutil
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from builder.errors import ImageError
+
+_MARKER = ".boot"
+
+
+class Layers:
+    """The layers of one view. Thread-safe, and safe with other processes."""
+
+    def __init__(self, root: Path, view: str, scratch: Path, *, single: bool) -> None:
+        self._home = root / "layers" / view
+        self._scratch = scratch
+        self._single = single
+        self._counter = itertools.count()
+        self._forget_earlier_boots()
+
+    def path(self, name: str) -> Path:
+        """Return where the layer ``name`` is or would be."""
+        return self._home / name
+
+    def ensure(self, name: str, blob: bytes, diff_id: str, lower: Sequence[Path]) -> Path:
+        """Return the unpacked layer, made from the file ``blob`` if it is not there yet.
+
+        ``lower`` are the layers below it, bottom first, or none for one that stands alone. Raises LayerFormatError and
+        others of ``rootfs.unpack``, ImageError for a blob that is another layer.
+        """
+        from builder.rootfs.unpack import unpack
+
+        final = self._home / name
+        if final.is_dir():
+            return final
+        with self._locked(name):
+            if final.is_dir():
+                return final
+            temporary = self.temporary()
+            with open(blob, "rb") as stream:
+                found = unpack(stream, temporary, lower=lower, bottom=name.endswith(".0"), single=self._single)
+            if found != diff_id:
+                raise ImageError(f"layer {diff_id} holds other bytes: {found}", hint="the base image is damaged")
+            os.rename(temporary, final)
+        return final
+
+    def adopt(self, upper: Path, name: str, emitted: Mapping[str, int | None]) -> None:
+        """Keep the upper directory of a step as the layer it was packed as.
+
+        ``emitted`` are the paths in the layer with their mtimes in seconds, None for whiteouts. The directory is made
+        equal to what unpacking the layer would give: it may come to lie on other layers than those it was made on.
+        """
+        _normalise(os.fsencode(upper), {os.fsencode(path): mtime for path, mtime in emitted.items()})
+        final = self._home / name
+        with self._locked(name):
+            if not final.exists():
+                os.rename(upper, final)
+
+    def temporary(self) -> Path:
+        """Return a name for a new directory beside the layers."""
+        return self._scratch / f"layer-{next(self._counter)}"
+
+    @contextlib.contextmanager
+    def _locked(self, name: str) -> Iterator[None]:
+        fd = os.open(self._home / ".locks" / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(fd)
+
+    def _forget_earlier_boots(self) -> None:
+        (self._home / ".locks").mkdir(mode=0o700, parents=True, exist_ok=True)
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text()
+        marker = self._home / _MARKER
+        with self._locked(_MARKER):
+            if marker.exists() and marker.read_text() == boot:
+                return
+            stale = self.temporary()
+            stale.mkdir()
+            for entry in os.scandir(self._home):
+                if not entry.name.startswith("."):
+                    os.rename(entry.path, stale / entry.name)
+            marker.write_text(boot)
+        shutil.rmtree(stale)
+
+
+def _normalise(upper: bytes, emitted: Mapping[bytes, int | None]) -> None:
+    pending = [b""]
+    while pending:
+        place = pending.pop()
+        with os.scandir(upper + b"/" + place) as entries:
+            for entry in list(entries):
+                path = place + b"/" + entry.name if place else entry.name
+                if path not in emitted:
+                    _remove(entry)
+                elif entry.is_dir(follow_symlinks=False):
+                    pending.append(path)
+                    _make_transparent(entry.path)
+    for path, mtime in emitted.items():
+        if mtime is None and not os.path.lexists(upper + b"/" + path):
+            os.mknod(upper + b"/" + path, stat.S_IFCHR, 0)
+    # Times last: what was removed and made above has moved those of directories.
+    for path, mtime in emitted.items():
+        if mtime is not None:
+            os.utime(upper + b"/" + path, ns=(mtime * 10**9, mtime * 10**9), follow_symlinks=False)
+
+
+def _remove(entry: os.DirEntry[bytes]) -> None:
+    if entry.is_dir(follow_symlinks=False):
+        shutil.rmtree(entry.path)
+    else:
+        os.unlink(entry.path)
+
+
+def _make_transparent(directory: bytes) -> None:
+    """Drop the mark that hides everything below: the layer says the same with whiteouts."""
+    with contextlib.suppress(OSError):
+        os.removexattr(directory, b"user.overlay.opaque")

@@ -1,0 +1,162 @@
+"""What is mounted where inside a RUN, as plain operations for ``run.init`` (run-sandbox.md 4, the parity table). Pure.
+
+Order is everything: the kernel's file systems first, then what hides parts of them, then ours, then the user's with
+parents before children. Sources are the host's paths; nothing is opened here.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from collections.abc import Sequence
+from typing import Any, assert_never
+
+from builder.errors import SandboxError
+from builder.run.spec import BindMount, CacheMount, MountSpec, RunSpec, SecretMount, SshMount, TmpfsMount
+
+Plan = dict[str, Any]
+
+_RDONLY, _NOSUID, _NODEV, _NOEXEC = 1, 2, 4, 8
+_ALL = _NOSUID | _NODEV | _NOEXEC
+
+READONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+MASKED = (
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+)
+
+CAPABILITIES = 0xA80425FB
+"""Docker's default bounding set (run-sandbox.md 4)."""
+
+
+def lay_out(spec: RunSpec, *, resolver: bytes, one_uid: bool) -> list[Plan]:
+    """Return the operations that furnish the step's root, in order.
+
+    ``resolver`` is the host's resolv.conf; ``one_uid`` says that only uid and gid 0 exist. Raises SandboxError for
+    a target that cannot be mounted on.
+    """
+    operations = _kernel(spec.insecure, one_uid)
+    if not spec.insecure:
+        operations.append(
+            {
+                "op": "cover",
+                "target": b"/proc",
+                "readonly": [os.fsencode(path) for path in READONLY],
+                "masked": [os.fsencode(path) for path in MASKED],
+            }
+        )
+    resolver = resolver if spec.network == "host" else without_loopback(resolver)
+    operations.append(_file("/etc/resolv.conf", resolver, flags=_RDONLY | _ALL))
+    operations.append(_file("/etc/hosts", hosts_text(spec.hostname, spec.hosts), flags=_RDONLY | _ALL))
+    for name, data in spec.scripts:
+        if "/" in name or name in ("", ".", ".."):
+            raise SandboxError(f"{name!r} cannot be the name of a script")
+        operations.append(_file(f"/dev/pipes/{name}", data, mode=0o755, flags=_RDONLY | _NOSUID | _NODEV))
+    # Sorted by components, so that a mount below another one comes after it.
+    operations.extend(map(_user, sorted(spec.mounts, key=lambda each: _components(each.target))))
+    return operations
+
+
+def hosts_text(hostname: str, extra: Sequence[tuple[str, str]] = ()) -> bytes:
+    """Return /etc/hosts as BuildKit writes it; ``extra`` are (name, address) pairs."""
+    lines = [f"127.0.0.1\tlocalhost {hostname}", "::1\tlocalhost ip6-localhost ip6-loopback"]
+    lines += [f"{address}\t{name}" for name, address in extra]
+    return "".join(line + "\n" for line in lines).encode()
+
+
+def without_loopback(resolver: bytes) -> bytes:
+    """Drop the name servers that a network namespace of its own cannot reach."""
+    return b"".join(line for line in resolver.splitlines(keepends=True) if not _is_loopback(line.split()))
+
+
+def _is_loopback(words: list[bytes]) -> bool:
+    return len(words) > 1 and words[0] == b"nameserver" and (words[1].startswith(b"127.") or words[1] == b"::1")
+
+
+def _components(target: str) -> list[str]:
+    clean = posixpath.normpath("/" + target).lstrip("/")
+    if not clean:
+        raise SandboxError(f"cannot mount on {target!r}: the target must be below /")
+    return clean.split("/")
+
+
+def _kernel(insecure: bool, one_uid: bool) -> list[Plan]:
+    terminals = b"newinstance,ptmxmode=0666,mode=0620" + (b"" if one_uid else b",gid=5")
+    readonly = 0 if insecure else _RDONLY
+    return [
+        _filesystem("/proc", "proc", _ALL, fallback="/proc"),
+        _filesystem("/dev", "tmpfs", _NOSUID | _NODEV, b"mode=755,size=65536k"),
+        {"op": "devices", "target": b"/dev"},
+        _filesystem("/dev/pts", "devpts", _NOSUID | _NOEXEC, terminals),
+        _filesystem("/dev/shm", "tmpfs", _ALL, b"mode=1777,size=65536k"),
+        _filesystem("/dev/mqueue", "mqueue", _ALL, optional=True),
+        _filesystem("/sys", "sysfs", readonly | _ALL, fallback="/sys"),
+        _filesystem("/sys/fs/cgroup", "cgroup2", readonly | _ALL, optional=True),
+    ]
+
+
+def _filesystem(
+    target: str, kind: str, flags: int, data: bytes | None = None, *, fallback: str = "", optional: bool = False
+) -> Plan:
+    return {
+        "op": "filesystem",
+        "target": os.fsencode(target),
+        "source": os.fsencode(kind),
+        "type": os.fsencode(kind),
+        "flags": flags,
+        "data": data,
+        "fallback": os.fsencode(fallback),
+        "optional": optional,
+        "keep_mode": False,
+    }
+
+
+def _file(target: str, data: bytes, *, mode: int = 0o644, owner: tuple[int, int] = (0, 0), flags: int) -> Plan:
+    return {"op": "file", "target": os.fsencode(target), "data": data, "mode": mode, "owner": owner, "flags": flags}
+
+
+def _bind(target: str, source: bytes, subpath: str, flags: int, *, make: str = "") -> Plan:
+    return {
+        "op": "bind",
+        "target": os.fsencode(target),
+        "source": source,
+        "subpath": os.fsencode(subpath),
+        "make": make,
+        "owner": (0, 0),
+        "flags": flags,
+    }
+
+
+def _user(mount: MountSpec) -> Plan:
+    target = "/" + "/".join(_components(mount.target))
+    readonly = _RDONLY if isinstance(mount, BindMount | CacheMount) and mount.readonly else 0
+    match mount:
+        case BindMount():
+            source = b"" if mount.source is None else os.fsencode(mount.source)
+            if mount.readonly and not mount.stack:
+                return _bind(target, source, mount.subpath, readonly | _NODEV)
+            return {**_bind(target, source, mount.subpath, readonly | _NODEV), "op": "overlay"}
+        case CacheMount():
+            place = _bind(target, os.fsencode(mount.source), mount.subpath, readonly | _NODEV, make="dir")
+            return {**place, "owner": (mount.uid, mount.gid), "fresh": mount.mode}
+        case TmpfsMount():
+            size = None if mount.size is None else b"size=%d" % mount.size
+            return {**_filesystem(target, "tmpfs", _NOSUID | _NODEV, size), "keep_mode": True}
+        case SecretMount():
+            noexec = 0 if mount.mode & 0o111 else _NOEXEC
+            flags = _RDONLY | _NOSUID | _NODEV | noexec
+            return _file(target, mount.data, mode=mount.mode, owner=(mount.uid, mount.gid), flags=flags)
+        case SshMount():
+            return _bind(target, os.fsencode(mount.source), "", _NOSUID | _NODEV)
+        case _:
+            assert_never(mount)

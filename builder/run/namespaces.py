@@ -1,0 +1,133 @@
+"""Entering the namespaces the worker lives in, and which ids exist there (run-sandbox.md 3 and 6).
+
+Only a process without threads may enter. Choosing among the ways is ``run.probe``'s business; what happens inside for
+one RUN is ``run.init``'s.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import hashlib
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+CLONE_NEWNS, CLONE_NEWUSER = 0x20000, 0x10000000
+MS_REC, MS_SLAVE = 16384, 1 << 19
+
+ENOUGH_IDS = 65536
+"""The smallest subordinate range worth having: what images use as users lies below."""
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+Range = tuple[int, int, int]
+"""First id inside, first id outside, how many."""
+
+
+@dataclass(frozen=True, slots=True)
+class IdMaps:
+    """The uids and gids of a user namespace."""
+
+    uids: tuple[Range, ...]
+    gids: tuple[Range, ...]
+
+    @property
+    def view(self) -> str:
+        """Name who owns what on the disk when these maps wrote it."""
+        return "map-" + hashlib.sha256(repr((self.uids, self.gids)).encode()).hexdigest()[:16]
+
+    @classmethod
+    def subordinate(cls, uid: int, gid: int, uids: tuple[int, int], gids: tuple[int, int]) -> IdMaps:
+        """Return root as ourselves and everyone else from the subordinate ranges (first, count)."""
+        return cls(((0, uid, 1), (1, *uids)), ((0, gid, 1), (1, *gids)))
+
+    @classmethod
+    def identity(cls, uid_map: str, gid_map: str) -> IdMaps:
+        """Return every id we have ourselves as itself; the arguments are our own /proc/self/{uid,gid}_map."""
+        return cls(_identity(uid_map), _identity(gid_map))
+
+
+def _identity(text: str) -> tuple[Range, ...]:
+    fields = (line.split() for line in text.splitlines())
+    return tuple((int(inside), int(inside), int(count)) for inside, _, count in fields)
+
+
+def subordinate_range(text: str, name: str, number: int) -> tuple[int, int] | None:
+    """Return (first, count) of the largest range /etc/subuid (or subgid) gives a user, if it is large enough."""
+    found = []
+    for line in text.splitlines():
+        fields = line.strip().split(":")
+        if len(fields) == 3 and fields[0] in (name, str(number)) and fields[1].isdigit() and fields[2].isdigit():
+            found.append((int(fields[2]), int(fields[1])))
+    count, first = max(found, default=(0, 0))
+    return (first, count) if count >= ENOUGH_IDS else None
+
+
+def has_id(maps: Iterable[Range], number: int) -> bool:
+    """Whether an id exists inside."""
+    return any(inside <= number < inside + count for inside, _, count in maps)
+
+
+def _check(result: int, what: str) -> None:
+    if result == -1:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), what)
+
+
+def unshare(flags: int, what: str) -> None:
+    """Call unshare(2). Raises OSError whose file name is ``what``."""
+    _check(_libc.unshare(flags), what)
+
+
+def mount(source: bytes | None, target: bytes, kind: bytes | None, flags: int, data: bytes | None = None) -> None:
+    """Call mount(2). Raises OSError whose file name tells what was to be mounted."""
+    _check(_libc.mount(source, target, kind, ctypes.c_ulong(flags), data), f"mount {os.fsdecode(kind or b'')}")
+
+
+def map_single(uid: int, gid: int) -> None:
+    """Make our ids, as they are outside, root's: the only ones in the user namespace just entered."""
+    # The kernel wants setgroups given up before an unprivileged gid_map.
+    for name, text in (("setgroups", "deny"), ("uid_map", f"0 {uid} 1"), ("gid_map", f"0 {gid} 1")):
+        with open(f"/proc/self/{name}", "wb", buffering=0) as file:
+            file.write(text.encode())
+
+
+def become_root() -> None:
+    """Take uid and gid 0 of the namespace, and no other groups where that is allowed."""
+    os.setresgid(0, 0, 0)
+    os.setresuid(0, 0, 0)
+    try:
+        os.setgroups([])
+    except PermissionError:
+        pass  # setgroups is denied in a namespace with a single gid
+
+
+def enter_mounts() -> None:
+    """Enter a mount namespace that outlives nobody and whose mounts reach nobody."""
+    unshare(CLONE_NEWNS, "unshare mount namespace")
+    mount(None, b"/", None, MS_REC | MS_SLAVE)
+
+
+def overlay_options(scratch: bytes) -> bytes:
+    """Return the mount options, beyond the directories, that an overlay in ``scratch`` accepts, found by mounting one.
+
+    Stays in a mount namespace of its own, so call it in a child that exits. Raises OSError with the kernel's first
+    reason. There is no falling back to ``trusted.*`` attributes: layers have one format, which needs Linux 5.11.
+    """
+    for name in (b"a", b"b", b"u", b"w", b"m"):
+        os.makedirs(scratch + b"/" + name, exist_ok=True)
+    os.chdir(scratch)
+    enter_mounts()
+    problem: OSError | None = None
+    for options in (b"userxattr,volatile", b"userxattr"):
+        try:
+            mount(b"overlay", b"m", b"overlay", 0, b"lowerdir=a:b,upperdir=u,workdir=w," + options)
+        except OSError as error:
+            problem = problem or error
+            continue
+        # Creating and deleting shows what mounting alone does not: whether whiteouts can be made here.
+        os.mkdir(b"m/x")
+        os.rmdir(b"m/x")
+        return options
+    raise problem or OSError(errno.EINVAL, os.strerror(errno.EINVAL), "mount overlay")

@@ -1,0 +1,226 @@
+"""One RUN from the worker's side: directories, the process of ``run.init``, and the layer cut from what it left.
+
+run-sandbox.md 2 and 5. Runs in a thread of the worker, inside its namespaces. The order of mounts and everything else
+the command can see was decided by ``run.mounts``; the tree is only looked at again when all its processes have ended.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import itertools
+import os
+import shutil
+import socket
+import stat
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from builder.errors import SandboxError
+from builder.run import init, wire
+from builder.run.layers import Layers
+from builder.run.namespaces import IdMaps, has_id
+from builder.run.users import Identity, resolve_user
+
+if TYPE_CHECKING:
+    from builder.rootfs.pack import Item
+
+Plain = dict[str, Any]
+
+MAX_LAYERS = 500
+"""The kernel's OVL_MAX_STACK."""
+
+
+class Step:
+    """One RUN; ``cancel`` may be called from another thread at any time."""
+
+    def __init__(self, scratch: Path, layers: Layers, overlay: bytes, maps: IdMaps | None, *, single: bool) -> None:
+        self._scratch = scratch
+        self._layers = layers
+        self._overlay = overlay
+        self._maps = maps
+        self._single = single
+        self._life, self._lifeline = os.pipe()
+        self._mutex = threading.Lock()
+        self.cancelled = False
+
+    def cancel(self) -> None:
+        """End the command, now or before it starts."""
+        with self._mutex:
+            self.cancelled = True
+            if self._lifeline >= 0:
+                os.close(self._lifeline)
+                self._lifeline = -1
+
+    def run(self, request: Plain, stdout: int, stderr: int) -> Plain:
+        """Do what ``request`` says; return ``status`` and ``packed`` as plain values. Closes the descriptors.
+
+        Raises SandboxError when the step could not be set up, and the errors of unpacking and packing.
+        """
+        try:
+            try:
+                lowers = self._unpack(request["layers"])
+                plan = self._prepare(request["plan"], lowers)
+                pid, channel = self._spawn(plan, stdout, stderr)
+            finally:
+                os.close(stdout)
+                os.close(stderr)
+            status = self._accompany(pid, channel, request["user"])
+            packed = None
+            if status[0] == "exit" and status[1] == 0 and not self.cancelled:
+                packed = self._pack(lowers, request)
+            return {"status": status, "packed": packed}
+        finally:
+            self.cancel()
+            os.close(self._life)
+
+    def _unpack(self, layers: Sequence[tuple[str, bytes, str, bool]]) -> list[Path]:
+        paths: list[Path] = []
+        for name, blob, diff_id, alone in layers:
+            if self.cancelled:
+                raise SandboxError("cancelled while unpacking layers")
+            paths.append(self._layers.ensure(name, blob, diff_id, () if alone else tuple(paths)))
+        if len(paths) > MAX_LAYERS:
+            raise SandboxError(
+                f"the image has {len(paths)} layers; the kernel's overlay takes {MAX_LAYERS}",
+                hint="squash the base image",
+            )
+        return paths
+
+    def _prepare(self, plan: Plain, lowers: Sequence[Path]) -> Plain:
+        """Make the directories of the step and complete the plan with where they are."""
+        os.mkdir(self._scratch)
+        os.mkdir(self._scratch / "p")
+        plan["scratch"] = os.fsencode(self._scratch)
+        plan["overlay"] = self._farm(self._scratch, lowers)
+        for number, op in enumerate(plan["mounts"]):
+            if op["op"] == "overlay":
+                base = self._scratch / f"o{number}"
+                base.mkdir()
+                below = self._unpack(op.pop("layers", ())) if not op["source"] else [Path(os.fsdecode(op["source"]))]
+                op["base"], op["options"] = os.fsencode(base), self._farm(base, below)
+            elif "fresh" in op:
+                _initialise(op["source"], op["fresh"], op["owner"])
+        return plan
+
+    def _farm(self, base: Path, lowers: Sequence[Path]) -> bytes:
+        """Make the directories of one overlay in ``base``; return its options, relative to there.
+
+        Layers are named by short symlinks: 500 of them fit into the page mount(2) takes, and no path needs escaping.
+        """
+        for name in ("u", "w", "m"):
+            os.mkdir(base / name)
+        if not lowers:
+            os.mkdir(base / "0", 0o755)
+        for number, path in enumerate(reversed(lowers)):
+            os.symlink(path, base / str(number))
+        # The root directory of the merged tree is the upper's: it looks like the one below.
+        top = os.stat(base / "0")
+        os.chown(base / "u", top.st_uid, top.st_gid)
+        os.chmod(base / "u", stat.S_IMODE(top.st_mode))
+        os.utime(base / "u", ns=(top.st_mtime_ns, top.st_mtime_ns))
+        names = b":".join(b"%d" % number for number in range(max(len(lowers), 1)))
+        return b"lowerdir=%s,upperdir=u,workdir=w,%s" % (names, self._overlay)
+
+    def _spawn(self, plan: Plain, stdout: int, stderr: int) -> tuple[int, socket.socket]:
+        ours, theirs = socket.socketpair()
+        spec = wire.memory_file(init.frame(plan))
+        # Out of the way of the numbers they get in the child.
+        high = [
+            fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10) for fd in (stdout, stderr, spec, theirs.fileno(), self._life)
+        ]
+        try:
+            actions: list[tuple[Any, ...]] = [(os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0)]
+            actions += [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(high, start=1)]
+            arguments = [sys.executable, "-I", "-S", "-X", "utf8", init.__file__, "3", "4", "5"]
+            pid = os.posix_spawn(sys.executable, arguments, {}, file_actions=actions, setsid=True)
+        finally:
+            for fd in (*high, spec):
+                os.close(fd)
+            theirs.close()
+        return pid, ours
+
+    def _accompany(self, pid: int, channel: socket.socket, user: str) -> tuple[str, int, int, str]:
+        """Answer the process's question who the user is, wait for its end; return (phase, code, signal, why)."""
+        refusal: SandboxError | None = None
+        message: Any = None
+        try:
+            while (message := init.receive(channel.fileno())) is not None and message[0] == "accounts":
+                try:
+                    identity = self._identity(user, message[1], message[2])
+                    init.send(
+                        channel.fileno(), (identity.uid, identity.gid, identity.groups, os.fsencode(identity.home))
+                    )
+                except SandboxError as error:
+                    refusal = error
+                    channel.shutdown(socket.SHUT_WR)
+        except ConnectionError:
+            pass  # it died: the status below says so
+        finally:
+            channel.close()
+            _, status = os.waitpid(pid, 0)
+        if refusal is not None:
+            raise refusal
+        if message is None:
+            return "lost", 71, 0, f"the sandbox's own process ended unexpectedly (status {status})"
+        phase, code, signal, why = message[1:]
+        if phase == "setup":
+            raise SandboxError(f"cannot set up the RUN: {why}")
+        return phase, code, signal, why
+
+    def _identity(self, user: str, passwd: bytes | None, group: bytes | None) -> Identity:
+        identity = resolve_user(user, passwd, group)
+        if self._maps is None:
+            return identity
+        if not has_id(self._maps.uids, identity.uid) or not has_id(self._maps.gids, identity.gid):
+            raise SandboxError(
+                f"USER {user}: uid {identity.uid} gid {identity.gid} do not exist in this user namespace",
+                hint="give yourself a larger range: usermod --add-subuids FIRST-LAST --add-subgids FIRST-LAST",
+            )
+        groups = tuple(gid for gid in identity.groups if has_id(self._maps.gids, gid))
+        return Identity(identity.uid, identity.gid, groups, identity.home)
+
+    def _pack(self, lowers: Sequence[Path], request: Plain) -> Plain | None:
+        from builder.rootfs.diff import diff
+        from builder.rootfs.entry import Kind
+        from builder.rootfs.pack import pack
+
+        upper = self._scratch / "u"
+        items = diff(upper, lowers, clamp=request["epoch"], single=self._single)
+        first = next(items, None)
+        if first is None:
+            return None
+        emitted: dict[str, int | None] = {}
+
+        def noting() -> Iterator[Item]:
+            for item in itertools.chain([first], items):
+                emitted[item.entry.path] = None if item.entry.kind is Kind.WHITEOUT else item.entry.mtime
+                yield item
+
+        blob, toc = (os.fsdecode(path) for path in request["target"])
+        with open(blob, "wb") as blob_stream, open(toc, "wb") as toc_stream:
+            packed = pack(noting(), blob_stream, toc_stream)
+        self._layers.adopt(upper, packed.diff_id.hex + ("" if lowers else ".0"), emitted)
+        fields = ("diff_id", "digest", "size", "uncompressed_size", "entries", "compressor")
+        return {name: getattr(packed, name) if name[0] not in "d" else str(getattr(packed, name)) for name in fields}
+
+    def remove(self) -> None:
+        """Delete what the step left on the disk."""
+        shutil.rmtree(self._scratch, ignore_errors=True)
+
+
+def _initialise(directory: bytes, mode: int, owner: tuple[int, int]) -> None:
+    """Give a cache directory that nobody has used yet the owner and mode it was asked for."""
+    with os.scandir(directory) as entries:
+        if any(entries):
+            return
+    try:
+        os.chown(directory, *owner)
+        os.chmod(directory, mode)
+    except OSError as error:
+        raise SandboxError(
+            f"cannot give a cache mount to uid {owner[0]} gid {owner[1]}: {error.strerror}",
+            hint="these ids do not exist in this user namespace",
+        ) from error

@@ -1,0 +1,171 @@
+"""The process that lives in the namespaces: entered once without threads, then serving the engine (run-sandbox.md 2).
+
+Started by ``run.process`` with the real interpreter, without site packages; the module search path comes as arguments.
+It sees container ids as they are, so unpacking, diffing, packing and deleting happen here. Its end is the end
+of every mount and every step; it ends itself as soon as the engine is gone.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import sys
+import threading
+import traceback
+from pathlib import Path
+from typing import Any
+
+from builder.errors import BuilderError, OutputError
+from builder.run import namespaces, wire
+from builder.run.layers import Layers
+from builder.run.step import Step
+
+
+def main() -> None:
+    """Enter the namespaces and serve until the engine closes the socket or dies."""
+    number, mode, root, view, scratch = sys.argv[1:6]
+    sock = socket.socket(fileno=int(number))
+    sock.set_inheritable(False)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.umask(0o022)
+    try:
+        maps = _enter(mode, sock)
+        overlay = _probe_overlay(os.path.join(scratch, "probe"))
+    except OSError as error:
+        wire.send(sock, ("failed", str(error.filename), error.errno))
+        return
+    single = mode == "single"
+    worker = _Worker(sock, Path(scratch), Layers(Path(root), view, Path(scratch), single=single), overlay, maps, single)
+    wire.send(sock, ("ready",))
+    worker.serve()
+
+
+def _enter(mode: str, sock: socket.socket) -> namespaces.IdMaps | None:
+    """Enter the namespaces of ``mode``; return the ids that exist there, None for all. Raises OSError."""
+    uid, gid = os.geteuid(), os.getegid()
+    maps = None
+    if mode != "root":
+        namespaces.unshare(namespaces.CLONE_NEWUSER, "unshare user namespace")
+        if mode == "single":
+            namespaces.map_single(uid, gid)
+            maps = namespaces.IdMaps(((0, uid, 1),), ((0, gid, 1),))
+        else:
+            # The maps are written from outside: by set-id programs, or by a root that keeps its rights there.
+            wire.send(sock, ("unshared",))
+            answer = wire.receive(sock)
+            if answer is None:
+                os._exit(0)
+            maps = namespaces.IdMaps(*answer[0])
+        namespaces.become_root()
+    namespaces.enter_mounts()
+    return maps
+
+
+def _probe_overlay(scratch: str) -> bytes:
+    """Return the options an overlay needs here, found out in a child. Raises OSError."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.write(writer, b"+" + namespaces.overlay_options(os.fsencode(scratch)))
+        except OSError as error:
+            os.write(writer, b"-%d %s" % (error.errno or 0, os.fsencode(error.filename or "mount overlay")))
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with open(reader, "rb") as stream:
+        answer = stream.read()
+    os.waitpid(child, 0)
+    shutil.rmtree(scratch, ignore_errors=True)
+    if answer.startswith(b"+"):
+        return answer[1:]
+    number, _, what = answer[1:].partition(b" ")
+    raise OSError(int(number or b"0"), os.strerror(int(number or b"0")), os.fsdecode(what))
+
+
+class _Worker:
+    def __init__(
+        self,
+        sock: socket.socket,
+        scratch: Path,
+        layers: Layers,
+        overlay: bytes,
+        maps: namespaces.IdMaps | None,
+        single: bool,
+    ) -> None:
+        self._sock = sock
+        self._scratch = scratch
+        self._layers = layers
+        self._overlay = overlay
+        self._maps = maps
+        self._single = single
+        self._steps: dict[int, Step] = {}
+        self._early: set[int] = set()
+        self._mutex = threading.Lock()
+
+    def serve(self) -> None:
+        """Answer each request in a thread of its own, until there is nobody to answer."""
+        while (message := wire.receive(self._sock)) is not None:
+            (verb, number, payload), fds = message
+            if verb == "cancel":
+                self._cancel(number)
+            elif verb == "close":
+                shutil.rmtree(self._scratch, ignore_errors=True)
+                break
+            else:
+                threading.Thread(target=self._answer, args=(verb, number, payload, fds), daemon=True).start()
+        # No orderly end: threads may be anywhere, and the kernel cleans up better and at once. The steps' lifelines
+        # close with us; what lies in our directory the next worker deletes.
+        os._exit(0)
+
+    def _cancel(self, number: int) -> None:
+        with self._mutex:
+            step = self._steps.get(number)
+            if step is None:
+                self._early.add(number)
+        if step is not None:
+            step.cancel()
+
+    def _answer(self, verb: str, number: int, payload: Any, fds: list[int]) -> None:
+        reply: tuple[Any, ...]
+        try:
+            reply = ("ok", number, self._run(number, payload, fds) if verb == "run" else self._delete(payload))
+        except BuilderError as error:
+            reply = ("error", number, (type(error).__name__, error.message, error.hint))
+        except OSError as error:
+            failure = OutputError(f"{error.filename or 'the store'}: {error.strerror}")
+            reply = ("error", number, (type(failure).__name__, failure.message, None))
+        except BaseException:  # noqa: BLE001 -- a thread has nobody else to tell of our own bugs
+            reply = ("bug", number, traceback.format_exc())
+        try:
+            wire.send(self._sock, reply)
+        except OSError:
+            os._exit(0)
+        if verb == "run":
+            self._forget(number)
+
+    def _run(self, number: int, payload: Any, fds: list[int]) -> Any:
+        place = self._scratch / f"step-{number}"
+        step = Step(place, self._layers, self._overlay, self._maps, single=self._single)
+        with self._mutex:
+            self._steps[number] = step
+            early = number in self._early
+        if early:
+            step.cancel()
+        return step.run(payload, *fds)
+
+    def _delete(self, paths: list[bytes]) -> int:
+        """Delete trees that dead processes left; what belongs to other ids than ours stays for those who can."""
+        for path in paths:
+            shutil.rmtree(path, ignore_errors=True)
+        return len(paths)
+
+    def _forget(self, number: int) -> None:
+        """Delete the step's directories, after the engine has its answer."""
+        with self._mutex:
+            step = self._steps.pop(number, None)
+            self._early.discard(number)
+        if step is not None:
+            step.remove()
