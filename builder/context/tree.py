@@ -11,10 +11,9 @@ from typing import BinaryIO, Protocol
 
 from builder.context.gomatch import compile_pattern, has_wildcard, root_relative
 from builder.errors import ContextError
-from builder.rootfs.entry import Entry, Kind
+from builder.rootfs.entry import Entry, Kind, UnsafePathError
+from builder.rootfs.rooted import resolve_links
 from builder.streams import read_limited
-
-_MOST_LINKS = 255
 
 
 class Tree(Protocol):
@@ -59,29 +58,15 @@ def resolve(tree: Tree, path: str, *, follow_last: bool = True) -> str:
 
     What does not exist is kept as it was written. Raises ContextError for a loop.
     """
-    done: list[str] = []
-    pending = [part for part in reversed(path.split("/")) if part not in ("", ".")]
-    links = 0
-    while pending:
-        part = pending.pop()
-        if part == "..":
-            del done[-1:]
-            continue
-        done.append(part)
-        if not pending and not follow_last:
-            break
-        entry = tree.lstat("/".join(done))
-        if entry is None or entry.kind is not Kind.SYMLINK:
-            continue
-        links += 1
-        if links > _MOST_LINKS:
-            raise ContextError(f"{path}: too many levels of symbolic links")
-        if entry.target.startswith("/"):
-            done.clear()
-        else:
-            done.pop()
-        pending.extend(piece for piece in reversed(entry.target.split("/")) if piece not in ("", "."))
-    return "/".join(done)
+
+    def read_link(candidate: str) -> str | None:
+        entry = tree.lstat(candidate)
+        return entry.target if entry is not None and entry.kind is Kind.SYMLINK else None
+
+    try:
+        return resolve_links(path, read_link, follow_last=follow_last)
+    except UnsafePathError as error:
+        raise ContextError(error.message) from error
 
 
 def expand(tree: Tree, pattern: str) -> list[str]:
