@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from decimal import Decimal
 from typing import Final
 
 _UNITS: Final = {
@@ -32,7 +31,9 @@ def parse_duration(text: str) -> int:
         match = _PART.match(unsigned, position)
         if match is None or len(match[1]) > 64:
             raise ValueError(f"invalid duration {text!r}")
-        total += int(Decimal(match[1]) * _UNITS[match[2]])
+        whole, _, fraction = match[1].partition(".")
+        unit = _UNITS[match[2]]
+        total += int(whole or "0") * unit + int(fraction or "0") * unit // 10 ** len(fraction)
         position = match.end()
     if not unsigned or total > _LARGEST:
         raise ValueError(f"invalid duration {text!r}")
