@@ -9,6 +9,7 @@ specification prefers. This module reads; it neither mounts nor writes tar.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +17,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from builder.errors import OutputError
 from builder.rootfs.entry import Entry, Kind, LayerFormatError
+from builder.rootfs.limits import MAX_DEPTH
 from builder.rootfs.pack import Item
 from builder.rootfs.rooted import join
 from builder.rootfs.whiteout import (
@@ -56,9 +59,16 @@ def diff(upper: Path, lowers: Sequence[Path], *, clamp: int | None = None, singl
 
     Nothing is yielded for an upper without a change. ``clamp`` is the newest mtime allowed, in seconds, and the mtime
     of whiteouts, which is 0 otherwise. ``single``: owners are the recorded ones. Contents are opened when asked for, so
-    the upper must stay until the last item is used. Raises LayerFormatError for a name that layers reserve.
+    the upper must stay until the last item is used. Raises LayerFormatError for a name that layers reserve or too long a path.
     """
-    yield from _Diff(str(upper), tuple(str(path) for path in reversed(lowers)), clamp, single).items()
+    try:
+        yield from _Diff(str(upper), tuple(str(path) for path in reversed(lowers)), clamp, single).items()
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise OutputError(f"cannot read the changes in {upper}: {error}") from error
+        raise LayerFormatError(
+            f"a path is too long for a layer: {str(error.filename)[len(str(upper)) :][:200]}..."
+        ) from error
 
 
 class _Diff:
@@ -102,7 +112,7 @@ class _Diff:
         return changed
 
     def _nodes(self) -> Iterator[_Node]:
-        """Walk the upper in canonical order. Without recursion: a program may nest deeper than Python does."""
+        """Walk the upper in canonical order."""
         stack = [self._children(_Node("", None, None, None, self._lowers, emitted=True))]
         while stack:
             node = next(stack[-1], None)
@@ -144,6 +154,8 @@ class _Diff:
             )
         if not stat.S_ISDIR(status.st_mode):
             return _Node(path, parent, status, lookup(parent.stack, name))
+        if path.count("/") >= MAX_DEPTH:
+            raise LayerFormatError(f"{path[:200]}...: more than {MAX_DEPTH} directories deep")
         stack = descend(parent.stack, name)
         below = (stack[0], os.lstat(stack[0])) if stack else None
         opaque = bool(stack) and (parent.opaque or is_opaque(self._file(path)))

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from builder.errors import SandboxError
 from builder.rootfs import whiteout
 from builder.rootfs.entry import Entry, Kind, LayerFormatError
+from builder.rootfs.limits import MAX_ID
 from builder.streams import CHUNK, Readable
 
 Warn = Callable[[str], None]
 
 _ZEROS = bytes(CHUNK)
-_LARGEST_ID = 0xFFFFFFFE  # one more means "leave it" to chown(2)
 _LARGEST_TIME = 1 << 55
 _REFUSED = (errno.EPERM, errno.ENOTSUP, errno.ENOSPC, errno.E2BIG, errno.EINVAL)
 
@@ -94,7 +94,7 @@ def write(fd: int, contents: Readable, entry: Entry) -> None:
 
 
 def _check_owner(entry: Entry) -> None:
-    if not (0 <= entry.uid <= _LARGEST_ID and 0 <= entry.gid <= _LARGEST_ID):
+    if not (0 <= entry.uid <= MAX_ID and 0 <= entry.gid <= MAX_ID):
         raise LayerFormatError(f"{entry.path}: {entry.uid}:{entry.gid} is no owner a file can have")
 
 

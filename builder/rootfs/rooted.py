@@ -14,9 +14,8 @@ import stat
 from collections.abc import Callable, Sequence
 
 from builder.rootfs.entry import UnsafePathError
+from builder.rootfs.limits import MAX_LINKS
 
-LINK_LIMIT = 255
-"""How many symbolic links one path may lead through."""
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 _NOT_A_LINK = (errno.EINVAL, errno.ENOENT, errno.ENOTDIR)
@@ -57,7 +56,7 @@ def resolve_links(path: str, read_link: Callable[[str], str | None], *, follow_l
         if target is None:
             continue
         links += 1
-        if links > LINK_LIMIT:
+        if links > MAX_LINKS:
             raise UnsafePathError(f"{path}: too many symbolic links")
         if target.startswith("/"):
             done.clear()

@@ -100,6 +100,7 @@ class _Layer:
         self._merged = Merged(stack)
         self._open: dict[str, int] = {}
         self._pending: dict[str, Entry] = {}  # metadata of directories, set when nothing more is put into them
+        self._implied: set[str] = set()  # those of them that have it from below
         self._late: list[Entry] = []
 
     def start(self) -> None:
@@ -120,6 +121,7 @@ class _Layer:
             case Kind.DIRECTORY:
                 path = self._resolve(entry.path)
                 self._pending[path] = entry
+                self._implied.discard(path)
                 self._directory(path)
             case Kind.HARDLINK:
                 self._link(entry)
@@ -183,6 +185,7 @@ class _Layer:
         except FileNotFoundError:
             if path not in self._pending:
                 self._pending[path] = self._metadata_below(path)
+                self._implied.add(path)
             covers = False
         except NotADirectoryError:
             os.unlink(name, dir_fd=parent)
@@ -262,10 +265,18 @@ class _Layer:
             return
         if stat.S_ISDIR(status.st_mode):
             self._make_opaque(path)
+            self._forget_below(path)
 
     def _make_opaque(self, path: str) -> None:
         whiteout.set_opaque(self._directory(path))
         self._merged.hide(path)
+        self._forget_below(path + "/")
+
+    def _forget_below(self, top: str) -> None:
+        """Directories that were here before they were said to be deleted below have nothing from there."""
+        for path in [path for path in self._implied if path == top or path.startswith(top.rstrip("/") + "/")]:
+            self._implied.remove(path)
+            self._pending[path] = Entry(path=path, kind=Kind.DIRECTORY)
 
     # --- everything that is no directory
 
@@ -286,6 +297,7 @@ class _Layer:
             self._close_directories(path)
             for gone in [found for found in self._pending if _is_at_or_below(found, path)]:
                 del self._pending[gone]
+                self._implied.discard(gone)
             self._merged.forget()
         remove(directory, name)
 
