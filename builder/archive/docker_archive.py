@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -168,7 +168,8 @@ def write_docker_archive(image: SavedImage, target: Path | BinaryIO, names: Sequ
     if not isinstance(manifest, Manifest):
         raise ManifestError("a docker archive holds single images, not an index")
     index = Index(media_type=media.OCI_INDEX, manifests=index_entries(image, names))
-    tags = [Reference(name.registry, name.repository, name.tag).familiar for name in names if name.tag is not None]
+    # Names in full: podman takes a short one for localhost's.
+    tags = [str(replace(name, digest=None)) for name in names if name.tag is not None]
     listing = {
         "Config": blob_name(manifest.config.digest),
         "RepoTags": list(dict.fromkeys(tags)),

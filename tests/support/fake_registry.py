@@ -1,0 +1,396 @@
+"""A strict registry in memory, with a token server and a blob store on origins of their own, that fails on demand.
+
+It rejects what a strict registry rejects: wrong digests, manifests whose blobs are missing, uploads gone on with after
+a failure, requests without the right token. Every request is recorded with its headers.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Literal
+from urllib.parse import parse_qs, urlsplit
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A request as it arrived; ``origin`` is "registry", "token" or "store"."""
+
+    origin: str
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes = b""
+
+    @property
+    def query(self) -> dict[str, list[str]]:
+        """The parameters of the URL."""
+        return parse_qs(urlsplit(self.path).query)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What goes wrong with one request.
+
+    ``status`` answers so instead; ``cut`` sends the answer's body only so far and closes; ``flip`` damages a bit of
+    it; ``drop`` closes without an answer, after doing what was asked if ``done``; ``swallow`` closes after that many
+    bytes of the request's body.
+    """
+
+    status: int = 0
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    cut: int | None = None
+    flip: bool = False
+    drop: bool = False
+    done: bool = False
+    swallow: int | None = None
+
+
+Planned = Callable[[Seen], Fault | None]
+Auth = Literal["", "basic", "bearer"]
+
+
+class FakeRegistry:
+    """The state behind the servers; made by ``serve``."""
+
+    def __init__(self) -> None:
+        self.blobs: dict[str, dict[str, bytes]] = {}
+        self.manifests: dict[str, dict[str, tuple[str, bytes]]] = {}
+        self.seen: list[Seen] = []
+        self.auth: Auth = ""
+        self.accounts: dict[str, str] = {}
+        self.identity_tokens: set[str] = set()
+        self.readable: set[str] | None = None
+        """Repositories that an anonymous or named account may read; None is all."""
+        self.writable = True
+        self.redirect_blobs = False
+        self.relative_location = True
+        self.location_query = True
+        self.mounts = True
+        self.head_manifests = True
+        self.tokens: dict[str, set[str]] = {}
+        self.token_life: int | None = None
+        self.plan: Planned = lambda _: None
+        self.lock = threading.RLock()
+        self.host = self.token_host = self.store_host = ""
+        self._uploads: dict[str, str] = {}
+        self._count = 0
+
+    def put_blob(self, repository: str, data: bytes) -> str:
+        """Store a blob and return its digest."""
+        digest = digest_of(data)
+        self.blobs.setdefault(repository, {})[digest] = data
+        return digest
+
+    def put_manifest(self, repository: str, tag: str, raw: bytes, media_type: str) -> str:
+        """Store a manifest under a tag and its digest, unchecked; return the digest."""
+        digest = digest_of(raw)
+        self.manifests.setdefault(repository, {}).update({tag: (media_type, raw), digest: (media_type, raw)})
+        return digest
+
+    def asked(self, method: str, part: str = "", origin: str = "registry") -> list[Seen]:
+        """Return the requests to one origin with this method and ``part`` in their path."""
+        with self.lock:
+            return [one for one in self.seen if (one.origin, one.method) == (origin, method) and part in one.path]
+
+    def expire_tokens(self) -> None:
+        """Make every token handed out so far invalid."""
+        self.tokens.clear()
+
+    def begin(self, repository: str) -> str:
+        self._count += 1
+        name = f"upload-{self._count}"
+        self._uploads[name] = repository
+        return name
+
+    def end(self, name: str) -> str | None:
+        return self._uploads.pop(name, None)
+
+
+def digest_of(data: bytes) -> str:
+    """Return the sha256 digest of ``data``."""
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    registry: FakeRegistry
+    origin = ""
+    fault: Fault | None = None
+    disable_nagle_algorithm = True
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def handle_one_request(self) -> None:
+        try:
+            super().handle_one_request()
+        except OSError:
+            self.close_connection = True
+
+    def _serve(self) -> None:
+        length = int(self.headers.get("Content-Length") or 0)
+        seen = Seen(self.origin, self.command, self.path, {k.lower(): v for k, v in self.headers.items()})
+        self.fault = self.registry.plan(seen)
+        if self.fault and self.fault.swallow is not None:
+            self.rfile.read(min(length, self.fault.swallow))
+            self._record(seen)
+            self._close()
+            return
+        seen = Seen(seen.origin, seen.method, seen.path, seen.headers, self.rfile.read(length))
+        self._record(seen)
+        if self.fault and self.fault.status:
+            self._reply(self.fault.status, self.fault.body, self.fault.headers)
+        elif self.fault and self.fault.drop and not self.fault.done:
+            self._close()
+        else:
+            with self.registry.lock:
+                self.answer(seen)
+
+    def __getattr__(self, name: str) -> Callable[[], None]:
+        if name.startswith("do_"):
+            return self._serve
+        raise AttributeError(name)
+
+    def _record(self, seen: Seen) -> None:
+        with self.registry.lock:
+            self.registry.seen.append(seen)
+
+    def _close(self) -> None:
+        self.close_connection = True
+        try:
+            self.connection.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+
+    def answer(self, seen: Seen) -> None:
+        raise NotImplementedError
+
+    def _reply(self, status: int, body: bytes = b"", headers: dict[str, str] | None = None) -> None:
+        fault = self.fault or Fault()
+        if fault.drop:
+            self._close()
+            return
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command == "HEAD":
+            return
+        if fault.flip and body:
+            body = bytes([body[0] ^ 1]) + body[1:]
+        if fault.cut is not None:
+            self.wfile.write(body[: fault.cut])
+            self.wfile.flush()
+            self._close()
+            return
+        self.wfile.write(body)
+
+    def _error(self, status: int, code: str, headers: dict[str, str] | None = None) -> None:
+        body = json.dumps({"errors": [{"code": code, "message": f"about {code.lower()}"}]}).encode()
+        self._reply(status, body, headers)
+
+    def _blob(self, data: bytes, digest: str) -> None:
+        headers = {"Docker-Content-Digest": digest, "Content-Type": "application/octet-stream"}
+        wanted = self.headers.get("Range", "")
+        if wanted.startswith("bytes="):
+            start = int(wanted[6:].rstrip("-"))
+            headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
+            self._reply(206, data[start:], headers)
+        else:
+            self._reply(200, data, headers)
+
+
+class _RegistryHandler(_Handler):
+    origin = "registry"
+
+    def answer(self, seen: Seen) -> None:
+        path = urlsplit(seen.path).path
+        if path == "/v2/":
+            self._reply(200)
+            return
+        name, _, target = path.removeprefix("/v2/").rpartition("/")
+        name, _, kind = name.rpartition("/")
+        if kind == "uploads":
+            name, kind = name.rpartition("/")[0], "uploads"
+        if not self._allowed(seen, name):
+            return
+        getattr(self, f"_{seen.method.lower()}_{kind}")(seen, name, target)
+
+    def _allowed(self, seen: Seen, name: str) -> bool:
+        registry = self.registry
+        writing = seen.method in ("POST", "PUT", "PATCH", "DELETE")
+        scheme, _, secret = seen.headers.get("authorization", "").partition(" ")
+        if registry.auth == "basic":
+            account = base64.b64decode(secret).decode() if scheme == "Basic" else ""
+            if account in (f"{user}:{password}" for user, password in registry.accounts.items()):
+                return True
+            self._error(401, "UNAUTHORIZED", {"WWW-Authenticate": 'Basic realm="fake"'})
+            return False
+        if registry.auth == "bearer":
+            scope = f"repository:{name}:{'pull,push' if writing else 'pull'}"
+            if scheme == "Bearer" and _covers(registry.tokens.get(secret, set()), scope):
+                return True
+            challenge = f'Bearer realm="http://{registry.token_host}/token",service="fake",scope="{scope}"'
+            self._error(401, "UNAUTHORIZED", {"WWW-Authenticate": challenge})
+            return False
+        return True
+
+    def _get_manifests(self, seen: Seen, name: str, target: str) -> None:
+        if seen.method == "HEAD" and not self.registry.head_manifests:
+            self._reply(405)
+            return
+        found = self.registry.manifests.get(name, {}).get(target)
+        if found is None:
+            self._error(404, "MANIFEST_UNKNOWN")
+            return
+        media_type, raw = found
+        self._reply(200, raw, {"Content-Type": media_type, "Docker-Content-Digest": digest_of(raw)})
+
+    _head_manifests = _get_manifests
+
+    def _put_manifests(self, seen: Seen, name: str, target: str) -> None:
+        value = json.loads(seen.body)
+        needed = [value["config"]["digest"], *(one["digest"] for one in value["layers"] if not one.get("urls"))]
+        missing = [digest for digest in needed if digest not in self.registry.blobs.get(name, {})]
+        if missing:
+            self._error(400, "MANIFEST_BLOB_UNKNOWN")
+            return
+        digest = self.registry.put_manifest(name, target, seen.body, seen.headers["content-type"])
+        self._reply(201, headers={"Docker-Content-Digest": digest})
+
+    def _get_blobs(self, seen: Seen, name: str, target: str) -> None:
+        data = self.registry.blobs.get(name, {}).get(target)
+        if data is None:
+            self._error(404, "BLOB_UNKNOWN")
+        elif self.registry.redirect_blobs and seen.method == "GET":
+            location = f"http://{self.registry.store_host}/{name}/{target}?signature=s3cret"
+            self._reply(307, b"moved", {"Location": location})
+        else:
+            self._blob(data, target)
+
+    _head_blobs = _get_blobs
+
+    def _post_uploads(self, seen: Seen, name: str, _target: str) -> None:
+        registry = self.registry
+        mount, source = seen.query.get("mount", [""])[0], seen.query.get("from", [""])[0]
+        if mount and registry.mounts and mount in registry.blobs.get(source, {}):
+            registry.blobs.setdefault(name, {})[mount] = registry.blobs[source][mount]
+            self._reply(201, headers={"Location": f"/v2/{name}/blobs/{mount}"})
+            return
+        location = f"/v2/{name}/blobs/uploads/{registry.begin(name)}"
+        location += "?state=a%2Bb" if registry.location_query else ""
+        location = location if registry.relative_location else f"http://{registry.host}{location}"
+        self._reply(202, headers={"Location": location})
+
+    def _put_uploads(self, seen: Seen, name: str, target: str) -> None:
+        if self.registry.location_query:
+            assert seen.query["state"] == ["a+b"], "the location's own query is lost"
+        if self.registry.end(target) != name:
+            self._error(404, "BLOB_UPLOAD_UNKNOWN")
+            return
+        digest = seen.query["digest"][0]
+        if digest != digest_of(seen.body):
+            self._error(400, "DIGEST_INVALID")
+            return
+        self.registry.put_blob(name, seen.body)
+        self._reply(201, headers={"Location": f"/v2/{name}/blobs/{digest}", "Docker-Content-Digest": digest})
+
+    def _delete_uploads(self, _seen: Seen, name: str, target: str) -> None:
+        self._reply(204 if self.registry.end(target) == name else 404)
+
+
+class _TokenHandler(_Handler):
+    origin = "token"
+
+    def answer(self, seen: Seen) -> None:
+        registry = self.registry
+        form = parse_qs(seen.body.decode()) if seen.method == "POST" else seen.query
+        scopes = " ".join(form.get("scope", [])).split()
+        named = self._is_known(seen, form)
+        if (seen.headers.get("authorization") or seen.method == "POST") and not named:
+            self._error(401, "UNAUTHORIZED")
+            return
+        granted = {scope for scope in map(self._granted(named), scopes) if scope}
+        token = f"token-{len(registry.seen)}"
+        registry.tokens[token] = granted
+        answer: dict[str, Any] = {"token": token, "access_token": token}
+        if registry.token_life is not None:
+            answer["expires_in"] = registry.token_life
+        self._reply(200, json.dumps(answer).encode())
+
+    def _is_known(self, seen: Seen, form: dict[str, list[str]]) -> bool:
+        if seen.method == "POST":
+            return form.get("refresh_token", [""])[0] in self.registry.identity_tokens
+        _, _, secret = seen.headers.get("authorization", "").partition(" ")
+        user, _, password = base64.b64decode(secret).decode().partition(":")
+        return bool(user) and self.registry.accounts.get(user) == password
+
+    def _granted(self, named: bool) -> Callable[[str], str]:
+        def grant(scope: str) -> str:
+            _, name, actions = scope.split(":")
+            if self.registry.readable is not None and name not in self.registry.readable:
+                return ""
+            if "push" in actions and not (named and self.registry.writable):
+                return f"repository:{name}:pull"
+            return scope
+
+        return grant
+
+
+class _StoreHandler(_Handler):
+    """Where blobs really are, on another origin: refuses credentials, as object stores do."""
+
+    origin = "store"
+
+    def answer(self, seen: Seen) -> None:
+        if "authorization" in seen.headers:
+            self._error(400, "INVALID_ARGUMENT")
+            return
+        name, _, digest = urlsplit(seen.path).path.strip("/").rpartition("/")
+        data = self.registry.blobs.get(name, {}).get(digest)
+        if data is None:
+            self._error(404, "NO_SUCH_KEY")
+        else:
+            self._blob(data, digest)
+
+
+def _covers(granted: set[str], scope: str) -> bool:
+    _, name, actions = scope.split(":")
+    return any(
+        one.split(":")[1] == name and set(actions.split(",")) <= set(one.split(":")[2].split(",")) for one in granted
+    )
+
+
+@contextmanager
+def serve() -> Iterator[FakeRegistry]:
+    """Run the three servers until the block ends."""
+    registry = FakeRegistry()
+    with ExitStack() as stack:
+        registry.host, registry.token_host, registry.store_host = (
+            f"127.0.0.1:{stack.enter_context(_server(handler, registry))}"
+            for handler in (_RegistryHandler, _TokenHandler, _StoreHandler)
+        )
+        yield registry
+
+
+@contextmanager
+def _server(handler: type[_Handler], registry: FakeRegistry) -> Iterator[int]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (handler,), {"registry": registry}))
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    try:
+        yield server.server_address[1]
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
