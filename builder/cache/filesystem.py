@@ -9,8 +9,8 @@ import os
 from pathlib import Path
 
 _NETWORK = frozenset(
-    ("9p", "afs", "beegfs", "ceph", "cifs", "gfs2", "glusterfs", "gpfs", "lustre", "nfs", "nfs4")
-    + ("ocfs2", "orangefs", "pvfs2", "smb3", "smbfs", "virtiofs")
+    {"9p", "afs", "beegfs", "ceph", "cifs", "gfs2", "glusterfs", "gpfs", "lustre", "nfs", "nfs4"}
+    | {"ocfs2", "orangefs", "pvfs2", "smb3", "smbfs", "virtiofs"}
 )
 # FUSE can be anything; these are known to be on this machine.
 _LOCAL_FUSE = frozenset({"fuseblk", "fuse.fuse-overlayfs", "fuse.ntfs-3g", "fuse.mergerfs", "fuse.bindfs"})

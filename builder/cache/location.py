@@ -88,7 +88,7 @@ def _candidates(env: Mapping[str, str], uid: int, var_tmp: Path) -> Iterator[tup
 
 
 def _check_candidate(origin: str, path: str, uid: int) -> None:
-    if not os.path.isabs(path):
+    if not os.path.isabs(path) or "\0" in path:
         raise _UnusableError("not an absolute path", loud=False)
     if origin == "HOME" and not os.path.isdir(path.removesuffix("/.cache/pybuild") or "/"):
         raise _UnusableError("the home directory does not exist", loud=False)  # /nonexistent is not ours to create
