@@ -322,7 +322,7 @@ class Tree:
             if stat.S_ISDIR(os.fstat(fd).st_mode):
                 self.attach(empty, fd, path, MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC)
             else:
-                mount(null, by_fd(fd), None, MS_BIND)
+                self.attach(null, fd, path, MS_RDONLY | MS_NOSUID | MS_NOEXEC)
             os.close(fd)
 
 
