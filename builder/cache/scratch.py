@@ -9,6 +9,7 @@ RUN (``.run``) hold files of other user ids; the sandbox's worker removes those,
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from builder.errors import OutputError
 
 RUN_SUFFIX = ".run"
 _ABANDONED = 86400.0  # seconds: the age that decides where there are no locks
+_OURS = re.compile(r"[0-9]+-[0-9a-f]{16}\.[0-9a-f]{16}(\..*)?", re.DOTALL)
 
 
 class Scratch:
@@ -117,6 +119,11 @@ class Scratch:
     def _orphans(self) -> Iterator[Path]:
         dead: dict[str, bool] = {self._owner: False}
         for name in _names(self._tmp):
+            if not _OURS.fullmatch(name):
+                # Made by a library, or by a pybuild that names its files otherwise: no lease speaks for it.
+                if _age(self._tmp / name) > _ABANDONED:
+                    yield self._tmp / name
+                continue
             owner = name.partition(".")[0]
             if owner not in dead:
                 dead[owner] = self._is_dead(owner)

@@ -238,12 +238,23 @@ def test_a_sweep_does_not_follow_links(root, tmp_path):
     (tmp_path / "precious/file").write_text("x")
     with Store.open(root) as store:
         store.hold_lease()
-        (root / "tmp/1-dead.link").symlink_to(tmp_path / "precious")
-        (root / "tmp/1-dead.tree").mkdir()
-        (root / "tmp/1-dead.tree/link").symlink_to(tmp_path / "precious")
+        dead = f"1-{'d' * 16}.{'e' * 16}"
+        (root / f"tmp/{dead}.link").symlink_to(tmp_path / "precious")
+        (root / f"tmp/{dead}.tree").mkdir()
+        (root / f"tmp/{dead}.tree/link").symlink_to(tmp_path / "precious")
     with Store.open(root) as store:
         assert tmp(store) == []
     assert (tmp_path / "precious/file").exists()
+
+
+def test_files_of_libraries_are_removed_when_they_are_old(root):
+    with Store.open(root) as store:
+        for name in ("tmpnew1234", "tmpold1234", ".hidden"):
+            (store.directory("tmp") / name).write_text("x")
+        for name in ("tmpold1234", ".hidden"):
+            os.utime(root / "tmp" / name, (1, 1))
+    with Store.open(root):
+        assert os.listdir(root / "tmp") == ["tmpnew1234"]
 
 
 # Cache mounts
