@@ -1,0 +1,112 @@
+"""Ignore matching, and walking by it, against a slow implementation that is plain to see."""
+
+from __future__ import annotations
+
+import itertools
+import posixpath
+import tempfile
+from pathlib import Path
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from builder.context.directory import DirectoryTree
+from builder.context.ignore import IgnoreRules, Patterns
+from builder.context.tree import walk
+
+_NAMES = ("a", "b", "ab", "a.o", "*")
+_PATHS = ["/".join(parts) for count in (1, 2, 3) for parts in itertools.product(_NAMES, repeat=count)]
+_pieces = st.sampled_from(["a", "b", "ab", "*", "**", "?", "a*", "*b", "*.o", "[ab]", "[^a]", "\\*", "a**", "**b"])
+_patterns = st.builds(
+    lambda sign, parts: sign + "/".join(parts),
+    st.sampled_from(["", "", "!"]),
+    st.lists(_pieces, min_size=1, max_size=3),
+)
+
+
+def _slow_match(pattern: str, path: str) -> bool:
+    if pattern.startswith("**") and not set(pattern[2:]) & set("*?[]\\"):
+        return path.endswith(pattern[2:]) or "/" + path == pattern[2:]
+
+    def fits(at: int, done: int) -> bool:
+        if at == len(pattern):
+            return done == len(path)
+        char = pattern[at]
+        if pattern.startswith("**", at):
+            return any(fits_end(at + 2, start) for start in _below(path, done))
+        if char == "*":
+            return fits(at + 1, done) or (done < len(path) and path[done] != "/" and fits(at, done + 1))
+        if done == len(path):
+            return False
+        if char == "?":
+            return path[done] != "/" and fits(at + 1, done + 1)
+        if char == "[":
+            end = pattern.index("]", at)
+            negated = pattern[at + 1] == "^"
+            return (path[done] in pattern[at + 1 + negated : end]) != negated and fits(end + 1, done + 1)
+        if char == "\\":
+            return path[done] == pattern[at + 1] and fits(at + 2, done + 1)
+        return path[done] == char and fits(at + 1, done + 1)
+
+    def fits_end(at: int, done: int) -> bool:
+        at += pattern[at : at + 1] == "/"
+        return at == len(pattern) or fits(at, done)
+
+    return fits(0, 0)
+
+
+def _below(path: str, done: int) -> list[int]:
+    return [done, *(place + 1 for place in range(done, len(path)) if path[place] == "/")]
+
+
+def _slow_ignored(patterns: list[str], path: str) -> bool:
+    parts = path.split("/")
+    lineage = ["/".join(parts[: end + 1]) for end in range(len(parts))]
+    ignored = False
+    for pattern in patterns:
+        bare = pattern.removeprefix("!")
+        if any(_slow_match(bare, one) for one in lineage):
+            ignored = not pattern.startswith("!")
+    return ignored
+
+
+@given(st.lists(_patterns, max_size=5))
+@example(["a/b", "!a"])
+@example(["**/a*/**/b"])
+def test_matching_agrees_with_the_obvious_way(patterns: list[str]) -> None:
+    fast = Patterns(patterns)
+    for path in _PATHS:
+        assert fast.matches(path) is _slow_ignored(patterns, path), path
+
+
+def _make_tree() -> tuple[tempfile.TemporaryDirectory[str], Path]:
+    holder = tempfile.TemporaryDirectory(prefix="pybuild-ignore-")
+    root = Path(holder.name)
+    for path in _PATHS:
+        place = root / path
+        if path.count("/") < 2:
+            place.mkdir()
+        else:
+            place.touch()
+    return holder, root
+
+
+_HOLDER, _ROOT = _make_tree()
+
+
+@given(st.lists(_patterns, max_size=5))
+@example(["*", "!a/b/ab"])
+@example(["**", "!**/a.o"])
+def test_a_walk_gives_what_is_not_ignored_and_the_directories_above_it(patterns: list[str]) -> None:
+    kept = {path for path in _PATHS if not _slow_ignored(patterns, path)}
+    expected = {""} | kept
+    for path in kept:
+        while path := posixpath.dirname(path):
+            expected.add(path)
+    rules = IgnoreRules.parse("\n".join(patterns).encode())
+    with DirectoryTree(_ROOT, rules) as tree:
+        assert [entry.path for entry in walk(tree)] == sorted(
+            expected, key=lambda path: path.split("/") if path else []
+        )
+        for path in _PATHS[::7]:
+            assert (tree.lstat(path) is not None) is (path in expected)
