@@ -15,6 +15,7 @@ from builder.errors import OutputError
 from builder.image.descriptor import OCI_LAYER_GZIP, OCI_MANIFEST, Descriptor
 from builder.image.digest import DiffID, Digest, DigestMismatchError
 
+REPO = Path(__file__).parents[3]
 KEY = key("test", 1, "a")
 DIFF_ID = DiffID(Digest.of(b"layer"))
 SELECTOR = Selector(DIFF_ID, 1_700_000_000)
@@ -338,5 +339,42 @@ def test_importing_the_store_loads_nothing_heavy():
 
     heavy = "{'subprocess', 'tempfile', 'shutil', 'ctypes', 'ssl', 'asyncio', 'logging', 'httpx', 'lark', 'rich'}"
     code = f"import sys, builder.cache.store; print(sorted({heavy} & set(sys.modules)))"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path.cwd())
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPO)
     assert result.stdout == "[]\n"
+
+
+FULL = """
+import os, resource, sys
+from pathlib import Path
+from builder.cache.keys import key
+from builder.cache.selectors import Selector
+from builder.cache.store import Store
+from builder.errors import OutputError
+warned = []
+with Store.open(Path(sys.argv[1]), warn=warned.append) as store:
+    store.selectors.record(key("full", 1, "old"), Selector(None, 1))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50, 50))  # files end after 50 bytes, as on a disk that gets full
+    new = key("full", 1, "new")
+    assert store.selectors.record(new, Selector(None, 2)) == Selector(None, 2)
+    assert store.selectors.find(new) is None
+    assert store.selectors.record(key("full", 1, "old"), Selector(None, 2)) in (Selector(None, 1), Selector(None, 2))
+    assert store.selectors.find(key("full", 1, "old")) == Selector(None, 1)
+    store.parsed.put("name", b"x" * 100)
+    assert store.parsed.get("name") is None
+    try:
+        store.blobs.put(b"x" * 1_000_000)
+    except OutputError:
+        pass
+    else:
+        raise AssertionError("stored a blob that does not fit")
+    assert os.listdir(store.root / "tmp") == []
+    assert len(warned) == 3 and all("File too large" in text for text in warned), warned
+"""
+
+
+def test_a_disk_that_gets_full_in_the_middle_of_a_file(tmp_path):
+    import subprocess
+
+    arguments = [sys.executable, "-c", FULL, str(tmp_path / "store")]
+    result = subprocess.run(arguments, capture_output=True, text=True, check=False, cwd=REPO)
+    assert result.returncode == 0, result.stderr
