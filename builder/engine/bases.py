@@ -1,0 +1,220 @@
+"""Where base images come from: a registry, a layout or archive, or the store; manifests and configs, not layers.
+
+A tag resolved less than an hour ago costs no request, an older one a HEAD, and an unreachable registry is a warning
+where the store knows the image. Images built here answer only as ``localhost/NAME`` or when pulling is forbidden, so
+that one job's tag cannot stand in for another's base.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Literal
+
+from builder.cache.refs import RefRecord
+from builder.cache.store import Store
+from builder.engine.layers import LayerStack, StoreLayer
+from builder.errors import CacheError, ImageError
+from builder.events import Reporter, Warned
+from builder.image.config import ImageConfig
+from builder.image.descriptor import Descriptor
+from builder.image.digest import DiffID, Digest
+from builder.image.manifest import Manifest, ManifestError, parse_manifest
+from builder.image.platform import Platform
+from builder.image.reference import Reference
+from builder.plan.graph import Base, ImageSource
+from builder.registry.errors import RegistryError
+
+if TYPE_CHECKING:
+    from builder.archive.image import ArchiveImage
+    from builder.registry.client import Registry
+
+PullPolicy = Literal["auto", "always", "missing", "never"]
+
+FRESH = 3600
+"""Seconds for which a resolved tag is believed without asking."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredImage:
+    """An image whose manifest and config are in the store; its layers may be elsewhere."""
+
+    raw_manifest: bytes
+    raw_config: bytes
+    manifest: Manifest
+    layers: LayerStack
+
+    @property
+    def digest(self) -> Digest:
+        """The manifest's digest."""
+        return Digest.of(self.raw_manifest)
+
+    def base(self) -> Base:
+        """Return what planning needs to know."""
+        return Base(ImageConfig.parse(self.raw_config), self.digest)
+
+
+@dataclass(frozen=True, slots=True)
+class _RegistryLayer:
+    """A layer that is fetched from ``reference``'s repository when it is opened."""
+
+    registry: Callable[[], Registry]
+    store: Store
+    reporter: Reporter
+    reference: Reference
+    descriptor: Descriptor
+    diff_id: DiffID
+
+    def open(self) -> BinaryIO:
+        from builder.registry.pull import RemoteLayer
+
+        return RemoteLayer(
+            self.registry(), self.reference, self.descriptor, self.diff_id, self.store.blobs, self.reporter
+        ).open()
+
+
+class Bases:
+    """Resolves image sources, each once. Thread-safe for different sources."""
+
+    def __init__(
+        self,
+        store: Store,
+        registry: Callable[[], Registry],
+        reporter: Reporter,
+        *,
+        pull: PullPolicy,
+        now: Callable[[], int],
+    ) -> None:
+        self._store = store
+        self._registry = registry
+        self._reporter = reporter
+        self._pull = pull
+        self._now = now
+        self._known: dict[ImageSource, StoredImage] = {}
+
+    def resolve(self, source: ImageSource) -> StoredImage:
+        """Return the image; raises RegistryError, ImageError, ContextError."""
+        found = self._known.get(source)
+        if found is None:
+            found = self._known[source] = self._resolve(source)
+        return found
+
+    def _resolve(self, source: ImageSource) -> StoredImage:
+        location = source.location
+        if location.startswith("oci-layout://"):
+            from builder.archive.oci_layout import open_oci_layout
+
+            return self._import(open_oci_layout(location.removeprefix("oci-layout://"), source.platform, self._tmp()))
+        if location.startswith("docker-archive:"):
+            from builder.archive.docker_archive import open_docker_archive
+
+            return self._import(open_docker_archive(location.removeprefix("docker-archive:"), self._tmp()))
+        reference = Reference.parse(location.removeprefix("docker-image://"))
+        built = self._built_here(reference)
+        if built is not None:
+            return self.load(built.descriptor, source.platform)
+        return self._from_registry(reference, source.platform)
+
+    def _tmp(self) -> Path:
+        return self._store.directory("tmp")
+
+    def _built_here(self, reference: Reference) -> RefRecord | None:
+        names = [str(reference)]
+        if reference.registry == "localhost":
+            rest = Reference.parse(f"{reference.repository}:{reference.tag or 'latest'}")
+            names.append(str(rest))
+        elif self._pull != "never":
+            return None
+        return next((found for name in names if (found := self._store.refs.get(name, built_here=True))), None)
+
+    def _from_registry(self, reference: Reference, platform: Platform) -> StoredImage:
+        record = self._store.refs.get(str(reference), built_here=False)
+        stored = None if record is None else self._try_load(record.descriptor, platform, reference)
+        if stored is not None and record is not None and self._believed(reference, record):
+            return stored
+        if self._pull == "never":
+            raise ImageError(
+                f"{reference.familiar} is not in the store, and --pull=never forbids fetching it",
+                hint="build or pull it first, or use --pull=missing",
+            )
+        try:
+            return self._ask(reference, platform, record)
+        except RegistryError as error:
+            if stored is None or self._pull == "always" or not error.retryable:
+                raise
+            self._reporter.emit(
+                Warned(f"{error.message}; going on with the stored {reference.familiar}", "registry-unreachable")
+            )
+            return stored
+
+    def _believed(self, reference: Reference, record: RefRecord) -> bool:
+        if reference.digest is not None or self._pull in ("missing", "never"):
+            return True
+        return self._pull == "auto" and 0 <= self._now() - record.resolved_at < FRESH
+
+    def _ask(self, reference: Reference, platform: Platform, record: RefRecord | None) -> StoredImage:
+        from builder.registry.pull import fetch_image
+
+        registry = self._registry()
+        resolved = registry.resolve(reference) if record is not None else None
+        image = fetch_image(registry, reference, platform, self._store.blobs, self._reporter, resolved=resolved)
+        if resolved is None:
+            digest = image.index_digest or image.digest
+            raw = self._store.blobs.read(digest)
+            kind = parse_manifest(raw).media_type if raw is not None else image.media_type
+            size = len(raw) if raw is not None else 0
+            resolved = Descriptor(media_type=kind, digest=digest, size=size)
+        self._store.refs.put(RefRecord(str(reference), resolved, self._now(), built_here=False))
+        return self.load(resolved, platform, reference)
+
+    def _try_load(self, descriptor: Descriptor, platform: Platform, reference: Reference) -> StoredImage | None:
+        try:
+            return self.load(descriptor, platform, reference)
+        except CacheError:
+            return None
+
+    def load(
+        self, descriptor: Descriptor, platform: Platform | None, reference: Reference | None = None
+    ) -> StoredImage:
+        """Read an image of the store; ``reference`` is where missing layers come from.
+
+        Raises CacheError when its manifest or config is not there, PlatformNotFoundError.
+        """
+        raw = self._read(descriptor.digest)
+        parsed = parse_manifest(raw, descriptor.media_type)
+        if not isinstance(parsed, Manifest):
+            if platform is None:
+                raise ImageError(f"{descriptor.digest} is an index; say for which platform")
+            raw = self._read(parsed.select(platform).digest)
+            parsed = parse_manifest(raw)
+            if not isinstance(parsed, Manifest):
+                raise ManifestError("an index that leads to another index, not to an image")
+        raw_config = self._read(parsed.config.digest)
+        diff_ids = ImageConfig.parse(raw_config).diff_ids
+        if len(diff_ids) != len(parsed.layers):
+            raise ManifestError(f"{len(parsed.layers)} layers in the manifest, {len(diff_ids)} in the config")
+        return StoredImage(
+            raw, raw_config, parsed, tuple(map(self._layer, parsed.layers, diff_ids, [reference] * len(diff_ids)))
+        )
+
+    def _layer(self, descriptor: Descriptor, diff_id: DiffID, reference: Reference | None) -> StoreLayer:
+        source = None
+        if reference is not None:
+            source = _RegistryLayer(self._registry, self._store, self._reporter, reference, descriptor, diff_id)
+        return StoreLayer(self._store, diff_id, descriptor, source=source, origin=reference)
+
+    def _read(self, digest: Digest) -> bytes:
+        raw = self._store.blobs.read(digest)
+        if raw is None:
+            raise CacheError(f"{digest} is not in the store")
+        return raw
+
+    def _import(self, image: ArchiveImage) -> StoredImage:
+        self._store.blobs.put(image.raw_manifest)
+        self._store.blobs.put(image.raw_config)
+        layers = tuple(
+            StoreLayer(self._store, layer.diff_id, layer.descriptor, source=layer) for layer in image.layers
+        )
+        return StoredImage(image.raw_manifest, image.raw_config, image.manifest, layers)
+

@@ -1,0 +1,154 @@
+"""The build's contexts and downloads: opened when something is copied from them, hashed once, closed at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from builder.cache.store import Store
+from builder.context.contenthash import ContentHasher
+from builder.context.source import Context, open_context
+from builder.engine.copying import Source
+from builder.engine.trees import MemoryTree
+from builder.errors import ContextError
+from builder.plan.graph import MAIN_CONTEXT, GitTree, RemoteFile
+from builder.rootfs.entry import Entry, Kind
+
+if TYPE_CHECKING:
+    from builder.context.git import GitAccess
+    from builder.context.http import Downloads
+
+
+@dataclass(frozen=True, slots=True)
+class ContextSpecs:
+    """Where contexts are: ``named`` maps names to directories and URLs; ``main`` may also be ``-`` for ``stdin``.
+
+    ``dockerfile`` is the host path of the Dockerfile, whose ``.dockerignore`` sibling counts for the main context.
+    """
+
+    main: str
+    named: Mapping[str, str] = field(default_factory=dict)
+    dockerfile: Path | None = None
+    stdin: BinaryIO | None = None
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+class Contexts:
+    """Sources by name; the main one has the name ``""``. Thread-safe."""
+
+    def __init__(self, store: Store, specs: ContextSpecs) -> None:
+        self._store = store
+        self._specs = specs
+        self._open: dict[str, tuple[Context, Source]] = {}
+        self._remote: dict[RemoteFile | GitTree, tuple[Source, str]] = {}
+        self._lock = threading.RLock()
+        self._cleanup = contextlib.ExitStack()
+
+    def get(self, name: str) -> Source:
+        """Return the files of a context. Raises ContextError."""
+        with self._lock:
+            return self._opened(name)[1]
+
+    def main(self) -> Context:
+        """Return the main context. Raises ContextError."""
+        with self._lock:
+            return self._opened(MAIN_CONTEXT)[0]
+
+    def refresh(self, name: str) -> None:
+        """Forget what was seen of a context: the files are looked at again."""
+        with self._lock:
+            found = self._open.get(name)
+            if found is not None and found[0].directory is not None:
+                del self._open[name]
+                found[0].close()
+
+    def remote(self, source: RemoteFile | GitTree) -> tuple[Source, str]:
+        """Return a tree with what a URL of ADD gives, and the path in it to copy. Raises ContextError."""
+        with self._lock:
+            found = self._remote.get(source)
+            if found is None:
+                found = self._checkout(source) if isinstance(source, GitTree) else self._download(source)
+                self._remote[source] = found
+            return found
+
+    def close(self) -> None:
+        """Keep what was learnt about files for the next build, and give temporary files back."""
+        with self._lock:
+            for context, source in self._open.values():
+                source.hasher.save()
+                context.close()
+            self._open.clear()
+            self._cleanup.close()
+
+    def _opened(self, name: str) -> tuple[Context, Source]:
+        found = self._open.get(name)
+        if found is None:
+            found = self._open[name] = self._make(name)
+        return found
+
+    def _make(self, name: str) -> tuple[Context, Source]:
+        main = name == MAIN_CONTEXT
+        spec = self._specs.main if main else self._specs.named.get(name)
+        if spec is None:
+            raise ContextError(f"there is no build context called {name}")
+        context = open_context(
+            spec,
+            scratch=self._scratch(),
+            stdin=self._specs.stdin if main else None,
+            dockerfile=self._specs.dockerfile if main else None,
+            downloads=self._downloads(),
+            git=self._git(),
+            label="the build context" if main else f"the build context {name}",
+        )
+        cache = None
+        if context.directory is not None and not self._store.on_network:
+            identity = hashlib.sha256(os.fsencode(os.path.realpath(context.directory))).hexdigest()
+            cache = self._store.directory("stat") / identity
+        return context, Source(context.tree, ContentHasher(context.tree, cache), mutable=context.directory is not None)
+
+    def _scratch(self) -> Path:
+        return self._store.directory("tmp")
+
+    def _downloads(self) -> Downloads:
+        from builder.context.http import Downloads
+        from builder.registry.proxies import Proxies
+
+        proxies = Proxies.from_environment(self._specs.environment)
+        return Downloads(self._store.directory("http"), proxies=proxies)
+
+    def _git(self) -> GitAccess:
+        from builder.context.git import GitAccess
+
+        return GitAccess(self._specs.environment)
+
+    def _download(self, source: RemoteFile) -> tuple[Source, str]:
+        found = self._downloads().fetch(source.url, checksum=source.checksum)
+        entry = Entry(path=found.name, kind=Kind.FILE, mode=0o600, size=found.size, mtime=found.mtime)
+
+        def opened() -> BinaryIO:
+            return open(found.path, "rb")
+
+        tree = MemoryTree({found.name: (entry, opened)})
+        return Source(tree, ContentHasher(tree), mutable=False), found.name
+
+    def _checkout(self, source: GitTree) -> tuple[Source, str]:
+        from builder.context.directory import DirectoryTree
+        from builder.context.git import checkout, resolve_commit
+        from builder.context.giturl import parse_git_url
+
+        access = self._git()
+        wanted = parse_git_url(source.url)
+        wanted = replace(wanted, keep_git_dir=wanted.keep_git_dir or source.keep_git_dir)
+        if source.checksum:
+            wanted = replace(wanted, commit=source.checksum)
+        scratch = self._store.scratch() / "tree"
+        found = checkout(wanted, resolve_commit(wanted, access), scratch, access)
+        tree = DirectoryTree(found.directory, label=wanted.remote)
+        self._cleanup.callback(tree.close)
+        return Source(tree, ContentHasher(tree), mutable=False), ""

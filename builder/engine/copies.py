@@ -1,0 +1,210 @@
+"""COPY, ADD and WORKDIR carried out: sources looked up, keys computed, layers assembled from tar entries.
+
+No root, no mount, no unpacked base: the destination is known from tables of contents (design, idea 1).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import assert_never
+
+from builder.cache.keys import Key, Value
+from builder.context.contenthash import ContentHasher
+from builder.engine import keys
+from builder.engine.copying import CopyRules, Source, place
+from builder.engine.extracting import Archive, place_archive, unpack_archive
+from builder.engine.layerbuilder import LayerBuilder
+from builder.engine.layers import LayerStack, StoreLayer, stack_id, view_of
+from builder.engine.packing import pack_layer
+from builder.engine.selecting import Selection, select
+from builder.engine.services import Services
+from builder.engine.trees import MemoryTree, StageTree, read_small
+from builder.plan.graph import (
+    ContextOrigin,
+    CopyFiles,
+    CopySource,
+    GitTree,
+    InlineFile,
+    LocalPath,
+    MakeDirectory,
+    NothingOrigin,
+    RemoteFile,
+    StageOrigin,
+)
+from builder.rootfs.entry import Entry, Kind
+from builder.rootfs.view import View
+from builder.run.users import MAX_DATABASE, resolve_owner, resolve_user
+
+_PASSWD, _GROUP = "etc/passwd", "etc/group"
+
+
+@dataclass(slots=True)
+class CopyWork:
+    """One COPY or ADD of a running build: what its keys and its execution share. Close it when done."""
+
+    operation: CopyFiles
+    parent: LayerStack
+    sources: Sequence[LayerStack]
+    services: Services
+    _chosen: dict[CopySource, tuple[Source, tuple[Selection, ...]]] = field(default_factory=dict)
+    _origin: Source | None = None
+    _cleanup: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+
+    def __enter__(self) -> CopyWork:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._cleanup.close()
+
+    def keys(self) -> Iterator[Key]:
+        """Yield the keys to look under, cheapest first: by identity, then by content."""
+        operation, parent, times = self.operation, stack_id(self.parent), self.services.times
+        if isinstance(operation.origin, StageOrigin):
+            stack = stack_id(self.sources[operation.origin.source])
+            yield keys.copy_key(
+                operation, parent, times, [self._identity(one, stack) for one in operation.sources], by_content=False
+            )
+        yield keys.copy_key(
+            operation, parent, times, [self._content(one) for one in operation.sources], by_content=True
+        )
+
+    def _identity(self, source: CopySource, stack: Value) -> Value:
+        return ("stage", stack, source.path) if isinstance(source, LocalPath) else self._content(source)
+
+    def _content(self, source: CopySource) -> Value:
+        if isinstance(source, InlineFile):
+            return ("inline", source.name, source.data)
+        tree, selections = self._choose(source)
+        kind = type(source).__name__
+        mtimes = tuple(one.top.mtime for one in selections) if isinstance(source, RemoteFile) else ()
+        return (kind, keys.content_of(selections, tree, self.services.times), mtimes)
+
+    def execute(self) -> StoreLayer | None:
+        """Assemble and pack the layer; None when it would be empty. Raises ContextError, OutputError."""
+        target = LayerBuilder(view_of(self.parent), mtime=self.services.times.fresh())
+        chosen: list[tuple[Source, Selection]] = []
+        archives: list[tuple[Archive, CopyRules]] = []
+        rules = self._rules()
+        for source in self.operation.sources:
+            tree, selections = self._choose(source)
+            for selection in selections:
+                archive = self._archive(source, tree, selection)
+                if archive is None:
+                    chosen.append((tree, selection))
+                else:
+                    archives.append((archive, rules))
+        place(target, chosen, self.operation.dest, rules)
+        for archive, _ in archives:
+            place_archive(target, archive, self.operation.dest, rules)
+        return pack_layer(self.services.store, target.items()) if target else None
+
+    def _choose(self, source: CopySource) -> tuple[Source, tuple[Selection, ...]]:
+        found = self._chosen.get(source)
+        if found is None:
+            found = self._chosen[source] = self._find(source)
+        return found
+
+    def _find(self, source: CopySource) -> tuple[Source, tuple[Selection, ...]]:
+        operation = self.operation
+        match source:
+            case LocalPath(path):
+                tree = self._tree()
+                return tree, select(tree.tree, path, parents=operation.parents, exclude=operation.exclude)
+            case InlineFile(name, data):
+                entry = Entry(path=name, kind=Kind.FILE, mode=0o644, size=len(data), mtime=self.services.times.fresh())
+                tree = _memory(entry, functools.partial(io.BytesIO, data))
+                return tree, select(tree.tree, _escaped(name))
+            case RemoteFile() | GitTree():
+                tree, path = self.services.contexts.remote(source)
+                return tree, select(tree.tree, path, exclude=operation.exclude)
+            case _:
+                assert_never(source)
+
+    def _tree(self) -> Source:
+        if self._origin is None:
+            match self.operation.origin:
+                case ContextOrigin(name):
+                    self._origin = self.services.contexts.get(name)
+                case StageOrigin(number):
+                    stage = StageTree(self.sources[number], self.services.store.directory("tmp"))
+                    self._cleanup.callback(stage.close)
+                    self._origin = Source(stage, ContentHasher(stage), mutable=False)
+                case NothingOrigin():
+                    empty = MemoryTree({})
+                    self._origin = Source(empty, ContentHasher(empty), mutable=False)
+        return self._origin
+
+    def _archive(self, source: CopySource, tree: Source, selection: Selection) -> Archive | None:
+        """Return the archive a source is, where ADD unpacks it."""
+        unpack = self.operation.unpack
+        wanted = unpack if isinstance(source, RemoteFile) else unpack is not False
+        local = isinstance(source, LocalPath | RemoteFile)
+        if not (wanted and local and self.operation.instruction == "ADD") or selection.top.kind is not Kind.FILE:
+            return None
+        scratch = self.services.store.temporary(".tar")
+        self._cleanup.callback(scratch.unlink, missing_ok=True)
+        with tree.tree.open(selection.top.path) as stream:
+            return unpack_archive(stream, scratch)
+
+    def _rules(self) -> CopyRules:
+        operation, times = self.operation, self.services.times
+        owner = None
+        if operation.chown:
+            owner = resolve_owner(operation.chown, *self._accounts(by_name=_has_name(operation.chown)))
+        return CopyRules(
+            owner=owner,
+            chmod=operation.chmod,
+            link=operation.link,
+            instruction=operation.instruction,
+            adjust=times.of_context if isinstance(operation.origin, ContextOrigin) else times.of_stage,
+        )
+
+    def _accounts(self, *, by_name: bool) -> tuple[bytes | None, bytes | None]:
+        if not by_name or self.operation.link:
+            return None, None
+        return accounts(self.parent, view_of(self.parent), self.services)
+
+
+def _memory(entry: Entry, opener: functools.partial[io.BytesIO]) -> Source:
+    tree = MemoryTree({entry.path: (entry, opener)})
+    return Source(tree, ContentHasher(tree), mutable=False)
+
+
+def _escaped(name: str) -> str:
+    return "".join("\\" + char if char in "*?[\\" else char for char in name)
+
+
+def _has_name(owner: str) -> bool:
+    return any(part and not part.isdigit() for part in owner.split(":"))
+
+
+def accounts(stack: LayerStack, view: View, services: Services) -> tuple[bytes | None, bytes | None]:
+    """Return the image's passwd and group files, None for one that is missing."""
+    scratch = services.store.directory("tmp")
+    return (
+        read_small(stack, view, _PASSWD, scratch, MAX_DATABASE),
+        read_small(stack, view, _GROUP, scratch, MAX_DATABASE),
+    )
+
+
+def directory_keys(operation: MakeDirectory, parent: LayerStack, services: Services) -> tuple[Key, ...]:
+    """Return the key of a WORKDIR."""
+    return (keys.directory_key(operation, stack_id(parent), services.times),)
+
+
+def make_directory(operation: MakeDirectory, parent: LayerStack, services: Services) -> StoreLayer | None:
+    """Carry out WORKDIR; None when the directory is there already. Raises ContextError, SandboxError."""
+    view = view_of(parent)
+    target = LayerBuilder(view, mtime=services.times.fresh())
+    path = target.resolve(operation.path)
+    uid = gid = 0
+    if operation.user:
+        named = _has_name(operation.user) or not operation.user.partition(":")[2]
+        identity = resolve_user(operation.user, *(accounts(parent, view, services) if named else (None, None)))
+        uid, gid = identity.uid, identity.gid
+    target.make_directories(path, Entry(path="", kind=Kind.DIRECTORY, uid=uid, gid=gid))
+    return pack_layer(services.store, target.items()) if target else None

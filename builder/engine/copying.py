@@ -1,0 +1,165 @@
+"""Where copied files go and what they look like there (dockerfile.md 1.8, semantics 1 to 13).
+
+Works on tables of contents alone: the destination is a ``LayerBuilder``, never a directory. Bytes are only opened
+when the layer is packed.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from builder.context.contenthash import ContentHasher
+from builder.context.tree import Tree
+from builder.engine.layerbuilder import LayerBuilder
+from builder.engine.modes import changed_mode, octal_mode
+from builder.engine.selecting import Picked, Selection
+from builder.errors import ContextError
+from builder.rootfs.entry import Entry, Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Files to copy from, and the digests of their contents. ``mutable`` ones may change while they are copied."""
+
+    tree: Tree
+    hasher: ContentHasher
+    mutable: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopyRules:
+    """How copied entries are changed on their way.
+
+    ``owner`` is ``--chown`` in numbers, ``adjust`` what determinism asks for (times, and modes of a context's files).
+    """
+
+    owner: tuple[int, int] | None
+    chmod: str | None
+    link: bool
+    instruction: str
+    adjust: Callable[[Entry], Entry]
+
+    def parent(self) -> Entry:
+        """Return the template of a directory that has to be made."""
+        uid, gid = self.owner or (0, 0)
+        mode = octal_mode(self.chmod)
+        return Entry(path="", kind=Kind.DIRECTORY, mode=0o755 if mode is None else mode, uid=uid, gid=gid)
+
+    def changed(self, entry: Entry, path: str) -> Entry:
+        """Return ``entry`` as it appears at ``path`` in the image."""
+        entry = replace(self.adjust(entry), path=path)
+        if self.owner is not None:
+            entry = replace(entry, uid=self.owner[0], gid=self.owner[1])
+        if self.chmod is not None and entry.kind is not Kind.SYMLINK:
+            entry = replace(entry, mode=changed_mode(self.chmod, entry.mode, directory=entry.is_dir))
+        return entry
+
+
+def place(
+    target: LayerBuilder, chosen: Sequence[tuple[Source, Selection]], dest: str, rules: CopyRules
+) -> None:
+    """Put what was selected at ``dest`` (absolute; a trailing slash makes it a directory).
+
+    Raises ContextError where a file would take a directory's place or the reverse, and where several files
+    would overwrite each other at one name.
+    """
+    top = dest.strip("/") if rules.link else target.resolve(dest)
+    existing = target.lookup(top)
+    into_directory = dest.endswith("/") or (existing is not None and existing.is_dir)
+    loose = [one for _, one in chosen if not one.top.is_dir and one.below is None]
+    if len(loose) > 1 and not into_directory:
+        raise ContextError(
+            f"when using {rules.instruction} with more than one source file, the destination must be a directory "
+            "and end with a /",
+            hint=f"write {dest}/",
+        )
+    for source, selection in chosen:
+        if selection.below is not None:
+            _place_with_parents(target, source, selection, top, rules)
+        elif selection.top.is_dir:
+            _place_directory(target, source, selection, top, rules)
+        else:
+            _place_file(target, source, selection, _file_path(top, dest, selection, into_directory), rules)
+
+
+def _file_path(top: str, dest: str, selection: Selection, into_directory: bool) -> str:
+    if into_directory:
+        return f"{top}/{selection.name}" if top else selection.name
+    if not top:
+        raise ContextError(f"cannot copy a file to {dest}")
+    return top
+
+
+def _place_file(
+    target: LayerBuilder, source: Source, selection: Selection, path: str, rules: CopyRules
+) -> None:
+    directory = path.rpartition("/")[0]
+    if directory:
+        _make_directories(target, directory, rules)
+    _put(target, source, selection.picked[0], path, rules)
+
+
+def _place_directory(
+    target: LayerBuilder, source: Source, selection: Selection, path: str, rules: CopyRules
+) -> None:
+    """Copy a directory's contents; its own owner and mode stay behind (semantics 4)."""
+    if path and target.lookup(path) is None:
+        _make_directories(target, path, rules)
+        made = target.lookup(path)
+        if made is not None:
+            target.add(replace(made, mtime=rules.adjust(selection.top).mtime))
+    elif path:
+        _make_directories(target, path, rules)
+    _put_below(target, source, selection, path, rules)
+
+
+def _place_with_parents(
+    target: LayerBuilder, source: Source, selection: Selection, path: str, rules: CopyRules
+) -> None:
+    """``--parents``: keep the path below the pivot, with the source's own directories."""
+    if path:
+        _make_directories(target, path, rules)
+    prefix = f"{path}/" if path else ""
+    for parent in selection.parents:
+        _put(target, source, parent, prefix + parent.relative, rules)
+    below = selection.below or ""
+    if below:
+        _put(target, source, selection.picked[0], prefix + below, rules)
+    _put_below(target, source, selection, (prefix + below).rstrip("/"), rules)
+
+
+def _put_below(
+    target: LayerBuilder, source: Source, selection: Selection, path: str, rules: CopyRules
+) -> None:
+    prefix = f"{path}/" if path else ""
+    for picked in selection.picked[1:]:
+        _put(target, source, picked, prefix + picked.relative, rules)
+
+
+def _make_directories(target: LayerBuilder, path: str, rules: CopyRules) -> None:
+    if rules.link:
+        # --link copies into an empty tree: what lies below does not decide, symlinks on the way become directories.
+        target.make_directories_over(path, rules.parent())
+    else:
+        target.make_directories(path, rules.parent())
+
+
+def _put(target: LayerBuilder, source: Source, picked: Picked, path: str, rules: CopyRules) -> None:
+    entry = picked.entry
+    old = None if rules.link else target.lookup(path)
+    if old is not None and old.is_dir and not entry.is_dir:
+        raise ContextError(f"cannot replace to directory /{path} with file")
+    if old is not None and entry.is_dir and not old.is_dir:
+        raise ContextError(f"cannot copy to non-directory: /{path}")
+    changed = rules.changed(entry, path)
+    if entry.kind is not Kind.FILE:
+        target.add(changed)
+        return
+    target.add(
+        changed,
+        functools.partial(source.tree.open, entry.path),
+        confirm=source.hasher.digest(entry)[1] if source.mutable else None,
+        link=source.tree.link_key(entry.path),
+    )

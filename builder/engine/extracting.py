@@ -1,0 +1,124 @@
+"""ADD of a local archive: recognised by content, unpacked into the layer like ``tar -x`` (dockerfile.md 1.9).
+
+Names come from strangers: the reader refuses what leaves the archive, and parents that are symlinks in the image are
+followed inside its root.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from builder.context.source import is_tar
+from builder.engine.copying import CopyRules
+from builder.engine.layerbuilder import LayerBuilder, parent_of
+from builder.errors import ContextError
+from builder.rootfs.compression import decompress
+from builder.rootfs.entry import Kind, LayerFormatError
+from builder.rootfs.tarreader import Member, read_members
+from builder.streams import copy
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+_BLOCK = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """An archive's tar, decompressed to ``tar`` and read once."""
+
+    tar: Path
+    members: tuple[Member, ...]
+
+
+def unpack_archive(stream: BinaryIO, scratch: Path) -> Archive | None:
+    """Return the archive in ``stream``, None for what is no archive or cannot be read as one: it is a plain file."""
+    try:
+        plain = decompress(stream)
+        block = _first_block(plain)
+        if not any(block) or not is_tar(block):
+            return None
+        with open(scratch, "xb") as target:
+            target.write(block)
+            copy(plain, target)
+        with open(scratch, "rb") as tar:
+            return Archive(scratch, tuple(member for member, _ in read_members(tar, whiteouts=False)))
+    except LayerFormatError:
+        scratch.unlink(missing_ok=True)
+        return None
+
+
+def _first_block(stream: BinaryIO) -> bytes:
+    block = b""
+    while len(block) < _BLOCK and (more := stream.read(_BLOCK - len(block))):
+        block += more
+    return block
+
+
+def place_archive(target: LayerBuilder, archive: Archive, dest: str, rules: CopyRules) -> None:
+    """Put the archive's entries below ``dest``. Raises ContextError for links that leave the archive."""
+    top = target.resolve(dest)
+    if top:
+        target.make_directories(top, rules.parent())
+    placed: set[str] = set()
+    for member, path in _placements(target, archive, top, rules):
+        entry = member.entry
+        if entry.kind is Kind.HARDLINK:
+            linked = _below(target, top, entry.target)
+            if linked not in placed:
+                raise ContextError(f"the archive's {entry.path} is a hard link to {entry.target}, which it has not")
+            target.link(path, linked)
+        else:
+            content = functools.partial(_open_slice, archive.tar, member.offset, entry.size)
+            target.add(rules.changed(entry, path), content if entry.kind is Kind.FILE else None)
+        placed.add(path)
+
+
+def _placements(
+    target: LayerBuilder, archive: Archive, top: str, rules: CopyRules
+) -> Iterator[tuple[Member, str]]:
+    parent = replace(rules.parent(), mode=0o755)
+    for member in archive.members:
+        if not member.entry.path:
+            continue
+        path = _below(target, top, member.entry.path)
+        if parent_of(path):
+            target.make_directories(parent_of(path), parent)
+        yield member, path
+
+
+def _below(target: LayerBuilder, top: str, path: str) -> str:
+    directory, _, name = path.rpartition("/")
+    resolved = target.resolve(f"{top}/{directory}")
+    return f"{resolved}/{name}" if resolved else name
+
+
+def _open_slice(path: Path, offset: int, size: int) -> BinaryIO:
+    return io.BufferedReader(_Slice(path, offset, size), 1 << 16)
+
+
+class _Slice(io.RawIOBase):
+    """A part of a file, for reading once."""
+
+    def __init__(self, path: Path, offset: int, size: int) -> None:
+        super().__init__()
+        self._file = open(path, "rb", buffering=0)
+        self._file.seek(offset)
+        self._left = size
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        count = self._file.readinto(memoryview(buffer)[: self._left]) or 0
+        self._left -= count
+        return count
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()

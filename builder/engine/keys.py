@@ -1,0 +1,159 @@
+"""From operations to the values their cache keys are made of (cache-and-graph.md 5.4, semantics 64).
+
+Both keys of an operation are here: what it *is* (inputs by identity) and what it *read* (inputs by content). Never in
+a key: secrets' values, proxies, host paths, the clock, where the build runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from builder.cache.keys import Key, Value, key
+from builder.context.contenthash import record
+from builder.engine.copying import Source
+from builder.engine.selecting import Selection
+from builder.engine.times import TimePolicy
+from builder.image.digest import ChainID
+from builder.image.platform import Platform
+from builder.plan.graph import (
+    CopyFiles,
+    GitTree,
+    InlineFile,
+    LocalPath,
+    MakeDirectory,
+    Mount,
+    RemoteFile,
+    RunCommand,
+    StageOrigin,
+)
+from builder.rootfs.entry import Entry, Kind
+
+COPY_VERSION = 1
+RUN_VERSION = 1
+DIRECTORY_VERSION = 1
+CONTENT_VERSION = 1
+
+FLAT = "flat"
+"""Results whose owners are all root's, made where the system gives us one uid; kept apart from exact ones."""
+
+
+def directory_key(operation: MakeDirectory, parent: ChainID, times: TimePolicy) -> Key:
+    """Return the key of a WORKDIR."""
+    return key("directory", DIRECTORY_VERSION, (parent, operation.path, operation.user, times.identity()))
+
+
+def copy_key(
+    operation: CopyFiles, parent: ChainID, times: TimePolicy, sources: Sequence[Value], *, by_content: bool
+) -> Key:
+    """Return the key of a COPY or ADD whose sources have these identities, or these contents."""
+    return key(
+        "copy by content" if by_content else "copy",
+        COPY_VERSION,
+        {
+            "parent": parent,
+            "instruction": operation.instruction,
+            "dest": operation.dest,
+            "chown": operation.chown,
+            "chmod": operation.chmod,
+            "link": operation.link,
+            "parents": operation.parents,
+            "exclude": operation.exclude,
+            "unpack": operation.unpack,
+            "times": times.identity(),
+            "sources": tuple(sources),
+        },
+    )
+
+
+def stage_source(path: str, stack: ChainID) -> Value:
+    """Return the identity of a path in another stage."""
+    return ("stage", stack, path)
+
+
+def inline_source(source: InlineFile) -> Value:
+    """Return the identity of a here-document."""
+    return ("inline", source.name, source.data)
+
+
+def remote_source(source: RemoteFile | GitTree, resolved: Value) -> Value:
+    """Return the identity of something fetched, by what was found there."""
+    return ("git", source.keep_git_dir, resolved) if isinstance(source, GitTree) else ("http", resolved)
+
+
+def content_of(selections: Sequence[Selection], source: Source, times: TimePolicy) -> Value:
+    """Return what a source selects, by content: neither mtimes nor where it lies count.
+
+    A copied directory leaves its own owner and mode behind, so its top counts only where ``--parents`` keeps it.
+    """
+
+    def recorded(entry: Entry) -> Value:
+        adjusted = times.of_context(entry) if source.mutable else entry
+        return record(adjusted, source.hasher.digest(entry)[0] if entry.kind is Kind.FILE else None)
+
+    def selected(one: Selection) -> Value:
+        directory = one.top.is_dir
+        return (
+            one.below if directory or one.below is not None else one.name,
+            "directory" if directory and not one.below else recorded(one.top),
+            tuple((parent.relative, recorded(parent.entry)) for parent in one.parents),
+            tuple((below.relative, recorded(below.entry)) for below in one.picked[1:]),
+        )
+
+    return ("content", tuple(selected(one) for one in selections))
+
+
+def local_paths(operation: CopyFiles) -> tuple[LocalPath, ...]:
+    """Return the sources that are paths of the operation's origin."""
+    return tuple(source for source in operation.sources if isinstance(source, LocalPath))
+
+
+def run_key(
+    operation: RunCommand, parent: ChainID, sources: Sequence[ChainID], platform: Platform, times: TimePolicy
+) -> Key:
+    """Return the key of a RUN."""
+    return key("run", RUN_VERSION, _run(operation, parent, sources, platform, times))
+
+
+def flat_run_key(exact: Key) -> Key:
+    """Return the key under which a RUN's result with flattened owners is kept."""
+    return key("run", RUN_VERSION, (FLAT, exact))
+
+
+def _run(
+    operation: RunCommand, parent: ChainID, sources: Sequence[ChainID], platform: Platform, times: TimePolicy
+) -> Value:
+    return {
+        "parent": parent,
+        "platform": str(platform),
+        "args": operation.args,
+        "env": tuple(operation.env),
+        "cwd": operation.cwd,
+        "user": operation.user,
+        "network": operation.network,
+        "security": operation.security,
+        "hostname": operation.hostname,
+        "script": operation.script,
+        "mounts": tuple(_mount(mount, sources) for mount in operation.mounts),
+        "times": times.identity(),
+    }
+
+
+def _mount(mount: Mount, sources: Sequence[ChainID]) -> Value:
+    shown: str | None = None
+    if isinstance(mount.origin, StageOrigin):
+        shown = sources[mount.origin.source]
+    return {
+        "kind": mount.kind,
+        "target": mount.target,
+        "shown": shown,
+        "source": mount.source,
+        "id": mount.id,
+        "readonly": mount.readonly,
+        "sharing": mount.sharing,
+        "mode": mount.mode,
+        "uid": mount.uid,
+        "gid": mount.gid,
+        "size": mount.size,
+        "required": mount.required,
+        "env": mount.env,
+    }

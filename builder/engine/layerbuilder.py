@@ -1,0 +1,148 @@
+"""A layer in the making: new entries over a view, with parents, replaced entries and link groups put right.
+
+The copy rules decide *what* comes where; this knows what a layer must say so that extracting it gives that tree:
+every ancestor once and before its children, with the metadata it has (semantics 46), never the root.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass, replace
+from typing import BinaryIO
+
+from builder.errors import ContextError
+from builder.rootfs.entry import Entry, Kind
+from builder.rootfs.pack import Item
+from builder.rootfs.view import View
+
+Content = bytes | Callable[[], BinaryIO] | None
+
+_LINK_LIMIT = 255
+
+
+@dataclass(slots=True)
+class _New:
+    entry: Entry
+    content: Content
+    confirm: bytes | None
+    link: Hashable
+
+
+def sort_key(path: str) -> str:
+    """Return what paths sort by, so that a directory's subtree follows it at once."""
+    return path.replace("/", "\0")
+
+
+def parent_of(path: str) -> str:
+    """Return the directory of a root-relative path; ``""`` is the root."""
+    return path.rpartition("/")[0]
+
+
+class LayerBuilder:
+    """Collects entries above ``view``. New directories get ``mtime``. Not safe for threads."""
+
+    def __init__(self, view: View, *, mtime: int) -> None:
+        self._view = view
+        self._mtime = mtime
+        self._new: dict[str, _New] = {}
+        self._replaced: set[str] = set()
+
+    def lookup(self, path: str) -> Entry | None:
+        """Return the entry at ``path``, new or old, without following links."""
+        if path == "":
+            return Entry(path="", kind=Kind.DIRECTORY)
+        new = self._new.get(path)
+        if new is not None:
+            return new.entry
+        if self._replaced and any(path.startswith(one + "/") for one in self._replaced):
+            return None
+        located = self._view.lookup(path)
+        return None if located is None else located.entry
+
+    def resolve(self, path: str) -> str:
+        """Follow symlinks in all of ``path``, rooted; missing components stay as they are."""
+        pending, done, links = [part for part in reversed(path.split("/")) if part], "", 0
+        while pending:
+            part = pending.pop()
+            if part in (".", ".."):
+                done = parent_of(done) if part == ".." else done
+                continue
+            candidate = f"{done}/{part}" if done else part
+            entry = self.lookup(candidate)
+            if entry is None or entry.kind is not Kind.SYMLINK:
+                done = candidate
+                continue
+            links += 1
+            if links > _LINK_LIMIT:
+                raise ContextError(f"too many symbolic links on the way to /{path} in the image")
+            done = "" if entry.target.startswith("/") else done
+            pending.extend(part for part in reversed(entry.target.split("/")) if part)
+        return done
+
+    def make_directories(self, path: str, template: Entry) -> None:
+        """Create ``path`` and its missing parents with the owner and mode of ``template``.
+
+        Raises ContextError when something on the way is no directory.
+        """
+        missing: list[str] = []
+        while (entry := self.lookup(path)) is None:
+            missing.append(path)
+            path = parent_of(path)
+        if not entry.is_dir:
+            raise ContextError(f"cannot create a directory below /{path} in the image: it is not a directory")
+        for one in reversed(missing):
+            self.add(replace(template, path=one, kind=Kind.DIRECTORY, mtime=self._mtime, size=0))
+
+    def make_directories_over(self, path: str, template: Entry) -> None:
+        """Create ``path`` and its parents; whatever is no directory on the way gives way, existing ones stay."""
+        parts = path.split("/")
+        for count in range(1, len(parts) + 1):
+            one = "/".join(parts[:count])
+            old = self.lookup(one)
+            if old is None or not old.is_dir:
+                self.add(replace(template, path=one, kind=Kind.DIRECTORY, mtime=self._mtime, size=0))
+
+    def add(
+        self, entry: Entry, content: Content = None, *, confirm: bytes | None = None, link: Hashable = None
+    ) -> None:
+        """Put ``entry`` in place of what is at its path. Entries of equal ``link`` share one file."""
+        if not entry.is_dir and (old := self.lookup(entry.path)) is not None and old.is_dir:
+            prefix = entry.path + "/"
+            for path in [path for path in self._new if path.startswith(prefix)]:
+                del self._new[path]
+            self._replaced.add(entry.path)
+        self._new[entry.path] = _New(entry, content, confirm, link)
+
+    def link(self, path: str, first: str) -> None:
+        """Let ``path`` be another name of the new file at ``first``."""
+        new = self._new[first]
+        if new.link is None:
+            new.link = ("link", first)
+        self.add(replace(new.entry, path=path), new.content, confirm=new.confirm, link=new.link)
+
+    def __bool__(self) -> bool:
+        return bool(self._new)
+
+    def items(self) -> Iterator[Item]:
+        """Yield the layer's items in their order; link groups become one file and links to it."""
+        groups: dict[Hashable, str] = {}
+        for path in self._ordered():
+            new = self._new.get(path)
+            if new is None:
+                located = self._view.lookup(path)
+                if located is not None:
+                    yield Item(located.entry)
+                continue
+            first = None if new.link is None else groups.setdefault(new.link, path)
+            if first is None or first == path:
+                yield Item(new.entry, new.content, new.confirm)
+            else:
+                yield Item(replace(new.entry, kind=Kind.HARDLINK, target=first, size=0))
+
+    def _ordered(self) -> list[str]:
+        paths = set(self._new)
+        for path in self._new:
+            while (path := parent_of(path)) and path not in paths:
+                paths.add(path)
+        paths.discard("")
+        return sorted(paths, key=sort_key)

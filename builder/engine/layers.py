@@ -1,0 +1,117 @@
+"""Layers as they flow along the graph's edges: bytes that may be elsewhere, tables of contents that are here.
+
+A layer's bytes are fetched when somebody opens them, and only then; its TOC is made from the bytes the first time and
+kept for good (design, idea 1).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from builder.cache.store import Store
+from builder.errors import CacheError
+from builder.image.blobs import Layer
+from builder.image.descriptor import Descriptor
+from builder.image.digest import ChainID, DiffID, DigestMismatchError, chain_id, copy_verified
+from builder.image.reference import Reference
+from builder.rootfs.pack import index_layer
+from builder.rootfs.toc import Toc
+from builder.rootfs.view import View
+
+
+class StoreLayer:
+    """A layer of the store, or one that ``source`` brings there. Thread-safe.
+
+    ``origin`` is a repository that is known to hold the blob, for mounts on push.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        diff_id: DiffID,
+        descriptor: Descriptor,
+        *,
+        source: Layer | None = None,
+        origin: Reference | None = None,
+    ) -> None:
+        self.diff_id = diff_id
+        self.descriptor = descriptor
+        self.origin = origin
+        self._store = store
+        self._source = source
+        self._lock = threading.Lock()
+        self._toc: Toc | None = None
+
+    def available(self) -> bool:
+        """Say whether the bytes can be had: they are here, or somebody has them for us."""
+        return self._source is not None or self._here()
+
+    def open(self) -> BinaryIO:
+        """Open the compressed bytes, fetching them first if need be."""
+        self.path()
+        return self._store.blobs.open(self.descriptor.digest)
+
+    def path(self) -> Path:
+        """Return the blob's file, fetching it first if need be. Raises CacheError for one that is gone for good."""
+        with self._lock:
+            if not self._here():
+                self._fetch()
+        return self._store.blobs.path(self.descriptor.digest)
+
+    def toc(self) -> Toc:
+        """Return the table of contents, made from the bytes when there is none yet."""
+        with self._lock:
+            if self._toc is None:
+                self._toc = self._open_toc()
+            return self._toc
+
+    def _here(self) -> bool:
+        return self._store.blobs.contains(self.descriptor.digest, self.descriptor.size)
+
+    def _fetch(self) -> None:
+        if self._source is None:
+            raise CacheError(f"the layer {self.descriptor.digest} is not in the store any more")
+        digest = self.descriptor.digest
+        with self._source.open() as stream:
+            if self._here():
+                return
+            with self._store.blobs.writer() as writer:
+                copy_verified(stream, writer, digest, self.descriptor.size, f"layer {digest}")
+                writer.commit(digest)
+
+    def _open_toc(self) -> Toc:
+        try:
+            return Toc.open(self._store.toc_path(self.diff_id))
+        except CacheError:
+            # Missing or damaged: the bytes say it again.
+            self._store.drop_toc(self.diff_id)
+        if not self._here():
+            self._fetch()
+        temporary = self._store.temporary(".toc")
+        try:
+            with self._store.blobs.open(self.descriptor.digest) as blob, open(temporary, "xb") as target:
+                found = index_layer(blob, target)
+            if found != self.diff_id:
+                raise DigestMismatchError(
+                    f"layer {self.descriptor.digest} unpacks to {found}, its image's config says {self.diff_id}"
+                )
+            return Toc.open(self._store.publish_toc(temporary, self.diff_id))
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+LayerStack = tuple[StoreLayer, ...]
+"""A file system: layers, bottom first."""
+
+
+def stack_id(stack: Iterable[StoreLayer]) -> ChainID:
+    """Return the identity of a stack, which does not depend on how it was made."""
+    return chain_id(layer.diff_id for layer in stack)
+
+
+def view_of(stack: Sequence[StoreLayer]) -> View:
+    """Return the merged tree of a stack."""
+    return View([layer.toc() for layer in stack])

@@ -1,0 +1,162 @@
+"""RUN carried out: secrets and cache mounts fetched, the sandbox asked, its layer published."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from typing import Literal, assert_never
+
+from builder.engine.layers import LayerStack, StoreLayer
+from builder.engine.packing import publish
+from builder.engine.services import Services
+from builder.errors import BuilderError, UsageError
+from builder.image.digest import chain_id
+from builder.plan.graph import Mount, RunCommand, StageOrigin, Vertex
+from builder.run.spec import (
+    BindMount,
+    CacheMount,
+    LayerSource,
+    MountSpec,
+    PackTarget,
+    RunSpec,
+    SecretMount,
+    TmpfsMount,
+)
+
+SECRET_LIMIT = 500 << 10
+"""Bytes of one secret; the same limit as BuildKit's."""
+
+
+class MissingSecretError(BuilderError):
+    """A RUN requires a secret that the command line does not give."""
+
+    exit_code = 64
+
+
+def run_command(
+    vertex: Vertex, operation: RunCommand, parent: LayerStack, sources: Sequence[LayerStack], services: Services
+) -> StoreLayer | None:
+    """Execute a RUN; None when it changed nothing. Raises CommandFailedError, SandboxError and others."""
+    from builder.events import Output
+
+    store = services.store
+    blob, toc = store.temporary(".blob"), store.temporary(".toc")
+    with contextlib.ExitStack() as held:
+        held.callback(blob.unlink, missing_ok=True)
+        held.callback(toc.unlink, missing_ok=True)
+        spec = _spec(operation, sources, services, held)
+        result = services.sandbox.get().run(
+            spec,
+            layer_sources(parent),
+            on_output=lambda stream, data: services.reporter.emit(Output(vertex.id, stream, data)),
+            cancel=services.cancel,
+            pack_to=PackTarget(blob, toc),
+        )
+        if not result.status.ok:
+            raise result.status.failure(vertex.name)
+        return None if result.packed is None else publish(store, result.packed, blob, toc)
+
+
+def layer_sources(stack: LayerStack) -> tuple[LayerSource, ...]:
+    """Return a stack as the sandbox unpacks it."""
+    return tuple(
+        LayerSource(
+            diff_id=layer.diff_id,
+            chain_id=chain_id(one.diff_id for one in stack[: number + 1]),
+            path=layer.path,
+            stands_alone=layer.toc().stands_alone,
+        )
+        for number, layer in enumerate(stack)
+    )
+
+
+def _spec(
+    operation: RunCommand, sources: Sequence[LayerStack], services: Services, held: contextlib.ExitStack
+) -> RunSpec:
+    environment = dict(operation.env)
+    for name, value in operation.proxies:
+        environment.setdefault(name, value)
+    mounts: list[MountSpec] = []
+    for mount in sorted(operation.mounts, key=lambda one: (one.kind != "cache", one.id)):
+        # Cache mounts first and by id, so that two steps that lock the same ones never wait for each other.
+        if mount.kind == "secret":
+            mounts += _secret(mount, environment, services)
+        else:
+            mounts += _mount(mount, sources, services, held)
+    return RunSpec(
+        args=operation.args,
+        env=tuple(environment.items()),
+        cwd=operation.cwd,
+        user=operation.user,
+        mounts=tuple(mounts),
+        network=_network(operation.network),
+        insecure=operation.security == "insecure",
+        hostname=operation.hostname or "buildkitsandbox",
+        timeout=services.timeout,
+        epoch=services.times.epoch,
+        scripts=(operation.script,) if operation.script else (),
+    )
+
+
+def _network(network: str) -> Literal["host", "none"]:
+    return "none" if network == "none" else "host"
+
+
+def _mount(
+    mount: Mount, sources: Sequence[LayerStack], services: Services, held: contextlib.ExitStack
+) -> list[MountSpec]:
+    match mount.kind:
+        case "bind":
+            if not isinstance(mount.origin, StageOrigin):
+                return [TmpfsMount(target=mount.target)]
+            stack = layer_sources(sources[mount.origin.source])
+            return [
+                BindMount(target=mount.target, stack=stack, subpath=mount.source.strip("/"), readonly=mount.readonly)
+            ]
+        case "cache":
+            identity = f"{services.sandbox.get().view}/{mount.id}/{mount.uid}/{mount.gid}/{mount.mode}"
+            directory = held.enter_context(
+                services.store.acquire_mount(identity, mount.sharing, cancel=services.cancel)
+            )
+            return [
+                CacheMount(
+                    target=mount.target,
+                    source=directory / "data",
+                    subpath=mount.source.strip("/"),
+                    mode=0o755 if mount.mode is None else mount.mode,
+                    uid=mount.uid,
+                    gid=mount.gid,
+                    readonly=mount.readonly,
+                )
+            ]
+        case "tmpfs":
+            return [TmpfsMount(target=mount.target, size=mount.size or None)]
+        case "ssh":
+            if mount.required:
+                raise MissingSecretError(
+                    f"the step requires the SSH agent {mount.id!r}, and --mount=type=ssh is not available yet"
+                )
+            return []
+        case "secret":
+            return []
+        case _:
+            assert_never(mount.kind)
+
+
+def _secret(mount: Mount, environment: dict[str, str], services: Services) -> list[MountSpec]:
+    reader = services.secrets.get(mount.id)
+    if reader is None:
+        if mount.required:
+            raise MissingSecretError(f"secret {mount.id}: not found", hint=f"pass --secret id={mount.id},src=FILE")
+        if mount.env:
+            environment[mount.env] = ""
+        return []
+    data = reader()
+    if len(data) > SECRET_LIMIT:
+        raise UsageError(f"secret {mount.id} is larger than {SECRET_LIMIT >> 10} KiB")
+    if mount.env:
+        environment[mount.env] = data.decode("utf-8", "surrogateescape")
+    if not mount.target:
+        return []
+    mode = 0o400 if mount.mode is None else mount.mode
+    return [SecretMount(target=mount.target, data=data, mode=mode, uid=mount.uid, gid=mount.gid)]

@@ -1,0 +1,45 @@
+"""The sandbox of a build, started by its first RUN that is not cached and closed once."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from builder.cache.store import Store
+from builder.events import Reporter
+
+if TYPE_CHECKING:
+    from builder.run.sandbox import Sandbox
+
+
+class LazySandbox:
+    """Makes a ``Sandbox`` when it is first asked for. Thread-safe."""
+
+    def __init__(self, store: Store, isolation: str, reporter: Reporter) -> None:
+        self._store = store
+        self._isolation = isolation
+        self._reporter = reporter
+        self._lock = threading.Lock()
+        self._sandbox: Sandbox | None = None
+
+    def get(self) -> Sandbox:
+        """Return the sandbox. Raises SandboxError where no mode works."""
+        from builder.run.sandbox import Sandbox
+
+        with self._lock:
+            if self._sandbox is None:
+                self._sandbox = Sandbox(
+                    self._store.root,
+                    scratch=lambda: self._store.scratch(run=True),
+                    stale=self._store.stale_scratch,
+                    isolation=self._isolation,
+                    reporter=self._reporter,
+                )
+            return self._sandbox
+
+    def close(self) -> None:
+        """End what was started."""
+        with self._lock:
+            if self._sandbox is not None:
+                self._sandbox.close()
+                self._sandbox = None

@@ -1,0 +1,137 @@
+"""Which files a COPY takes: literal paths, wildcards, ``--parents`` and ``--exclude`` over any source tree.
+
+Rules: dockerfile.md 1.8, semantics 1, 6, 15, 16. What is selected is hashed for the key and then copied; nothing else of
+a context is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from builder.context.gomatch import has_wildcard, root_relative
+from builder.context.ignore import Patterns
+from builder.context.tree import Tree, expand, resolve
+from builder.errors import ContextError
+from builder.rootfs.entry import Entry, Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Picked:
+    """One entry to copy. ``relative`` is its path below the selection's top, ``""`` the top itself."""
+
+    relative: str
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What one source, or one match of a wildcard, selects.
+
+    ``name`` is the last component as written. With ``--parents`` the top's path below the pivot is ``below`` and
+    ``parents`` are the directories on the way to it.
+    """
+
+    name: str
+    picked: tuple[Picked, ...]
+    below: str | None = None
+    parents: tuple[Picked, ...] = ()
+
+    @property
+    def top(self) -> Entry:
+        """The source itself, symlinks followed."""
+        return self.picked[0].entry
+
+
+def select(
+    tree: Tree, source: str, *, parents: bool = False, exclude: Sequence[str] = ()
+) -> tuple[Selection, ...]:
+    """Return what ``source`` selects, in order of path; nothing for a wildcard without match.
+
+    Raises ContextError for a literal path that is not there.
+    """
+    excluded = Patterns(exclude) if exclude else None
+    pivot, rest = _pivot(source) if parents else ("", source)
+    root = resolve(tree, root_relative(pivot)) if pivot else ""
+    found: list[Selection] = []
+    for path in _paths(tree, root, rest, deep=parents):
+        full = f"{root}/{path}" if root and path else root or path
+        top = resolve(tree, full)
+        entry = tree.lstat(top) if top else Entry(path="", kind=Kind.DIRECTORY)
+        if entry is None:
+            raise ContextError(f'"/{full}": not found', hint="check the path, the build context and its .dockerignore")
+        name = full.rpartition("/")[2]
+        picked = tuple(_pick(tree, entry, excluded, name))
+        if picked and parents:
+            found.append(Selection(name, picked, path, tuple(_parents(tree, root, path))))
+        elif picked:
+            found.append(Selection(name, picked))
+    return tuple(found)
+
+
+def _pivot(source: str) -> tuple[str, str]:
+    before, mark, after = source.partition("/./")
+    if mark:
+        return before or "/", after
+    return "", source.removeprefix("./")
+
+
+def _parents(tree: Tree, root: str, path: str) -> Iterator[Picked]:
+    parts = path.split("/")[:-1]
+    for count in range(1, len(parts) + 1):
+        below = "/".join(parts[:count])
+        entry = tree.lstat(resolve(tree, f"{root}/{below}" if root else below))
+        if entry is not None and entry.is_dir:
+            yield Picked(below, entry)
+
+
+def _paths(tree: Tree, root: str, source: str, *, deep: bool) -> list[str]:
+    """Return the matching paths below ``root``."""
+    if not has_wildcard(source):
+        return [root_relative(source)]
+    pattern = root_relative(source)
+    return _deep_matches(tree, root, pattern) if deep else sorted(expand(tree, pattern))
+
+
+def _deep_matches(tree: Tree, root: str, source: str) -> list[str]:
+    """Return the matches of a ``--parents`` pattern, where ``**`` crosses directories."""
+    patterns = Patterns([source])
+    found: list[str] = []
+
+    def walk(directory: str, below: str) -> None:
+        for child in tree.children(directory):
+            name = child.path.rpartition("/")[2]
+            path = f"{below}/{name}" if below else name
+            if patterns.matches(path):
+                found.append(path)
+            elif child.is_dir:
+                walk(child.path, path)
+
+    walk(root, "")
+    return found
+
+
+def _pick(tree: Tree, top: Entry, excluded: Patterns | None, name: str) -> Iterator[Picked]:
+    if not top.is_dir:
+        if excluded is None or not excluded.matches(name):
+            yield Picked("", top)
+        return
+    yield Picked("", top)
+    yield from _below(tree, top.path, "", excluded)
+
+
+def _below(tree: Tree, directory: str, below: str, excluded: Patterns | None) -> Iterator[Picked]:
+    for child in tree.children(directory):
+        name = child.path.rpartition("/")[2]
+        relative = f"{below}/{name}" if below else name
+        if excluded is not None and excluded.matches(relative):
+            # A later exception pattern may bring back what lies below, and with it this directory.
+            deeper = list(_below(tree, child.path, relative, excluded)) if child.is_dir and excluded.has_exceptions else []
+            if not deeper:
+                continue
+            yield Picked(relative, child)
+            yield from deeper
+            continue
+        yield Picked(relative, child)
+        if child.is_dir:
+            yield from _below(tree, child.path, relative, excluded)

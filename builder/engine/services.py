@@ -1,0 +1,39 @@
+"""What the operations of one build share: the store, the sources of bytes, the clock, and who listens."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from builder.cache.store import Store
+from builder.engine.times import TimePolicy
+from builder.events import Reporter
+from builder.image.platform import Platform
+
+if TYPE_CHECKING:
+    from builder.engine.bases import Bases
+    from builder.engine.contexts import Contexts
+    from builder.engine.sandboxes import LazySandbox
+
+SecretReader = Callable[[], bytes]
+"""Gives a secret's value when a RUN mounts it; the value is not kept."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Services:
+    """Everything a vertex may need besides its inputs. Shared by threads."""
+
+    store: Store
+    bases: Bases
+    contexts: Contexts
+    sandbox: LazySandbox
+    times: TimePolicy
+    reporter: Reporter
+    platform: Platform
+    secrets: Mapping[str, SecretReader] = field(default_factory=dict)
+    no_cache: bool = False
+    timeout: float | None = None
+    cancel: threading.Event = field(default_factory=threading.Event)
+

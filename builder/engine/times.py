@@ -1,0 +1,50 @@
+"""Which times (and modes) a layer's entries get: as they are, clamped to an epoch, or all set to it (design, idea 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta, timezone
+from typing import Literal
+
+from builder.rootfs.entry import Entry, Kind
+
+_START = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_LAST = 253402300799  # 9999-12-31T23:59:59Z, the last second RFC 3339 can write
+
+
+@dataclass(frozen=True, slots=True)
+class TimePolicy:
+    """What happens to times. ``keep`` has no epoch; ``now`` gives unix seconds and is only asked without one."""
+
+    mode: Literal["keep", "clamp", "set"]
+    epoch: int | None
+    now: Callable[[], int]
+
+    def fresh(self) -> int:
+        """Return the mtime of an entry this build makes up."""
+        return self.now() if self.epoch is None else self.epoch
+
+    def of_context(self, entry: Entry) -> Entry:
+        """Return a build context's entry as it goes into a layer."""
+        if self.mode != "set" or self.epoch is None:
+            return self.of_stage(entry)
+        if entry.kind is Kind.SYMLINK:
+            return replace(entry, mtime=self.epoch, mode=0o777)
+        executable = entry.is_dir or entry.mode & 0o100
+        return replace(entry, mtime=self.epoch, mode=0o755 if executable else 0o644)
+
+    def of_stage(self, entry: Entry) -> Entry:
+        """Return another stage's or an archive's entry as it goes into a layer."""
+        if self.epoch is None or entry.mtime <= self.epoch:
+            return entry
+        return replace(entry, mtime=self.epoch)
+
+    def identity(self) -> tuple[str, int | None]:
+        """Return what this contributes to keys of operations that write a layer."""
+        return (self.mode, self.epoch)
+
+
+def rfc3339(seconds: int) -> str:
+    """Return unix seconds in the form configs and histories use."""
+    return (_START + timedelta(seconds=min(max(seconds, 0), _LAST))).strftime("%Y-%m-%dT%H:%M:%SZ")

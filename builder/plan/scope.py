@@ -1,0 +1,88 @@
+"""Which variables an instruction sees: global arguments, stage arguments and the environment (dockerfile.md 1.5)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from builder.image.platform import Platform
+
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+PROXY_NAMES = frozenset({"http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy"})
+"""Build arguments of these names, in any case, reach RUN undeclared and count neither as history nor as identity."""
+
+BUILTIN_ARGS = frozenset(
+    {
+        "BUILDKIT_BUILD_NAME",
+        "BUILDKIT_CACHE_MOUNT_NS",
+        "BUILDKIT_CONTEXT_KEEP_GIT_DIR",
+        "BUILDKIT_DOCKERFILE_CHECK",
+        "BUILDKIT_INLINE_CACHE",
+        "BUILDKIT_MULTI_PLATFORM",
+        "BUILDKIT_SANDBOX_HOSTNAME",
+        "BUILDKIT_SBOM_SCAN_CONTEXT",
+        "BUILDKIT_SBOM_SCAN_STAGE",
+        "BUILDKIT_SYNTAX",
+        "SOURCE_DATE_EPOCH",
+    }
+)
+"""Build arguments with a meaning of their own: never unused, never variables unless declared."""
+
+
+def platform_args(build: Platform, target: Platform, target_stage: str) -> dict[str, str]:
+    """Return the automatic global arguments."""
+    args = {"TARGETSTAGE": target_stage}
+    for prefix, platform in (("BUILD", build), ("TARGET", target)):
+        args |= {
+            f"{prefix}PLATFORM": str(platform),
+            f"{prefix}OS": platform.os,
+            f"{prefix}OSVERSION": platform.os_version,
+            f"{prefix}ARCH": platform.architecture,
+            f"{prefix}VARIANT": platform.variant,
+        }
+    return args
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """The variables of a stage so far.
+
+    ``values`` is the build environment, in order of first appearance: ENV and ARG write to it and the last writer
+    wins. ``args`` are the ARGs in scope, None for one that has no value.
+    """
+
+    values: Mapping[str, str] = field(default_factory=dict)
+    args: Mapping[str, str | None] = field(default_factory=dict)
+
+    def variables(self) -> dict[str, str | None]:
+        """Return what expansion sees; a declared name without a value maps to None."""
+        return {**{name: None for name in self.args}, **self.values}
+
+    def with_env(self, pairs: Mapping[str, str]) -> Scope:
+        """Return the scope after ENV."""
+        return replace(self, values={**self.values, **pairs})
+
+    def with_arg(self, name: str, value: str | None) -> Scope:
+        """Return the scope after one declaration of ARG."""
+        values = self.values if value is None else {**self.values, name: value}
+        return Scope(values, {**self.args, name: value})
+
+    def environment(self) -> tuple[tuple[str, str], ...]:
+        """Return what a RUN gets."""
+        return tuple(self.values.items())
+
+    def history_prefix(self) -> tuple[str, ...]:
+        """Return ``|2 A=1 B=2`` as words, nothing without arguments; automatic words are counted like others."""
+        known = [f"{name}={value}" for name, value in self.args.items() if value is not None]
+        return (f"|{len(known)}", *known) if known else ()
+
+
+def proxy_environment(build_args: Mapping[str, str], declared: Mapping[str, str | None]) -> tuple[tuple[str, str], ...]:
+    """Return the proxy variables that reach RUN without being declared, in both cases, sorted."""
+    found: dict[str, str] = {}
+    for name, value in build_args.items():
+        if name.lower() in PROXY_NAMES and name not in declared:
+            found.setdefault(name.upper(), value)
+            found.setdefault(name.lower(), value)
+    return tuple(sorted(found.items()))
