@@ -1,0 +1,252 @@
+"""Makes a layer blob in one pass: entries become a tar, its DiffID, the compressed blob, its digest and the TOC.
+
+The caller decides which entries and in what order (reproducibility.md 5.3: parents first, whiteouts of a directory
+before what is added to it); this module writes them as given. ``index_layer`` is the way back: the same facts from a
+blob made elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO
+
+from builder.errors import ContextError
+from builder.image.digest import DiffID, Digest
+from builder.rootfs.chunked import ChunkWriter, GzipWriter, MemberTable, ZstdWriter, fingerprint
+from builder.rootfs.compression import Compression, decompress
+from builder.rootfs.entry import Entry, Kind
+from builder.rootfs.tarreader import Member, read_members
+from builder.rootfs.tarwriter import END, header, padding
+from builder.rootfs.toc import TocWriter
+from builder.rootfs.tocwriter import MAX_MEMBER
+from builder.streams import CHUNK, HashingWriter, Readable, Writable
+
+if TYPE_CHECKING:
+    import xxhash
+
+Content = bytes | Callable[[], BinaryIO] | None
+"""A file's bytes, or what opens them; the stream is read to its end and closed."""
+
+
+class ContentChangedError(ContextError):
+    """A file is not what it was when the build looked at it first."""
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(
+            f"{path} changed while it was being packed: {problem}", hint="nothing may write to the sources of a build"
+        )
+        self.path = path
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """An entry and its contents. ``confirm`` is the XXH3-128 digest those must have."""
+
+    entry: Entry
+    content: Content = None
+    confirm: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """What ``pack`` made: both identities, the sizes in bytes, and the compressor's fingerprint."""
+
+    diff_id: DiffID
+    digest: Digest
+    size: int
+    uncompressed_size: int
+    entries: int
+    compressor: str
+
+
+def pack(
+    items: Iterable[Item],
+    blob: Writable,
+    toc: Writable,
+    *,
+    compression: Compression = Compression.GZIP,
+    threads: int | None = None,
+) -> Packed:
+    """Write ``items`` as a layer to ``blob`` and its table of contents to ``toc``; both stay open.
+
+    Raises ContentChangedError for contents that differ from their entry's size or the item's digest, and passes on
+    OSError of the contents and the targets: what was written then is of no use.
+    """
+    compressed = HashingWriter(blob)
+    with _writer(compressed, compression, threads) as writer:
+        tar = HashingWriter(writer)
+        index = TocWriter(toc)
+        count = 0
+        for item in items:
+            _add(item, tar, index)
+            count += 1
+        tar.write(END)
+        members = writer.close()
+    diff_id = DiffID(Digest.from_hex(tar.hexdigest()))
+    index.finish(diff_id, tar.size, members)
+    return Packed(
+        diff_id=diff_id,
+        digest=Digest.from_hex(compressed.hexdigest()),
+        size=compressed.size,
+        uncompressed_size=tar.size,
+        entries=count,
+        compressor=fingerprint(compression),
+    )
+
+
+class _Plain(ChunkWriter):
+    """No compression."""
+
+    def __init__(self, target: Writable) -> None:
+        super().__init__(target, bytes)
+        self._plain = target
+
+    def write(self, data: bytes, /) -> int:
+        self._plain.write(data)
+        return len(data)
+
+    def close(self) -> MemberTable:
+        return ()
+
+
+def _writer(target: Writable, compression: Compression, threads: int | None) -> ChunkWriter:
+    match compression:
+        case Compression.GZIP:
+            return GzipWriter(target, threads=threads)
+        case Compression.ZSTD:
+            return ZstdWriter(target, threads=threads)
+        case Compression.NONE:
+            return _Plain(target)
+        case _:
+            raise ValueError(f"layers are not written as {compression}")
+
+
+def _add(item: Item, tar: HashingWriter, index: TocWriter) -> None:
+    entry, content = item.entry, item.content
+    head = header(entry)
+    start = tar.size + len(head)
+    index.add(Member(entry, start))
+    if entry.kind is not Kind.FILE:
+        tar.write(head)
+        return
+    if isinstance(content, bytes):
+        _check_size(entry, len(content))
+        _check_digest(item, content)
+        tar.write(b"".join((head, content, padding(entry.size))))
+        if index.keeps(entry):
+            index.keep(start, content)
+    elif content is not None:
+        _stream(item, content, head, tar, index)
+    else:
+        _check_size(entry, 0)
+        tar.write(head)
+
+
+def _stream(item: Item, opener: Callable[[], BinaryIO], head: bytes, tar: HashingWriter, index: TocWriter) -> None:
+    entry = item.entry
+    start = tar.size + len(head)
+    with opener() as stream:
+        first = stream.read(min(entry.size + 1, CHUNK))
+        if len(first) == entry.size:  # the usual small file: one write for all of it
+            _check_end(entry, stream)
+            _check_digest(item, first)
+            tar.write(b"".join((head, first, padding(entry.size))))
+            if index.keeps(entry):
+                index.keep(start, first)
+            return
+        tar.write(head)
+        kept = bytearray() if index.keeps(entry) else None
+        hasher = _xxh3() if item.confirm is not None else None
+        left, chunk = entry.size, first
+        while chunk:
+            left -= len(chunk)
+            if left < 0:
+                raise ContentChangedError(entry.path, "it grew")
+            tar.write(chunk)
+            if hasher is not None:
+                hasher.update(chunk)
+            if kept is not None:
+                kept += chunk
+            chunk = stream.read(min(left + 1, CHUNK))
+    _check_size(entry, entry.size - left)
+    if hasher is not None and hasher.digest() != item.confirm:
+        raise ContentChangedError(entry.path, "other contents")
+    tar.write(padding(entry.size))
+    if kept is not None:
+        index.keep(start, bytes(kept))
+
+
+def _check_size(entry: Entry, size: int) -> None:
+    if size != entry.size:
+        raise ContentChangedError(entry.path, f"{size} bytes instead of {entry.size}")
+
+
+def _check_end(entry: Entry, stream: BinaryIO) -> None:
+    if stream.read(1):
+        raise ContentChangedError(entry.path, "it grew")
+
+
+def _check_digest(item: Item, contents: bytes) -> None:
+    if item.confirm is None:
+        return
+    hasher = _xxh3()
+    hasher.update(contents)
+    if hasher.digest() != item.confirm:
+        raise ContentChangedError(item.entry.path, "other contents")
+
+
+def _xxh3() -> xxhash.xxh3_128:
+    import xxhash
+
+    return xxhash.xxh3_128()
+
+
+def index_layer(blob: Readable, toc: Writable) -> DiffID:
+    """Read a layer in any compression to its end; write its table of contents and return its DiffID.
+
+    Checks no digest: the caller compares. Raises LayerFormatError and UnsafePathError for what is no layer.
+    """
+    members: list[tuple[int, int]] = []
+
+    def on_member(compressed: int, start: int) -> None:
+        # Starts that lie close together are of no use, and a hostile blob could hold millions.
+        if not members or start - members[-1][1] >= MAX_MEMBER // 8:
+            members.append((compressed, start))
+
+    tar = _HashingReader(decompress(blob, on_member=on_member))
+    index = TocWriter(toc)
+    for member, contents in read_members(tar):
+        index.add(member)
+        if index.keeps(member.entry):
+            index.keep(member.offset, contents.read())
+    while tar.read(CHUNK):  # what follows the end marker belongs to the DiffID
+        pass
+    diff_id = DiffID(Digest.from_hex(tar.hexdigest()))
+    index.finish(diff_id, tar.size, members)
+    return diff_id
+
+
+class _HashingReader:
+    """Passes a stream's bytes on, and knows their SHA-256 and count."""
+
+    def __init__(self, stream: Readable) -> None:
+        self._stream = stream
+        self._writer = HashingWriter(_Nowhere())
+
+    @property
+    def size(self) -> int:
+        return self._writer.size
+
+    def read(self, size: int = -1, /) -> bytes:
+        data = self._stream.read(size)
+        self._writer.write(data)
+        return data
+
+    def hexdigest(self) -> str:
+        return self._writer.hexdigest()
+
+
+class _Nowhere:
+    def write(self, data: bytes, /) -> None:
+        pass

@@ -1,0 +1,305 @@
+"""Tables of contents: what a layer's tar holds, without its bytes; sorted by path, mapped, searched in place.
+
+Opening one reads its trailer and nothing else, so a table of 300,000 entries costs no memory. ``Toc`` answers for its
+own layer only; what a stack of layers means together is view.py. The bytes are described in tocformat.py.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import struct
+import zlib
+from array import array
+from collections.abc import Iterator
+from pathlib import Path
+
+from builder.image.digest import DiffID, Digest
+from builder.rootfs.entry import Entry, Kind
+from builder.rootfs.replay import replay
+from builder.rootfs.sparse import Segments
+from builder.rootfs.tarreader import Member
+from builder.rootfs.tocformat import (
+    GHOST,
+    IMPLIED,
+    IRREGULAR,
+    KIND_OF,
+    MAGIC,
+    OPAQUE,
+    RECORD,
+    SECTIONS,
+    SLOT,
+    STANDS_ALONE,
+    TRAILER,
+    WHITEOUT,
+    Log,
+    Lower,
+    broken,
+    decode_xattrs,
+    to_key,
+    to_path,
+)
+from builder.rootfs.tocwriter import TocWriter
+
+__all__ = ["Toc", "TocWriter"]
+
+_ERRORS = (struct.error, IndexError, ValueError, KeyError)
+_NO_XATTRS: dict[str, bytes] = {}
+
+
+class Toc:
+    """The table of contents of one layer. Methods raise CacheError when the file turns out to be broken."""
+
+    def __init__(self, data: bytes | mmap.mmap) -> None:
+        """Read the trailer of ``data``, which must not change later. Raises CacheError."""
+        self._data = data
+        try:
+            raw = data[len(data) - TRAILER.size :]
+            *ranges, size, count, diff_id, flags, check, magic = TRAILER.unpack(raw)
+        except struct.error as error:
+            raise broken(error) from error
+        if magic != MAGIC or data[: len(MAGIC)] != MAGIC or check != zlib.crc32(raw[: TRAILER.size - 12]):
+            raise broken("not one, cut short, or of another version")
+        self._sections = {name: (ranges[2 * i], ranges[2 * i + 1]) for i, name in enumerate(SECTIONS)}
+        if any(at + length > len(data) for at, length in self._sections.values()):
+            raise broken("a section lies outside")
+        self.diff_id = DiffID(Digest.from_hex(diff_id.hex()))
+        self.uncompressed_size: int = size
+        self.entries: int = count
+        self.irregular = bool(flags & IRREGULAR)
+        """Whether the index is only right for a layer with nothing below; see ``over``."""
+        self.stands_alone = bool(flags & STANDS_ALONE)
+        """Whether unpacking needs nothing of the layers below: every directory above an entry has its own entry
+        before it, and every hard link's file is an earlier entry."""
+        self._index: bytes | mmap.mmap = data
+        self._index_at, length = self._sections["index"]
+        self._pool, self._pool_at = bytearray(), len(data)
+        self.slots = length // SLOT.size
+        """Number of slots; positions below this are what the methods for views take."""
+
+    @classmethod
+    def open(cls, path: Path) -> Toc:
+        """Map a file. Raises CacheError if there is none, or it is broken."""
+        try:
+            with path.open("rb") as stream:
+                return cls(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
+        except (OSError, ValueError) as error:
+            raise broken(error) from error
+
+    def over(self, lower: Lower) -> Toc:
+        """Return this layer's table with all paths as they come out when it is extracted over ``lower``."""
+        slots = replay(self._log(), len(self._data), lower)
+        other = Toc(self._data)
+        other._index, other._index_at = b"".join(slots.packed()), 0
+        other._pool, other._pool_at = slots.pool, slots.base
+        other.slots = len(slots.keys)
+        return other
+
+    # What the layer says.
+
+    def lookup(self, path: str) -> Member | None:
+        """Return the layer's own entry at ``path``, or the whiteout there; None for implied directories."""
+        slot = self.find(to_key(path))
+        return self._said(slot) if slot >= 0 else None
+
+    def children(self, path: str) -> Iterator[Member]:
+        """Yield entries and whiteouts directly in ``path``, sorted."""
+        slot = self.find(to_key(path))
+        for child in self.inside(slot) if slot >= 0 else ():
+            if (member := self._said(child)) is not None:
+                yield member
+
+    def subtree(self, path: str) -> Iterator[Member]:
+        """Yield entries and whiteouts at and under ``path``, parents first."""
+        slot = self.find(to_key(path))
+        for inner in range(slot, self.end(slot)) if slot >= 0 else ():
+            if (member := self._said(inner)) is not None:
+                yield member
+
+    def is_opaque(self, path: str) -> bool:
+        """Say whether the layer hides what others below hold under ``path``."""
+        slot = self.find(to_key(path))
+        return slot >= 0 and bool(self.flags(slot) & OPAQUE)
+
+    @property
+    def implied(self) -> tuple[str, ...]:
+        """Directories without an entry of their own, above entries or whiteouts."""
+        return self._paths("implied")
+
+    @property
+    def anchors(self) -> tuple[str, ...]:
+        """Directories that must not be symlinks in a lower layer for the index to be right as it is."""
+        return self._paths("anchors")
+
+    @property
+    def members(self) -> array[int] | None:
+        """The compressed and uncompressed offsets of the blob's members in turn, None if it has no useful ones."""
+        data = self._section("members")
+        try:
+            return array("Q", data) if data else None
+        except ValueError as error:
+            raise broken(error) from error
+
+    def small_file(self, path: str) -> bytes | None:
+        """Return the contents of etc/passwd or etc/group if this layer has them as a file; None for all others."""
+        slot = self.find(to_key(path))
+        if slot < 0 or self.kind(slot) != ord(Kind.FILE):
+            return None
+        return self.small_at(self.member(slot).offset)
+
+    def small_at(self, offset: int) -> bytes | None:
+        """Return contents that start at ``offset`` of the layer, if they are kept here."""
+        try:
+            found = json.loads(self._section("small") or b"{}").get(str(offset))
+            if found is None:
+                return None
+            start, length = found
+            return self._data[start : start + length]
+        except (*_ERRORS, TypeError, AttributeError) as error:
+            raise broken(error) from error
+
+    def sparse_at(self, offset: int) -> tuple[Segments, int] | None:
+        """Return the data runs and the size of the sparse file whose data starts at ``offset``, None if it is none."""
+        data = self._section("sparse")
+        try:
+            at = 0
+            while at < len(data):
+                start, size, count = struct.unpack_from("<QQI", data, at)
+                at += 20
+                if start == offset:
+                    numbers = struct.unpack_from(f"<{2 * count}Q", data, at)
+                    return tuple(zip(numbers[::2], numbers[1::2], strict=True)), size
+                at += 16 * count
+        except struct.error as error:
+            raise broken(error) from error
+        return None
+
+    # What views work with: slots, sorted by key. A subtree is the run from its slot to ``end``.
+
+    def find(self, key: bytes, start: int = 0, stop: int | None = None) -> int:
+        """Return the slot with ``key`` between ``start`` and ``stop``, -1 for none."""
+        low, high = start, self.slots if stop is None else stop
+        top = high
+        while low < high:
+            middle = (low + high) // 2
+            if self.key(middle) < key:
+                low = middle + 1
+            else:
+                high = middle
+        return low if low < top and self.key(low) == key else -1
+
+    def key(self, slot: int) -> bytes:
+        """Return a slot's key."""
+        position, _, _, _, length, _, _ = self._slot(slot)
+        return self._key_at(position, length)
+
+    def end(self, slot: int) -> int:
+        """Return the slot after the last one in this subtree."""
+        return self._slot(slot)[3]
+
+    def kind(self, slot: int) -> int:
+        """Return ``ord`` of a Kind's value, IMPLIED or GHOST."""
+        return self._slot(slot)[5]
+
+    def flags(self, slot: int) -> int:
+        """Return WHITEOUT and OPAQUE as they apply."""
+        return self._slot(slot)[6]
+
+    def link(self, slot: int) -> int:
+        """Return a hard link's link field (tocformat.py)."""
+        return self._slot(slot)[2]
+
+    def link_path(self, position: int) -> str:
+        """Return the path a LINK_PATH field points at."""
+        length = int.from_bytes(self._key_at(position, 2), "little")
+        return to_path(self._key_at(position + 2, length))
+
+    def inside(self, slot: int) -> Iterator[int]:
+        """Yield the slots directly in a directory."""
+        child, stop = slot + 1, self.end(slot)
+        while child < stop:
+            yield child
+            following = self.end(child)
+            if following <= child:
+                raise broken("a subtree ends before it starts")
+            child = following
+
+    def member(self, slot: int) -> Member:
+        """Return a slot's own entry, under the path of the slot."""
+        position, record, _, _, length, _, _ = self._slot(slot)
+        return self.record(record, to_path(self._key_at(position, length)))
+
+    def record(self, position: int, path: str | None = None) -> Member:
+        """Return the entry in a record, under its own path if no other is given."""
+        try:
+            kind, mode, uid, gid, mtime, size, offset, major, minor, *lengths = RECORD.unpack_from(self._data, position)
+            key_length, target_length, xattrs_length = lengths
+            at = position + RECORD.size
+            if path is None:
+                path = to_path(self._data[at : at + key_length])
+            at += key_length
+            target = self._data[at : at + target_length].decode("utf-8", "surrogateescape") if target_length else ""
+            at += target_length
+            entry = Entry(
+                path=path,
+                kind=KIND_OF[kind],
+                mode=mode,
+                uid=uid,
+                gid=gid,
+                size=size,
+                mtime=mtime,
+                target=target,
+                major=major,
+                minor=minor,
+                xattrs=decode_xattrs(self._data[at : at + xattrs_length]) if xattrs_length else _NO_XATTRS,
+            )
+        except _ERRORS as error:
+            raise broken(error) from error
+        return Member(entry, offset)
+
+    # Inside.
+
+    def _slot(self, slot: int) -> tuple[int, int, int, int, int, int, int]:
+        try:
+            return SLOT.unpack_from(self._index, self._index_at + slot * SLOT.size)
+        except struct.error as error:
+            raise broken(error) from error
+
+    def _key_at(self, position: int, length: int) -> bytes:
+        if position >= self._pool_at:
+            position -= self._pool_at
+            return bytes(self._pool[position : position + length])
+        return self._data[position : position + length]
+
+    def _said(self, slot: int) -> Member | None:
+        kind = self.kind(slot)
+        if kind != IMPLIED and kind != GHOST:
+            return self.member(slot)
+        if self.flags(slot) & WHITEOUT:
+            return Member(Entry(path=to_path(self.key(slot)), kind=Kind.WHITEOUT, mode=0), -1)
+        return None
+
+    def _section(self, name: str) -> bytes:
+        at, length = self._sections[name]
+        return self._data[at : at + length]
+
+    def _paths(self, name: str) -> tuple[str, ...]:
+        data = self._section(name)
+        return tuple(data.decode("utf-8", "surrogateescape").split("\0")) if data else ()
+
+    def _log(self) -> Log:
+        """Read the log back, in tar order."""
+        log = Log()
+        at, length = self._sections["log"]
+        end = at + length
+        try:
+            while at < end:
+                kind, *_, key_length, target_length, xattrs_length = RECORD.unpack_from(self._data, at)
+                key_at = at + RECORD.size
+                target_at = key_at + key_length
+                target = self._data[target_at : target_at + target_length].decode("utf-8", "surrogateescape")
+                log.add(self._data[key_at:target_at], kind, at, target)
+                at = target_at + target_length + xattrs_length
+        except _ERRORS as error:
+            raise broken(error) from error
+        return log

@@ -1,0 +1,138 @@
+"""Writes a table of contents while a layer streams by: records at once, the index and the trailer at the end."""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from array import array
+from collections.abc import Sequence
+
+from builder.image.digest import DiffID
+from builder.rootfs.entry import Entry, Kind, LayerFormatError
+from builder.rootfs.layout import sort_log
+from builder.rootfs.limits import MAX_ENTRIES, MAX_INDEX_BYTES, MAX_SMALL_FILE, MAX_SPARSE_SEGMENTS
+from builder.rootfs.replay import replay
+from builder.rootfs.tarreader import Member
+from builder.rootfs.tocformat import (
+    IRREGULAR,
+    LINK_PATH,
+    MAGIC,
+    SECTIONS,
+    STANDS_ALONE,
+    TRAILER,
+    Log,
+    Slots,
+    encode_record,
+    to_key,
+)
+from builder.streams import Writable
+
+SMALL_FILES = frozenset(("etc/passwd", "etc/group"))
+"""Files whose contents a table of contents keeps: user names are looked up without the layer's bytes."""
+
+MAX_MEMBER = 4 << 20
+"""Uncompressed bytes between two members of a blob for its member table to be worth keeping."""
+
+_FLUSH = 1 << 18
+
+
+class TocWriter:
+    """Takes a layer's members in tar order; the bytes in ``stream`` are complete after ``finish``."""
+
+    def __init__(self, stream: Writable) -> None:
+        self._stream = stream
+        self._buffer = bytearray(MAGIC)
+        self._flushed = 0
+        self._log = Log()
+        self._path_bytes = 0
+        self._small: dict[str, bytes] = {}
+        self._sparse = bytearray()
+
+    @staticmethod
+    def keeps(entry: Entry) -> bool:
+        """Say whether ``keep`` wants this file's contents."""
+        return entry.path in SMALL_FILES and entry.kind is Kind.FILE and entry.size <= MAX_SMALL_FILE
+
+    def add(self, member: Member) -> None:
+        """Append an entry. Raises LayerFormatError beyond our limits."""
+        entry = member.entry
+        key = to_key(entry.path)
+        self._path_bytes += len(key)
+        if len(self._log.keys) >= MAX_ENTRIES or self._path_bytes > MAX_INDEX_BYTES:
+            raise LayerFormatError(f"a layer has more than {MAX_ENTRIES} entries, or too long paths in all of them")
+        self._log.add(key, ord(entry.kind), self._position, entry.target)
+        self._buffer += encode_record(entry, key, member.offset)
+        if member.segments is not None:
+            self._sparse += struct.pack("<QQI", member.offset, entry.size, len(member.segments))
+            self._sparse += b"".join(struct.pack("<QQ", *segment) for segment in member.segments)
+            if len(self._sparse) > 32 * MAX_SPARSE_SEGMENTS:
+                raise LayerFormatError("the sparse files of a layer have more segments than we accept")
+        if len(self._buffer) > _FLUSH:
+            self._flush()
+
+    def keep(self, offset: int, contents: bytes) -> None:
+        """Remember the contents of a small file that start at ``offset`` of the layer."""
+        self._small[str(offset)] = contents
+
+    def finish(self, diff_id: DiffID, uncompressed_size: int, members: Sequence[tuple[int, int]] = ()) -> None:
+        """Write the rest. ``members`` are the (compressed, uncompressed) offsets of the blob's members.
+
+        Raises LayerFormatError and UnsafePathError for what no extractor could do (a hard link to a directory).
+        """
+        sections = {"log": (len(MAGIC), self._position - len(MAGIC))}
+        slots = sort_log(self._log, self._position)
+        flags = 0
+        if slots is None:
+            flags = IRREGULAR
+            slots = replay(self._log, self._position, None)
+        elif not slots.implied and not slots.anchors and not any(link >= LINK_PATH for link in slots.links):
+            flags = STANDS_ALONE
+        self._buffer += slots.pool
+        self._write_index(slots, sections)
+        for name, keys in (("implied", sorted(slots.implied)), ("anchors", sorted(slots.anchors))):
+            self._section(sections, name, b"\0".join(key.replace(b"\0", b"/") for key in keys))
+        self._section(sections, "members", _table(members, uncompressed_size))
+        kept = {}
+        for offset, contents in self._small.items():
+            kept[offset] = (self._position, len(contents))
+            self._buffer += contents
+        self._section(sections, "small", json.dumps(kept).encode() if kept else b"")
+        self._section(sections, "sparse", bytes(self._sparse))
+        self._trailer(sections, diff_id, uncompressed_size, flags)
+
+    @property
+    def _position(self) -> int:
+        return self._flushed + len(self._buffer)
+
+    def _flush(self) -> None:
+        self._stream.write(bytes(self._buffer))
+        self._flushed += len(self._buffer)
+        self._buffer.clear()
+
+    def _write_index(self, slots: Slots, sections: dict[str, tuple[int, int]]) -> None:
+        start = self._position
+        for slot in slots.packed():
+            self._buffer += slot
+            if len(self._buffer) > _FLUSH:
+                self._flush()
+        sections["index"] = (start, self._position - start)
+
+    def _section(self, sections: dict[str, tuple[int, int]], name: str, data: bytes) -> None:
+        sections[name] = (self._position, len(data))
+        self._buffer += data
+
+    def _trailer(self, sections: dict[str, tuple[int, int]], diff_id: DiffID, size: int, flags: int) -> None:
+        ranges = [number for name in SECTIONS for number in sections[name]]
+        raw = TRAILER.pack(*ranges, size, len(self._log.keys), bytes.fromhex(diff_id.hex), flags, 0, MAGIC)
+        front = raw[: TRAILER.size - 12]
+        self._buffer += front + zlib.crc32(front).to_bytes(4, "little") + MAGIC
+        self._flush()
+
+
+def _table(members: Sequence[tuple[int, int]], size: int) -> bytes:
+    """Return the member table as bytes, empty if a member is too large to be inflated for one file."""
+    starts = [start for _, start in members]
+    if not members or any(b - a > MAX_MEMBER for a, b in zip(starts, [*starts[1:], size], strict=True)):
+        return b""
+    return array("Q", [number for member in members for number in member]).tobytes()
