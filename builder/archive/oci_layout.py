@@ -111,7 +111,8 @@ def _by_name(files: Files, index: Index, name: str, platform: Platform) -> Descr
         raise ImageError(f"{files.where} has no image called {name!r}", hint=_offered(index))
     if not candidates:
         raise ImageError(f"{files.where} is an empty OCI layout")
-    if not name and any(REF_NAME in one.annotations or CONTAINERD_NAME in one.annotations for one in candidates):
+    names = {one.annotations.get(CONTAINERD_NAME) or one.annotations.get(REF_NAME) for one in candidates}
+    if not name and len(names - {None}) > 1:
         raise ImageError(f"{files.where} has several images; say which", hint=_offered(index))
     return replace(index, manifests=tuple(candidates)).select(platform)
 
