@@ -38,21 +38,29 @@ def _slow_match(pattern: str, path: str) -> bool:
             return fits(at + 1, done) or (done < len(path) and path[done] != "/" and fits(at, done + 1))
         if done == len(path):
             return False
-        if char == "?":
-            return path[done] != "/" and fits(at + 1, done + 1)
-        if char == "[":
-            end = pattern.index("]", at)
-            negated = pattern[at + 1] == "^"
-            return (path[done] in pattern[at + 1 + negated : end]) != negated and fits(end + 1, done + 1)
-        if char == "\\":
-            return path[done] == pattern[at + 1] and fits(at + 2, done + 1)
-        return path[done] == char and fits(at + 1, done + 1)
+        same, behind = _one(pattern, at, path[done])
+        return same and fits(behind, done + 1)
 
     def fits_end(at: int, done: int) -> bool:
         at += pattern[at : at + 1] == "/"
         return at == len(pattern) or fits(at, done)
 
     return fits(0, 0)
+
+
+def _one(pattern: str, at: int, char: str) -> tuple[bool, int]:
+    """Compare one character with what stands at ``at``; also return the place behind that."""
+    match pattern[at]:
+        case "?":
+            return char != "/", at + 1
+        case "[":
+            end = pattern.index("]", at)
+            negated = pattern[at + 1] == "^"
+            return (char in pattern[at + 1 + negated : end]) != negated, end + 1
+        case "\\":
+            return char == pattern[at + 1], at + 2
+        case plain:
+            return char == plain, at + 1
 
 
 def _below(path: str, done: int) -> list[int]:
