@@ -58,8 +58,8 @@ def from_json(data: bytes, source: Source) -> Dockerfile:
             global_args=_all(Arg, document["global_args"]),
             stages=_all(Stage, document["stages"]),
         )
-    except (KeyError, TypeError, RecursionError, UnicodeDecodeError) as failure:
-        raise ValueError(f"not a parsed Dockerfile: {failure!r}") from failure
+    except (KeyError, TypeError, ValueError, RecursionError) as failure:
+        raise ValueError(f"not a usable parsed Dockerfile: {failure!r}") from failure
 
 
 def _encode(value: object) -> object:

@@ -1,0 +1,117 @@
+"""Laws of the Dockerfile language: total on any bytes, stable through JSON, and agreeing with simple models."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from builder.dockerfile.expansion import evaluate, evaluate_words, expand
+from builder.dockerfile.heredoc import find_openers
+from builder.dockerfile.instructions import Dockerfile
+from builder.dockerfile.mounts import parse_mount
+from builder.dockerfile.parser import parse, parse_partial, parse_trigger
+from builder.dockerfile.pattern import trim_prefix, trim_suffix
+from builder.dockerfile.serial import from_json, to_json
+from builder.dockerfile.source import DockerfileError
+from builder.dockerfile.wordparser import parse_body, parse_word
+
+_PIECES = st.sampled_from(
+    [
+        "FROM a", " AS b", "RUN ", "COPY ", "ADD ", "ENV ", "LABEL ", "ARG ", "CMD ", "ENTRYPOINT ", "SHELL ", "USER ",
+        "EXPOSE ", "VOLUME ", "WORKDIR ", "ONBUILD ", "STOPSIGNAL ", "HEALTHCHECK ", "MAINTAINER ", "NONE", "\n", "\n",
+        "\n", "\r\n", "\\\n", "`\n", " ", "\t", "#", "# escape=`\n", "# syntax=", "# check=", "--",
+        "--mount=type=cache,", "--from=", "--chown=", "--link", "--interval=1s", "=", ",", "target=/a", "<<EOF", "<<-E",
+        "EOF", "E", "3<<'E'",
+        "[", "]", '["a", "b"]', '"', "'", "\\", "`", "$", "${", "}", "$A", "${A:-", "${A#", "${A/", ":", "/", "a", "é",
+        "\x00", "\u2028", "\u00a0", "\udcff", "*", "?", "0", "1",
+    ]
+)  # fmt: skip
+_DOCKERFILES = st.lists(_PIECES, max_size=40).map("".join)
+_WORDS = st.lists(
+    st.sampled_from(["$", "{", "}", "${A", ":-", "#", "%", "/", "'", '"', "\\", "a", "B", " ", "$A", "*", "?", "\n"]),
+    max_size=16,
+).map("".join)
+_ENV = st.dictionaries(st.sampled_from(["A", "B", "a"]), st.none() | st.text("a*? b\n/", max_size=6))
+
+
+def _parse(data: bytes) -> Dockerfile | DockerfileError:
+    try:
+        return parse(data)
+    except DockerfileError as failure:
+        return failure
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_give_a_dockerfile_or_an_error(data: bytes) -> None:
+    assert str(_parse(data))
+
+
+@given(_DOCKERFILES)
+def test_any_mixture_of_the_language_gives_a_dockerfile_or_an_error(text: str) -> None:
+    data = ("FROM a\n" + text).encode("utf-8", "surrogateescape")
+    result = _parse(data)
+    partial = parse_partial(data)
+    assert (partial.error is None) == isinstance(result, Dockerfile)
+    assert from_json(to_json(partial.dockerfile), partial.dockerfile.source) == partial.dockerfile
+    if isinstance(result, DockerfileError):
+        assert result.span is not None
+        assert 1 <= result.span.start_line <= result.span.end_line <= len(partial.dockerfile.source.lines)
+    for stage in partial.dockerfile.stages:
+        lines = [item.span.start_line for item in (stage.from_, *stage.instructions)]
+        assert lines == sorted(set(lines))
+
+
+@given(_DOCKERFILES)
+def test_triggers_and_mounts_never_crash(text: str) -> None:
+    for read in (parse_trigger, parse_mount):
+        try:
+            read(text)
+        except DockerfileError:
+            pass
+    find_openers(text)
+
+
+@given(_WORDS, _ENV, st.sampled_from(["\\", "`"]))
+def test_any_word_expands_or_is_an_error(text: str, env: dict[str, str | None], escape: str) -> None:
+    word = parse_word(text, escape=escape)
+    try:
+        value = evaluate(word, env)
+        words = evaluate_words(word, env)
+    except DockerfileError:
+        return
+    assert value.undefined == words.undefined
+    assert not value.undefined & env.keys()
+    assert "".join("".join(words.values).split()) == "".join(value.value.split())
+
+
+@given(_WORDS, _ENV)
+def test_any_body_expands_or_is_an_error(text: str, env: dict[str, str | None]) -> None:
+    try:
+        evaluate(parse_body(text), env)
+    except DockerfileError:
+        pass
+
+
+@given(st.text(max_size=30), st.sampled_from(["\\", "`"]))
+def test_an_escaped_text_expands_to_itself(text: str, escape: str) -> None:
+    assert expand("".join(escape + ch for ch in text), {}, escape=escape) == text
+
+
+@given(st.text(max_size=30).filter(lambda text: "'" not in text))
+def test_a_quoted_text_expands_to_itself(text: str) -> None:
+    assert expand(f"'{text}'", {}) == text
+    assert list(evaluate_words(parse_word(f"'{text}'"), {}).values) == ([text] if text else [])
+
+
+@given(st.text("ab*?", max_size=6), st.text("ab", max_size=8), st.booleans())
+def test_trimming_agrees_with_a_model(pattern: str, value: str, longest: bool) -> None:
+    matcher = re.compile(fnmatch.translate(pattern))
+    prefixes = [end for end in range(len(value) + 1) if matcher.match(value[:end])]
+    suffixes = [start for start in range(len(value) + 1) if matcher.match(value[start:])]
+    cut = (max(prefixes) if longest else min(prefixes)) if prefixes else 0
+    assert trim_prefix(value, pattern, longest=longest) == value[cut:]
+    keep = (min(suffixes) if longest else max(suffixes)) if suffixes else len(value)
+    assert trim_suffix(value, pattern, longest=longest) == value[:keep]
