@@ -1,7 +1,7 @@
 """The process of one RUN (run-sandbox.md 2 and 4): mounts the layers, becomes the command's parent, cleans up after it.
 
-Started by ``run.worker`` inside its namespaces as ``python -I -S init.py SPEC STATUS LIFE`` (file descriptors): SPEC
-holds the marshalled plan made by ``run.mounts``, STATUS is a socket to the worker, LIFE a pipe whose end means "stop".
+Started by ``run.step`` inside the worker's namespaces as ``python -I -S ... SPEC STATUS LIFE PROGRAM`` (descriptors):
+SPEC holds the marshalled plan, STATUS is a socket to the worker, LIFE a pipe whose end means "stop", PROGRAM this code.
 Two processes: the *helper* sees the bare tree, its child is PID 1 of the step and becomes the user's command.
 
 Standard library only, nothing from ``builder``, and nothing imported late: after pivot_root there is no library.
@@ -383,9 +383,10 @@ def command(plan: Plan, report: int) -> NoReturn:
         execute(plan["args"], dict(plan["env"]))
     except Failure as failure:
         send(report, ("failure", *failure.report))
-    except (OSError, ValueError) as error:
-        what = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
-        send(report, ("failure", "setup", 71, what))
+    except OSError as error:
+        send(report, ("failure", "setup", 71, f"{error.filename}: {error.strerror}"))
+    except BaseException as error:  # noqa: BLE001 -- there is no traceback without a library to print it
+        send(report, ("failure", "setup", 71, repr(error)))
     finally:
         os._exit(71)
 
@@ -594,18 +595,18 @@ def helper(plan: Plan, channel: int, life: int) -> None:
 
 def main() -> None:
     """Read the plan and run it; every failure is told to the worker."""
-    spec, channel, life = (int(number) for number in sys.argv[1:4])
-    for fd in (spec, channel, life):
+    spec, channel, life, program = (int(number) for number in sys.argv[1:5])
+    for fd in (channel, life):
         os.set_inheritable(fd, False)
     plan = receive(spec)
     os.close(spec)
+    os.close(program)
     try:
         helper(plan, channel, life)
     except OSError as error:
         what = os.fsdecode(error.filename or "sandbox")
         send(channel, ("result", "setup", 71, 0, f"{what}: {error.strerror}"))
-    except BrokenPipeError:
-        pass  # the worker is gone, and with it everyone who could listen
+    os._exit(0)  # nothing to tidy up, and steps are many
 
 
 if __name__ == "__main__":

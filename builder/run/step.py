@@ -7,7 +7,9 @@ the command can see was decided by ``run.mounts``; the tree is only looked at ag
 from __future__ import annotations
 
 import fcntl
+import functools
 import itertools
+import marshal
 import os
 import shutil
 import socket
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
 
 Plain = dict[str, Any]
 
+# Reading the program from memory saves compiling it for every step: files that are run directly are never cached.
+_BOOTSTRAP = "import marshal, os; exec(marshal.loads(os.pread(6, 1 << 22, 0)))"
+
 MAX_LAYERS = 500
 """The kernel's OVL_MAX_STACK."""
 
@@ -44,6 +49,7 @@ class Step:
         self._single = single
         self._life, self._lifeline = os.pipe()
         self._mutex = threading.Lock()
+        self._pid = 0
         self.cancelled = False
 
     def cancel(self) -> None:
@@ -63,11 +69,11 @@ class Step:
             try:
                 lowers = self._unpack(request["layers"])
                 plan = self._prepare(request["plan"], lowers)
-                pid, channel = self._spawn(plan, stdout, stderr)
+                channel = self._spawn(plan, stdout, stderr)
             finally:
                 os.close(stdout)
                 os.close(stderr)
-            status = self._accompany(pid, channel, request["user"])
+            status = self._accompany(channel, request["user"])
             packed = None
             if status[0] == "exit" and status[1] == 0 and not self.cancelled:
                 packed = self._pack(lowers, request)
@@ -124,25 +130,24 @@ class Step:
         names = b":".join(b"%d" % number for number in range(max(len(lowers), 1)))
         return b"lowerdir=%s,upperdir=u,workdir=w,%s" % (names, self._overlay)
 
-    def _spawn(self, plan: Plain, stdout: int, stderr: int) -> tuple[int, socket.socket]:
+    def _spawn(self, plan: Plain, stdout: int, stderr: int) -> socket.socket:
         ours, theirs = socket.socketpair()
-        spec = wire.memory_file(init.frame(plan))
+        spec, code = wire.memory_file(init.frame(plan)), wire.memory_file(_program())
         # Out of the way of the numbers they get in the child.
-        high = [
-            fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10) for fd in (stdout, stderr, spec, theirs.fileno(), self._life)
-        ]
+        low = (stdout, stderr, spec, theirs.fileno(), self._life, code)
+        high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10) for fd in low]
         try:
             actions: list[tuple[Any, ...]] = [(os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0)]
             actions += [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(high, start=1)]
-            arguments = [sys.executable, "-I", "-S", "-X", "utf8", init.__file__, "3", "4", "5"]
-            pid = os.posix_spawn(sys.executable, arguments, {}, file_actions=actions, setsid=True)
+            arguments = [sys.executable, "-I", "-S", "-X", "utf8", "-c", _BOOTSTRAP, "3", "4", "5", "6"]
+            self._pid = os.posix_spawn(sys.executable, arguments, {}, file_actions=actions, setsid=True)
         finally:
-            for fd in (*high, spec):
+            for fd in (*high, spec, code):
                 os.close(fd)
             theirs.close()
-        return pid, ours
+        return ours
 
-    def _accompany(self, pid: int, channel: socket.socket, user: str) -> tuple[str, int, int, str]:
+    def _accompany(self, channel: socket.socket, user: str) -> tuple[str, int, int, str]:
         """Answer the process's question who the user is, wait for its end; return (phase, code, signal, why)."""
         refusal: SandboxError | None = None
         message: Any = None
@@ -156,15 +161,15 @@ class Step:
                 except SandboxError as error:
                     refusal = error
                     channel.shutdown(socket.SHUT_WR)
+                _preload()
         except ConnectionError:
             pass  # it died: the status below says so
         finally:
             channel.close()
-            _, status = os.waitpid(pid, 0)
         if refusal is not None:
             raise refusal
         if message is None:
-            return "lost", 71, 0, f"the sandbox's own process ended unexpectedly (status {status})"
+            return "lost", 71, 0, "the sandbox's own process ended unexpectedly"
         phase, code, signal, why = message[1:]
         if phase == "setup":
             raise SandboxError(f"cannot set up the RUN: {why}")
@@ -207,8 +212,26 @@ class Step:
         return {name: getattr(packed, name) if name[0] not in "d" else str(getattr(packed, name)) for name in fields}
 
     def remove(self) -> None:
-        """Delete what the step left on the disk."""
+        """Delete what the step left on the disk, when its process has let go of it.
+
+        Until here its end is not waited for: with many layers, dismantling the mount takes longer than ``true``.
+        """
+        if self._pid:
+            os.waitpid(self._pid, 0)
         shutil.rmtree(self._scratch, ignore_errors=True)
+
+
+@functools.cache
+def _program() -> bytes:
+    """Return ``run.init``'s code, marshalled."""
+    loader: Any = init.__loader__
+    return marshal.dumps(loader.get_code(init.__name__))
+
+
+def _preload() -> None:
+    """Import what the end of a step needs while the command is at work."""
+    import builder.rootfs.diff
+    import builder.rootfs.pack  # noqa: F401 -- for its effect
 
 
 def _initialise(directory: bytes, mode: int, owner: tuple[int, int]) -> None:

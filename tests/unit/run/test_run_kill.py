@@ -1,0 +1,140 @@
+"""Whatever process is killed, all a step started is gone and no mount is left (run-sandbox.md 7, items 2 and 3)."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import runbox
+from runbox import Box
+
+from builder.errors import SandboxError
+from tests.support.need import need
+
+# A shell that ignores what can be ignored, and a child that has left its session.
+STUBBORN = "trap '' TERM INT HUP; setsid sleep 98765 & echo up; sleep 98765"
+GONE_SECONDS = 5.0  # a machine under load; it takes milliseconds
+
+ENGINE = """
+import sys
+from pathlib import Path
+sys.path[:0] = sys.argv[4:]
+import runbox
+box = runbox.Box(Path(sys.argv[1]), Path(sys.argv[2]))
+print(box.sandbox.worker, flush=True)
+import threading, os
+from builder.run.spec import RunSpec, PackTarget
+box.sandbox.run(
+    RunSpec(args=("/bin/sh", "-c", sys.argv[3]), env=(("PATH", "/bin"),)), [box.base],
+    on_output=lambda stream, data: os.write(1, data), cancel=threading.Event(),
+    pack_to=PackTarget(box.root / "o", box.root / "t"))
+"""
+
+
+def descendants(pid: int) -> list[int]:
+    """Return ``pid`` and everything below it."""
+    parents: dict[int, list[int]] = {}
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            fields = Path(f"/proc/{name}/stat").read_text().rsplit(")", 1)[1].split()
+        except (OSError, IndexError):
+            continue
+        parents.setdefault(int(fields[1]), []).append(int(name))
+    found = [pid]
+    for each in found:
+        found.extend(parents.get(each, ()))
+    return found
+
+
+def await_end(pidfds: list[int]) -> None:
+    """Fail unless every process ends soon."""
+    deadline = time.monotonic() + GONE_SECONDS
+    for fd in pidfds:
+        ready, _, _ = select.select([fd], [], [], max(0.0, deadline - time.monotonic()))
+        os.close(fd)
+        assert ready, "a process of the step is still there"
+
+
+def engine_victim(pids: list[int]) -> int:
+    return pids[0]
+
+
+def worker_victim(pids: list[int]) -> int:
+    return pids[1]
+
+
+def helper_victim(pids: list[int]) -> int:
+    return pids[2]
+
+
+@pytest.mark.parametrize("victim", [engine_victim, worker_victim, helper_victim])
+def test_killed_processes_take_the_step_along(tmp_path: Path, victim: Callable[[list[int]], int]) -> None:
+    need(os.geteuid() == 0, "running steps in root mode needs root")
+    busybox = runbox.busybox()
+    need(busybox, "needs a static busybox")
+    before = Path("/proc/mounts").read_text()
+    paths = [str(Path(__file__).parent), str(Path(__file__).resolve().parents[3])]
+    command = [sys.executable, "-c", ENGINE, tmp_path, str(busybox), STUBBORN, *paths]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as engine:
+        try:
+            assert engine.stdout is not None
+            worker = int(engine.stdout.readline())
+            assert engine.stdout.readline() == b"up\n"
+            below = descendants(worker)
+            assert len(below) >= 4  # worker, helper, the shell and its child
+            pidfds = [os.pidfd_open(pid) for pid in below]
+            os.kill(victim([engine.pid, *below]), signal.SIGKILL)
+            await_end(pidfds[1:] if victim is helper_victim else pidfds)
+        finally:
+            engine.kill()
+    assert Path("/proc/mounts").read_text() == before
+
+
+def test_the_next_start_removes_what_a_killed_one_left(tmp_path: Path) -> None:
+    need(os.geteuid() == 0, "running steps in root mode needs root")
+    busybox = runbox.busybox()
+    need(busybox, "needs a static busybox")
+    assert busybox is not None
+    left = tmp_path / "tmp" / "1-dead.run" / "step-0" / "w" / "work"
+    left.mkdir(parents=True)
+    left.chmod(0)
+    with runbox.opened(tmp_path, Path(busybox)) as box:
+        box.sandbox.sweep()
+        assert not (tmp_path / "tmp" / "1-dead.run").exists()
+
+
+def test_a_dead_worker_is_an_error_and_the_sandbox_can_be_closed(fresh_box: Box) -> None:
+    os.kill(fresh_box.sandbox.worker, signal.SIGKILL)
+    with pytest.raises(SandboxError, match="ended unexpectedly"):
+        fresh_box.run("true")
+    fresh_box.close()
+
+
+def test_a_step_survives_the_thread_that_started_the_worker(fresh_box: Box) -> None:
+    thread = threading.Thread(target=lambda: fresh_box.run("true"))
+    thread.start()
+    thread.join()
+    assert fresh_box.run("sleep 0.3; echo still here").out == "still here\n"
+
+
+def test_an_error_in_the_reader_ends_the_step(fresh_box: Box) -> None:
+    from builder.run.spec import PackTarget, RunSpec
+
+    def broken(stream: str, data: bytes) -> None:
+        raise KeyError("reporter")
+
+    spec = RunSpec(args=("/bin/sh", "-c", STUBBORN), env=(("PATH", "/bin"),))
+    target = PackTarget(fresh_box.root / "o", fresh_box.root / "t")
+    worker = fresh_box.sandbox.worker
+    with pytest.raises(KeyError):
+        fresh_box.sandbox.run(spec, [fresh_box.base], on_output=broken, cancel=threading.Event(), pack_to=target)
+    fresh_box.close()
+    assert descendants(worker) == [worker]
