@@ -213,8 +213,5 @@ class Bases:
     def _import(self, image: ArchiveImage) -> StoredImage:
         self._store.blobs.put(image.raw_manifest)
         self._store.blobs.put(image.raw_config)
-        layers = tuple(
-            StoreLayer(self._store, layer.diff_id, layer.descriptor, source=layer) for layer in image.layers
-        )
+        layers = tuple(StoreLayer(self._store, layer.diff_id, layer.descriptor, source=layer) for layer in image.layers)
         return StoredImage(image.raw_manifest, image.raw_config, image.manifest, layers)
-

@@ -191,11 +191,6 @@ def accounts(stack: LayerStack, view: View, services: Services) -> tuple[bytes |
     )
 
 
-def directory_keys(operation: MakeDirectory, parent: LayerStack, services: Services) -> tuple[Key, ...]:
-    """Return the key of a WORKDIR."""
-    return (keys.directory_key(operation, stack_id(parent), services.times),)
-
-
 def make_directory(operation: MakeDirectory, parent: LayerStack, services: Services) -> StoreLayer | None:
     """Carry out WORKDIR; None when the directory is there already. Raises ContextError, SandboxError."""
     view = view_of(parent)

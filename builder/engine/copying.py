@@ -57,9 +57,7 @@ class CopyRules:
         return entry
 
 
-def place(
-    target: LayerBuilder, chosen: Sequence[tuple[Source, Selection]], dest: str, rules: CopyRules
-) -> None:
+def place(target: LayerBuilder, chosen: Sequence[tuple[Source, Selection]], dest: str, rules: CopyRules) -> None:
     """Put what was selected at ``dest`` (absolute; a trailing slash makes it a directory).
 
     Raises ContextError where a file would take a directory's place or the reverse, and where several files
@@ -92,18 +90,14 @@ def _file_path(top: str, dest: str, selection: Selection, into_directory: bool) 
     return top
 
 
-def _place_file(
-    target: LayerBuilder, source: Source, selection: Selection, path: str, rules: CopyRules
-) -> None:
+def _place_file(target: LayerBuilder, source: Source, selection: Selection, path: str, rules: CopyRules) -> None:
     directory = path.rpartition("/")[0]
     if directory:
         _make_directories(target, directory, rules)
     _put(target, source, selection.picked[0], path, rules)
 
 
-def _place_directory(
-    target: LayerBuilder, source: Source, selection: Selection, path: str, rules: CopyRules
-) -> None:
+def _place_directory(target: LayerBuilder, source: Source, selection: Selection, path: str, rules: CopyRules) -> None:
     """Copy a directory's contents; its own owner and mode stay behind (semantics 4)."""
     if path and target.lookup(path) is None:
         _make_directories(target, path, rules)
@@ -130,9 +124,7 @@ def _place_with_parents(
     _put_below(target, source, selection, (prefix + below).rstrip("/"), rules)
 
 
-def _put_below(
-    target: LayerBuilder, source: Source, selection: Selection, path: str, rules: CopyRules
-) -> None:
+def _put_below(target: LayerBuilder, source: Source, selection: Selection, path: str, rules: CopyRules) -> None:
     prefix = f"{path}/" if path else ""
     for picked in selection.picked[1:]:
         _put(target, source, picked, prefix + picked.relative, rules)

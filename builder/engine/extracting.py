@@ -79,9 +79,7 @@ def place_archive(target: LayerBuilder, archive: Archive, dest: str, rules: Copy
         placed.add(path)
 
 
-def _placements(
-    target: LayerBuilder, archive: Archive, top: str, rules: CopyRules
-) -> Iterator[tuple[Member, str]]:
+def _placements(target: LayerBuilder, archive: Archive, top: str, rules: CopyRules) -> Iterator[tuple[Member, str]]:
     parent = replace(rules.parent(), mode=0o755)
     for member in archive.members:
         if not member.entry.path:
@@ -107,7 +105,7 @@ class _Slice(io.RawIOBase):
 
     def __init__(self, path: Path, offset: int, size: int) -> None:
         super().__init__()
-        self._file = open(path, "rb", buffering=0)
+        self._file = io.FileIO(path)
         self._file.seek(offset)
         self._left = size
 

@@ -17,12 +17,8 @@ from builder.image.digest import ChainID
 from builder.image.platform import Platform
 from builder.plan.graph import (
     CopyFiles,
-    GitTree,
-    InlineFile,
-    LocalPath,
     MakeDirectory,
     Mount,
-    RemoteFile,
     RunCommand,
     StageOrigin,
 )
@@ -32,9 +28,6 @@ COPY_VERSION = 1
 RUN_VERSION = 1
 DIRECTORY_VERSION = 1
 CONTENT_VERSION = 1
-
-FLAT = "flat"
-"""Results whose owners are all root's, made where the system gives us one uid; kept apart from exact ones."""
 
 
 def directory_key(operation: MakeDirectory, parent: ChainID, times: TimePolicy) -> Key:
@@ -65,21 +58,6 @@ def copy_key(
     )
 
 
-def stage_source(path: str, stack: ChainID) -> Value:
-    """Return the identity of a path in another stage."""
-    return ("stage", stack, path)
-
-
-def inline_source(source: InlineFile) -> Value:
-    """Return the identity of a here-document."""
-    return ("inline", source.name, source.data)
-
-
-def remote_source(source: RemoteFile | GitTree, resolved: Value) -> Value:
-    """Return the identity of something fetched, by what was found there."""
-    return ("git", source.keep_git_dir, resolved) if isinstance(source, GitTree) else ("http", resolved)
-
-
 def content_of(selections: Sequence[Selection], source: Source, times: TimePolicy) -> Value:
     """Return what a source selects, by content: neither mtimes nor where it lies count.
 
@@ -102,11 +80,6 @@ def content_of(selections: Sequence[Selection], source: Source, times: TimePolic
     return ("content", tuple(selected(one) for one in selections))
 
 
-def local_paths(operation: CopyFiles) -> tuple[LocalPath, ...]:
-    """Return the sources that are paths of the operation's origin."""
-    return tuple(source for source in operation.sources if isinstance(source, LocalPath))
-
-
 def run_key(
     operation: RunCommand, parent: ChainID, sources: Sequence[ChainID], platform: Platform, times: TimePolicy
 ) -> Key:
@@ -114,9 +87,12 @@ def run_key(
     return key("run", RUN_VERSION, _run(operation, parent, sources, platform, times))
 
 
-def flat_run_key(exact: Key) -> Key:
-    """Return the key under which a RUN's result with flattened owners is kept."""
-    return key("run", RUN_VERSION, (FLAT, exact))
+def flat_key(exact: Key) -> Key:
+    """Return where a RUN's result is kept that was made with a single uid: all its owners are root's.
+
+    Only builds that cannot do better look there.
+    """
+    return key("run with one uid", RUN_VERSION, exact)
 
 
 def _run(

@@ -1,7 +1,7 @@
 """Which files a COPY takes: literal paths, wildcards, ``--parents`` and ``--exclude`` over any source tree.
 
-Rules: dockerfile.md 1.8, semantics 1, 6, 15, 16. What is selected is hashed for the key and then copied; nothing else of
-a context is read.
+Rules: dockerfile.md 1.8, semantics 1, 6, 15, 16. What is selected is hashed for the key and then copied;
+nothing else of a context is read.
 """
 
 from __future__ import annotations
@@ -43,9 +43,7 @@ class Selection:
         return self.picked[0].entry
 
 
-def select(
-    tree: Tree, source: str, *, parents: bool = False, exclude: Sequence[str] = ()
-) -> tuple[Selection, ...]:
+def select(tree: Tree, source: str, *, parents: bool = False, exclude: Sequence[str] = ()) -> tuple[Selection, ...]:
     """Return what ``source`` selects, in order of path; nothing for a wildcard without match.
 
     Raises ContextError for a literal path that is not there.
@@ -126,7 +124,9 @@ def _below(tree: Tree, directory: str, below: str, excluded: Patterns | None) ->
         relative = f"{below}/{name}" if below else name
         if excluded is not None and excluded.matches(relative):
             # A later exception pattern may bring back what lies below, and with it this directory.
-            deeper = list(_below(tree, child.path, relative, excluded)) if child.is_dir and excluded.has_exceptions else []
+            deeper = (
+                list(_below(tree, child.path, relative, excluded)) if child.is_dir and excluded.has_exceptions else []
+            )
             if not deeper:
                 continue
             yield Picked(relative, child)

@@ -36,4 +36,3 @@ class Services:
     no_cache: bool = False
     timeout: float | None = None
     cancel: threading.Event = field(default_factory=threading.Event)
-

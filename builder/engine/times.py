@@ -1,29 +1,28 @@
-"""Which times (and modes) a layer's entries get: as they are, clamped to an epoch, or all set to it (design, idea 4)."""
+"""Which times and modes a layer's entries get: as they are, clamped to an epoch, or set to it (design, idea 4)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from builder.rootfs.entry import Entry, Kind
 
-_START = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_START = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST = 253402300799  # 9999-12-31T23:59:59Z, the last second RFC 3339 can write
 
 
 @dataclass(frozen=True, slots=True)
 class TimePolicy:
-    """What happens to times. ``keep`` has no epoch; ``now`` gives unix seconds and is only asked without one."""
+    """What happens to times. ``keep`` has no epoch; ``now`` (unix seconds) only counts without one."""
 
     mode: Literal["keep", "clamp", "set"]
     epoch: int | None
-    now: Callable[[], int]
+    now: int
 
     def fresh(self) -> int:
         """Return the mtime of an entry this build makes up."""
-        return self.now() if self.epoch is None else self.epoch
+        return self.now if self.epoch is None else self.epoch
 
     def of_context(self, entry: Entry) -> Entry:
         """Return a build context's entry as it goes into a layer."""

@@ -100,4 +100,3 @@ def read_small(stack: Sequence[StoreLayer], view: View, path: str, scratch: Path
             return stream.read(limit)
     finally:
         tree.close()
-

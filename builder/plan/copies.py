@@ -65,9 +65,7 @@ def check_chmod(text: str, expand: Expander, span: Span) -> str:
     """Return ``text`` if it is a mode COPY accepts. Raises DockerfileError."""
     octal = _OCTAL.fullmatch(text) and int(text, 8) <= 0o7777
     if not octal and not (text and all(_SYMBOLIC.fullmatch(clause) for clause in text.split(","))):
-        raise expand.fail(
-            f"invalid chmod parameter: '{text}'. it should be octal string and between 0 and 07777", span
-        )
+        raise expand.fail(f"invalid chmod parameter: '{text}'. it should be octal string and between 0 and 07777", span)
     return text
 
 
@@ -103,9 +101,7 @@ def add_operation(state: StageState, one: df.Add, expand: Expander) -> CopyFiles
         elif is_http(source):
             files.append(RemoteFile(source, _http_checksum(checksum, expand, one.span)))
         elif checksum:
-            raise expand.fail(
-                f"checksum requires an HTTP(S) or git source, {source!r} is a local path", one.span
-            )
+            raise expand.fail(f"checksum requires an HTTP(S) or git source, {source!r} is a local path", one.span)
         else:
             files.append(LocalPath(source))
     files += _heredocs(state, one, expand)

@@ -290,15 +290,11 @@ class _Lowering:
 
     def reachable(self, top: VertexID | None) -> dict[VertexID, Vertex]:
         """Return the vertices ``top`` needs, inputs before users."""
-        order: dict[VertexID, Vertex] = {}
         needed = set() if top is None else {top}
         for key in reversed(list(self.vertices)):
             if key in needed:
                 needed.update(self.vertices[key].inputs)
-        for key, vertex in self.vertices.items():
-            if key in needed:
-                order[key] = vertex
-        return order
+        return {key: vertex for key, vertex in self.vertices.items() if key in needed}
 
     def unused_build_args(self) -> list[str]:
         """Return a warning for the ``--build-arg`` names nothing declares."""

@@ -197,9 +197,7 @@ def _same_image(context: str, name: str) -> bool:
         return False
 
 
-def triggers(
-    names: Names, stage: df.Stage, bases: Mapping[ImageSource, Base]
-) -> tuple[df.StageInstruction, ...]:
+def triggers(names: Names, stage: df.Stage, bases: Mapping[ImageSource, Base]) -> tuple[df.StageInstruction, ...]:
     """Return the ONBUILD triggers that run right after ``stage``'s FROM, as far as they are known.
 
     Their spans are the FROM's, so that errors show a line of this Dockerfile.

@@ -57,7 +57,7 @@ class Scope:
 
     def variables(self) -> dict[str, str | None]:
         """Return what expansion sees; a declared name without a value maps to None."""
-        return {**{name: None for name in self.args}, **self.values}
+        return {**dict.fromkeys(self.args), **self.values}
 
     def with_env(self, pairs: Mapping[str, str]) -> Scope:
         """Return the scope after ENV."""

@@ -1,0 +1,210 @@
+"""From the command line's words to a BuildRequest; everything impossible is refused here, before any work."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from builder.cli.machine import available_cpus, native_platform
+from builder.engine.request import BuildRequest, EpochChoice, Output, OutputKind
+from builder.engine.services import SecretReader
+from builder.errors import ContextError, UsageError
+from builder.image.platform import Platform
+from builder.image.reference import Reference
+
+_KINDS = ("docker", "oci", "tar", "local", "registry")
+_SECRET_LIMIT = 500 << 10
+
+
+def make_request(options: argparse.Namespace, environment: Mapping[str, str]) -> BuildRequest:
+    """Return the request. Raises UsageError, ReferenceSyntaxError."""
+    if options.context == "":
+        raise UsageError("the build context is empty", hint="name a directory, e.g. .")
+    native = native_platform()
+    tags = tuple(dict.fromkeys(_tag(text) for text in options.tag))
+    outputs = _outputs(options, tags)
+    if options.file == "-" and options.context == "-":
+        raise UsageError("the Dockerfile and the build context cannot both come from standard input")
+    return BuildRequest(
+        context=options.context,
+        platform=_platform(options.platform) if options.platform else native,
+        build_platform=native,
+        dockerfile=options.file,
+        tags=tags,
+        outputs=outputs,
+        target=options.target,
+        build_args=_build_args(options.build_arg, environment),
+        labels=_pairs("--label", options.label),
+        annotations=_annotations(options.annotation),
+        contexts=_contexts(options.build_context),
+        image_format=options.format,
+        pull=options.pull,
+        no_cache=options.no_cache,
+        network=options.network,
+        isolation=options.isolation,
+        jobs=_number("--jobs", options.jobs) if options.jobs else available_cpus(),
+        timeout=_seconds(options.timeout) if options.timeout else None,
+        epoch=EpochChoice(options.source_date_epoch, environment.get("SOURCE_DATE_EPOCH"), options.reproducible),
+        secrets=dict(_secret(text, environment) for text in options.secret),
+        stdin=sys.stdin.buffer if "-" in (options.file, options.context) else None,
+        environment=environment,
+    )
+
+
+def _tag(text: str) -> Reference:
+    reference = Reference.parse(text)
+    if reference.digest is not None:
+        raise UsageError(f"--tag {text}: an image gets a name and a tag, its digest is what it is")
+    return reference
+
+
+def _platform(text: str) -> Platform:
+    if "," in text:
+        raise UsageError(f"--platform {text}: one platform at a time", hint="build once for each")
+    return native_platform() if text == "local" else Platform.parse(text)
+
+
+def _number(option: str, text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 0 < int(text) <= 1024:
+        raise UsageError(f"{option} {text}: expected a whole number from 1 to 1024")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1e9:
+        raise UsageError(f"--timeout {text}: expected a number of seconds")
+    return value
+
+
+def _pair(option: str, text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise UsageError(f"{option} {text}: expected NAME=VALUE")
+    return key, value
+
+
+def _pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
+    return dict(_pair(option, text) for text in texts)
+
+
+def _build_args(texts: Sequence[str], environment: Mapping[str, str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not name:
+            raise UsageError(f"--build-arg {text}: expected NAME or NAME=VALUE")
+        if equals:
+            found[name] = value
+        elif name in environment:
+            found[name] = environment[name]
+    return found
+
+
+def _annotations(texts: Sequence[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for text in texts:
+        key, value = _pair("--annotation", text)
+        kind, colon, rest = key.partition(":")
+        if colon and kind in ("index", "index-descriptor", "manifest-descriptor"):
+            raise UsageError(f"--annotation {text}: there is no index to annotate in a build for one platform")
+        found[rest if colon and kind == "manifest" else key] = value
+    return found
+
+
+def _contexts(texts: Sequence[str]) -> dict[str, str]:
+    contexts = _pairs("--build-context", texts)
+    for name, where in contexts.items():
+        if not where:
+            raise UsageError(f"--build-context {name}=: say where it is")
+    return contexts
+
+
+def _secret(text: str, environment: Mapping[str, str]) -> tuple[str, SecretReader]:
+    fields = _pairs("--secret", text.split(","))
+    identity = fields.pop("id", "")
+    kind = fields.pop("type", "env" if "env" in fields else "file")
+    source = fields.pop("src", fields.pop("source", ""))
+    name = fields.pop("env", "")
+    if fields or not identity or kind not in ("file", "env") or (source and name):
+        raise UsageError(f"--secret {text}: expected id=ID,src=FILE or id=ID,env=NAME")
+    if name or (kind == "env" and not source):
+        return identity, functools.partial(_secret_variable, name or identity, environment)
+    if not source and identity in environment:
+        return identity, functools.partial(_secret_variable, identity, environment)
+    return identity, functools.partial(_secret_file, Path(source or identity))
+
+
+def _secret_variable(name: str, environment: Mapping[str, str]) -> bytes:
+    if name not in environment:
+        raise UsageError(f"--secret: the environment variable {name} is not set")
+    return os.fsencode(environment[name])
+
+
+def _secret_file(path: Path) -> bytes:
+    try:
+        with open(path, "rb") as stream:
+            return stream.read(_SECRET_LIMIT + 1)
+    except OSError as error:
+        raise ContextError(f"cannot read the secret {path}: {error.strerror}") from error
+
+
+def _outputs(options: argparse.Namespace, tags: Sequence[Reference]) -> tuple[Output, ...]:
+    outputs = [_output(text) for text in options.output]
+    if options.push and not any(one.kind == "registry" for one in outputs):
+        outputs.append(Output("registry"))
+    if any(one.kind == "registry" for one in outputs) and not tags:
+        raise UsageError("a push needs a name for the image", hint="add --tag REGISTRY/NAME:TAG")
+    if sum(not isinstance(one.dest, Path | None) for one in outputs) > 1:
+        raise UsageError("only one output can go to stdout")
+    return tuple(outputs)
+
+
+def _output(text: str) -> Output:
+    if text == "-":
+        text = "type=tar,dest=-"
+    elif "=" not in text:
+        text = f"type=local,dest={text}"
+    fields = _pairs("--output", text.split(","))
+    kind, dest, tar = fields.pop("type", ""), fields.pop("dest", ""), fields.pop("tar", "true")
+    if kind == "image":
+        kind = "registry" if fields.pop("push", "false") == "true" else kind
+    if kind not in _KINDS:
+        raise UsageError(f"--output {text}: unknown type {kind!r}", hint=f"one of {', '.join(_KINDS)}")
+    if fields or tar not in ("true", "false"):
+        raise UsageError(f"--output {text}: unknown {', '.join(fields) or 'value of tar'}", hint="dest= and tar=")
+    if kind == "registry":
+        if dest:
+            raise UsageError(f"--output {text}: a push has no dest, it goes where the tags say")
+        return Output("registry")
+    unpacked = kind == "oci" and tar == "false"
+    return Output(cast(OutputKind, kind), destination(text, dest, directory=kind == "local" or unpacked), unpacked)
+
+
+def destination(text: str, dest: str, *, directory: bool) -> Path | BinaryIO:
+    """Return where an archive goes: a path whose folder exists, or stdout for ``-``. Raises UsageError."""
+    if not dest:
+        raise UsageError(f"{text}: needs a destination", hint="add dest=PATH")
+    if dest == "-":
+        if directory:
+            raise UsageError(f"{text}: a directory cannot go to stdout")
+        if sys.stdout.isatty():
+            raise UsageError(f"{text}: refusing to write an archive to a terminal", hint="redirect it, or name a file")
+        return sys.stdout.buffer
+    path = Path(dest)
+    if directory:
+        if path.exists() and not path.is_dir():
+            raise UsageError(f"{text}: {dest} is not a directory")
+    elif path.is_dir():
+        raise UsageError(f"{text}: {dest} is a directory", hint="name a file in it")
+    if not path.absolute().parent.is_dir():
+        raise UsageError(f"{text}: there is no directory {path.parent}")
+    return path

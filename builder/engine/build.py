@@ -1,0 +1,124 @@
+"""One build from request to outputs: this wires everything together and owns what has to be closed."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from builder.cache.store import Store
+from builder.dockerfile.instructions import Dockerfile
+from builder.engine import outputs
+from builder.engine.assemble import BuiltImage, assemble
+from builder.engine.bases import Bases
+from builder.engine.contexts import Contexts, ContextSpecs
+from builder.engine.epoch import time_policy
+from builder.engine.request import BuildRequest
+from builder.engine.sandboxes import LazySandbox
+from builder.engine.services import Services
+from builder.engine.solver import Solver
+from builder.engine.sources import local_dockerfile, parse_dockerfile, read_dockerfile
+from builder.events import BuildFinished, Reporter, Warned
+from builder.plan.graph import Base, ImageSource, Plan
+from builder.plan.lower import lower
+from builder.plan.references import PlanOptions, base_references
+
+if TYPE_CHECKING:
+    from builder.registry.client import Registry
+
+
+@dataclass(frozen=True, slots=True)
+class BuildResult:
+    """A finished build: the image, and the bases it was made on (location and manifest digest)."""
+
+    image: BuiltImage
+    bases: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """What outlives a single build: the store, the registries, the listener, and the wish to stop."""
+
+    store: Store
+    registry: Callable[[], Registry]
+    reporter: Reporter
+    cancel: threading.Event
+
+
+def build(request: BuildRequest, env: Environment) -> BuildResult:
+    """Carry out ``request``. Raises BuilderError of every kind; nothing half-written stays behind."""
+    started = time.monotonic()
+    clock = int(time.time())
+    with contextlib.ExitStack() as closing:
+        contexts = _contexts(request, env)
+        closing.callback(contexts.close)
+        dockerfile = parse_dockerfile(read_dockerfile(request, contexts), env.store)
+        times = time_policy(request, dockerfile, contexts, clock)
+        bases = Bases(env.store, env.registry, env.reporter, pull=request.pull, now=lambda: int(time.time()))
+        plan, known = make_plan(request, dockerfile, bases)
+        for warning in plan.warnings:
+            env.reporter.emit(Warned(warning, "plan"))
+        sandbox = LazySandbox(env.store, request.isolation, env.reporter)
+        closing.callback(sandbox.close)
+        services = Services(
+            store=env.store,
+            bases=bases,
+            contexts=contexts,
+            sandbox=sandbox,
+            times=times,
+            reporter=env.reporter,
+            platform=plan.platform,
+            secrets=request.secrets,
+            no_cache=request.no_cache,
+            timeout=request.timeout,
+            cancel=env.cancel,
+        )
+        results = Solver(plan, services, max(1, request.jobs)).solve()
+        image = assemble(plan, results, services, request.image_format, request.annotations)
+        outputs.keep(env.store, image, request.tags, plan.platform, clock)
+        for output in request.outputs:
+            outputs.write(output, image, request.tags, env.store, env.registry, env.reporter)
+    env.reporter.emit(BuildFinished(image.digest, time.monotonic() - started))
+    return BuildResult(image, tuple((source.location, base.digest) for source, base in known.items()))
+
+
+def _contexts(request: BuildRequest, env: Environment) -> Contexts:
+    specs = ContextSpecs(
+        main=request.context,
+        named={name: where for name, where in request.contexts.items() if "://" not in where or _is_url(where)},
+        dockerfile=local_dockerfile(request),
+        stdin=request.stdin,
+        environment=request.environment,
+    )
+    return Contexts(env.store, specs)
+
+
+def _is_url(location: str) -> bool:
+    return not location.startswith(("docker-image://", "oci-layout://"))
+
+
+def make_plan(request: BuildRequest, dockerfile: Dockerfile, bases: Bases) -> tuple[Plan, dict[ImageSource, Base]]:
+    """Resolve the base images that are needed, round by round, and return the plan and what they are."""
+    options = PlanOptions(
+        platform=request.platform,
+        build_platform=request.build_platform,
+        target=request.target,
+        build_args=request.build_args,
+        labels=request.labels,
+        contexts=request.contexts,
+        network=request.network,
+    )
+    known: dict[ImageSource, Base] = {}
+    while needed := base_references(dockerfile, options, known):
+        sources = sorted(needed, key=lambda one: (one.location, str(one.platform)))
+        if len(sources) == 1:
+            known[sources[0]] = bases.resolve(sources[0]).base()
+            continue
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ThreadPoolExecutor(max_workers=8) as pool:
+            known.update(zip(sources, pool.map(lambda one: bases.resolve(one).base(), sources), strict=True))
+    return lower(dockerfile, options, known), known

@@ -1,0 +1,141 @@
+"""One vertex: look its result up under its keys, or execute it once and record it under all of them.
+
+Two functions over the closed union of operations, no handler classes (design). First writer wins; whoever comes second
+goes on with the winner's layer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import assert_never
+
+from builder.cache.keys import Key
+from builder.cache.selectors import Selector
+from builder.engine.copies import CopyWork, make_directory
+from builder.engine.keys import directory_key, flat_key, run_key
+from builder.engine.layers import LayerStack, StoreLayer, stack_id
+from builder.engine.packing import stored_layer
+from builder.engine.runs import run_command
+from builder.engine.services import Services
+from builder.plan.graph import BaseImage, ContextOrigin, CopyFiles, MakeDirectory, RunCommand, Vertex
+from builder.rootfs.pack import ContentChangedError
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A vertex's file system. ``added`` says whether it has a layer of its own; ``created`` is in unix seconds."""
+
+    stack: LayerStack
+    added: bool
+    created: int
+
+
+@dataclass(slots=True)
+class Task:
+    """A vertex whose inputs are complete."""
+
+    vertex: Vertex
+    parent: LayerStack
+    sources: Sequence[LayerStack]
+    services: Services
+
+    def find(self) -> Result | None:
+        """Return the recorded result, None where the vertex has to be executed."""
+        operation = self.vertex.operation
+        if isinstance(operation, BaseImage):
+            return Result(self.services.bases.resolve(operation.source).layers, added=False, created=0)
+        if self.services.no_cache:
+            return None
+        with self._work() as work:
+            return self._lookup(self._keys(work))
+
+    def execute(self) -> Result:
+        """Do the work and record it, unless another process does it first. Raises what the operation raises."""
+        for last in (False, True):
+            try:
+                return self._execute()
+            except ContentChangedError:
+                # A file changed between hashing and packing: look again, once.
+                operation = self.vertex.operation
+                if last or not isinstance(operation, CopyFiles) or not isinstance(operation.origin, ContextOrigin):
+                    raise
+                self.services.contexts.refresh(operation.origin.name)
+        raise AssertionError("the loop returns or raises")
+
+    def _execute(self) -> Result:
+        with self._work() as work:
+            known = list(self._keys(work))
+            if isinstance(self.vertex.operation, RunCommand) and self.services.sandbox.get().mode == "single":
+                known = [flat_key(key) for key in known]
+            with self.services.store.lock(known[-1], cancel=self.services.cancel):
+                if not self.services.no_cache and (found := self._lookup(iter(known))) is not None:
+                    return found
+                return self._record(known, self._perform(work))
+
+    def _work(self) -> contextlib.AbstractContextManager[CopyWork | None]:
+        operation = self.vertex.operation
+        if isinstance(operation, CopyFiles):
+            return CopyWork(operation, self.parent, self.sources, self.services)
+        return contextlib.nullcontext()
+
+    def _keys(self, work: CopyWork | None) -> Iterator[Key]:
+        operation, services = self.vertex.operation, self.services
+        match operation:
+            case CopyFiles() if work is not None:
+                yield from work.keys()
+            case MakeDirectory():
+                yield directory_key(operation, stack_id(self.parent), services.times)
+            case RunCommand():
+                stacks = [stack_id(one) for one in self.sources]
+                yield run_key(operation, stack_id(self.parent), stacks, services.platform, services.times)
+
+    def _lookup(self, candidates: Iterator[Key]) -> Result | None:
+        missed: list[Key] = []
+        for key in candidates:
+            selector = self.services.store.selectors.find(key)
+            result = None if selector is None else self._result(selector)
+            if selector is None or result is None:
+                missed.append(key)
+                continue
+            for other in missed:
+                self.services.store.selectors.record(other, selector)
+            return result
+        return None
+
+    def _result(self, selector: Selector) -> Result | None:
+        if selector.diff_id is None:
+            return Result(self.parent, added=False, created=selector.created)
+        layer = stored_layer(self.services.store, selector.diff_id)
+        return None if layer is None else Result((*self.parent, layer), added=True, created=selector.created)
+
+    def _perform(self, work: CopyWork | None) -> StoreLayer | None:
+        operation = self.vertex.operation
+        if work is not None:
+            return work.execute()
+        match operation:
+            case MakeDirectory():
+                return make_directory(operation, self.parent, self.services)
+            case RunCommand():
+                return run_command(self.vertex, operation, self.parent, self.sources, self.services)
+            case BaseImage() | CopyFiles():
+                raise AssertionError(f"not executed here: {operation}")
+            case _:
+                assert_never(operation)
+
+    def _record(self, known: Sequence[Key], layer: StoreLayer | None) -> Result:
+        selectors, created = self.services.store.selectors, self.services.times.fresh()
+        mine = Selector(None if layer is None else layer.diff_id, created)
+        for key in known:
+            if self.services.no_cache or selectors.find(key) is not None:
+                # Either its layer is gone, or it was asked not to count: ours takes its place.
+                selectors.forget(key)
+        winner = selectors.record(known[-1], mine)
+        for key in known[:-1]:
+            selectors.record(key, winner)
+        if winner.diff_id != mine.diff_id and (adopted := self._result(winner)) is not None:
+            return adopted
+        if layer is None:
+            return Result(self.parent, added=False, created=created)
+        return Result((*self.parent, layer), added=True, created=winner.created)

@@ -1,0 +1,95 @@
+"""Where a finished image goes: the store, archives, directories, registries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, assert_never
+
+from builder.cache.refs import RefRecord
+from builder.cache.store import Store
+from builder.engine.assemble import BuiltImage
+from builder.engine.layers import view_of
+from builder.engine.request import Output
+from builder.errors import UsageError
+from builder.events import Reporter
+from builder.image.descriptor import Descriptor
+from builder.image.platform import Platform
+from builder.image.reference import Reference
+from builder.rootfs.contents import LayerContents
+
+if TYPE_CHECKING:
+    from builder.registry.client import Registry
+
+
+def keep(store: Store, image: BuiltImage, tags: Sequence[Reference], platform: Platform, now: int) -> None:
+    """Keep manifest and config in the store, and the tags as images built here. Raises OutputError."""
+    store.blobs.put(image.raw_config)
+    digest = store.blobs.put(image.raw_manifest)
+    descriptor = Descriptor(media_type=image.manifest.media_type, digest=digest, size=len(image.raw_manifest))
+    for tag in tags:
+        store.refs.put(RefRecord(str(tag), descriptor, now, built_here=True, platform=str(platform)))
+
+
+def write(
+    output: Output,
+    image: BuiltImage,
+    tags: Sequence[Reference],
+    store: Store,
+    registry: Callable[[], Registry],
+    reporter: Reporter,
+) -> None:
+    """Write ``image`` to one output. Raises OutputError, RegistryError, and what fetching layers raises."""
+    dest = output.dest
+    match output.kind:
+        case "registry":
+            push(image, tags, registry(), reporter)
+        case _ if dest is None:
+            raise UsageError(f"the output type={output.kind} needs a destination", hint="add dest=PATH")
+        case "docker":
+            from builder.archive.docker_archive import write_docker_archive
+
+            write_docker_archive(image, dest, tags)
+        case "oci":
+            from builder.archive.oci_layout import write_oci_archive, write_oci_directory
+
+            if output.unpacked and isinstance(dest, Path):
+                write_oci_directory(image, dest, tags)
+            else:
+                write_oci_archive(image, dest, tags)
+        case "tar" | "local":
+            _write_tree(output, dest, image, store)
+        case _:
+            assert_never(output.kind)
+
+
+def _write_tree(output: Output, dest: Path | BinaryIO, image: BuiltImage, store: Store) -> None:
+    from builder.archive.rootfs_archive import write_rootfs_directory, write_rootfs_tar
+
+    view = view_of(image.layers)
+    scratch = store.directory("tmp")
+    contents = [LayerContents(layer.open, layer.toc(), scratch) for layer in image.layers]
+    try:
+        if isinstance(dest, Path) and output.kind == "local":
+            write_rootfs_directory(view, contents, dest)
+        else:
+            write_rootfs_tar(view, contents, dest)
+    finally:
+        for one in contents:
+            one.close()
+
+
+def push(image: BuiltImage, tags: Sequence[Reference], registry: Registry, reporter: Reporter) -> None:
+    """Push ``image`` under every tag. Raises RegistryError, UsageError without a tag."""
+    from builder.registry.push import PushedImage, push_image
+
+    if not tags:
+        raise UsageError("a push needs a name for the image", hint="add --tag REGISTRY/NAME:TAG")
+    pushed = PushedImage(
+        raw_manifest=image.raw_manifest,
+        media_type=image.manifest.media_type,
+        raw_config=image.raw_config,
+        layers=image.layers,
+        origins=tuple(layer.origin for layer in image.layers),
+    )
+    push_image(registry, tags, pushed, reporter)

@@ -1,0 +1,67 @@
+"""What a build is asked to do, as plain values: the command line makes one, and so can a program."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Literal
+
+from builder.image.mutate import Format
+from builder.image.platform import Platform
+from builder.image.reference import Reference
+
+if TYPE_CHECKING:
+    from builder.engine.bases import PullPolicy
+    from builder.engine.services import SecretReader
+
+OutputKind = Literal["docker", "oci", "tar", "local", "registry"]
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Where an image goes. ``dest`` is a path, or an open stream for ``-``; None for a registry.
+
+    ``unpacked`` asks for an OCI layout as a directory (``tar=false``).
+    """
+
+    kind: OutputKind
+    dest: Path | BinaryIO | None = None
+    unpacked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EpochChoice:
+    """Where the epoch comes from. ``given`` is ``--source-date-epoch``, ``environment`` SOURCE_DATE_EPOCH."""
+
+    given: str | None = None
+    environment: str | None = None
+    reproducible: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildRequest:
+    """One build. ``context`` is a directory, a URL or ``-``; ``dockerfile`` a path, ``-`` or None for the default."""
+
+    context: str
+    platform: Platform
+    build_platform: Platform
+    dockerfile: str | None = None
+    tags: tuple[Reference, ...] = ()
+    outputs: tuple[Output, ...] = ()
+    target: str | None = None
+    build_args: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    contexts: Mapping[str, str] = field(default_factory=dict)
+    image_format: Format = "oci"
+    pull: PullPolicy = "auto"
+    no_cache: bool = False
+    network: str = "default"
+    isolation: str = "auto"
+    jobs: int = 1
+    timeout: float | None = None
+    epoch: EpochChoice = field(default_factory=EpochChoice)
+    secrets: Mapping[str, SecretReader] = field(default_factory=dict, repr=False)
+    stdin: BinaryIO | None = None
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)

@@ -1,0 +1,130 @@
+"""Run the graph: results looked up in this thread, what is missing executed on others, as parallel as inputs allow.
+
+The first failure, and an interruption, cancel what runs; its threads are waited for, so that nothing is left behind.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from builder.engine.handlers import Result, Task
+from builder.engine.services import Services
+from builder.errors import BuilderError, InterruptedBuildError
+from builder.events import BuildStarted, VertexCompleted, VertexFailed, VertexStarted
+from builder.plan.graph import Plan, Vertex, VertexID
+
+_TICK = 0.2
+"""Seconds after which a waiting main thread looks for signals."""
+
+
+@dataclass(slots=True)
+class _Done:
+    vertex: Vertex
+    result: Result | None
+    error: BaseException | None
+    seconds: float
+
+
+@dataclass(slots=True)
+class Solver:
+    """One run of one plan's graph with up to ``jobs`` vertices executing at a time."""
+
+    plan: Plan
+    services: Services
+    jobs: int
+    _results: dict[VertexID, Result] = field(default_factory=dict)
+    _finished: queue.SimpleQueue[_Done] = field(default_factory=queue.SimpleQueue)
+    _running: int = 0
+    _failure: BaseException | None = None
+
+    def solve(self) -> Mapping[VertexID, Result]:
+        """Return every vertex's result. Raises the first failure, InterruptedBuildError when cancelled."""
+        vertices = self.plan.vertices
+        self.services.reporter.emit(BuildStarted(len(vertices)))
+        waiting = dict(vertices)
+        try:
+            while waiting or self._running:
+                if self.services.cancel.is_set() and self._failure is None:
+                    raise InterruptedBuildError("the build was interrupted")
+                self._start_some(waiting)
+                if self._running and not self._can_start(waiting):
+                    self._collect()
+                if self._failure is not None:
+                    raise self._failure
+        finally:
+            self._drain()
+        return self._results
+
+    def _can_start(self, waiting: Mapping[VertexID, Vertex]) -> bool:
+        return self._running < self.jobs and any(self._complete(vertex) for vertex in waiting.values())
+
+    def _complete(self, vertex: Vertex) -> bool:
+        return all(one in self._results for one in vertex.inputs)
+
+    def _start_some(self, waiting: dict[VertexID, Vertex]) -> None:
+        """Take every vertex whose inputs are there: hits are done at once, misses get a thread."""
+        for key, vertex in list(waiting.items()):
+            if not self._complete(vertex):
+                continue
+            if self._running >= self.jobs:
+                return
+            del waiting[key]
+            task = self._task(vertex)
+            started = time.monotonic()
+            try:
+                found = task.find()
+            except BuilderError as error:
+                self._fail(vertex, error, time.monotonic() - started)
+                return
+            if found is not None:
+                self._results[key] = found
+                self._emit_completed(vertex, time.monotonic() - started, cached=True)
+                continue
+            self._running += 1
+            threading.Thread(target=self._execute, args=(task,), name=vertex.name, daemon=True).start()
+
+    def _task(self, vertex: Vertex) -> Task:
+        parent = () if vertex.parent is None else self._results[vertex.parent].stack
+        return Task(vertex, parent, [self._results[one].stack for one in vertex.sources], self.services)
+
+    def _execute(self, task: Task) -> None:
+        started = time.monotonic()
+        self.services.reporter.emit(VertexStarted(task.vertex.id, task.vertex.name))
+        result: Result | None = None
+        error: BaseException | None = None
+        try:
+            result = task.execute()
+        except BaseException as caught:  # noqa: BLE001  # carried to the main thread, whatever it is
+            error = caught
+        self._finished.put(_Done(task.vertex, result, error, time.monotonic() - started))
+
+    def _collect(self) -> None:
+        try:
+            done = self._finished.get(timeout=_TICK)
+        except queue.Empty:
+            return
+        self._running -= 1
+        if done.result is not None:
+            self._results[done.vertex.id] = done.result
+            self._emit_completed(done.vertex, done.seconds, cached=False)
+        elif done.error is not None:
+            self._fail(done.vertex, done.error, done.seconds)
+
+    def _fail(self, vertex: Vertex, error: BaseException, seconds: float) -> None:
+        if self._failure is None:
+            self._failure = error
+            self.services.reporter.emit(VertexFailed(vertex.id, vertex.name, seconds, str(error)))
+
+    def _emit_completed(self, vertex: Vertex, seconds: float, *, cached: bool) -> None:
+        self.services.reporter.emit(VertexCompleted(vertex.id, vertex.name, seconds, cached))
+
+    def _drain(self) -> None:
+        if self._running:
+            self.services.cancel.set()
+        while self._running:
+            self._finished.get()
+            self._running -= 1

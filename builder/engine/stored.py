@@ -1,0 +1,80 @@
+"""Images that are already built: found in the store, or read from files; pushed, saved and validated."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from builder.cache.store import Store
+from builder.engine.assemble import BuiltImage
+from builder.engine.bases import Bases
+from builder.errors import ImageError
+from builder.image.blobs import Layer
+from builder.image.config import ImageConfig
+from builder.image.digest import DigestMismatchError
+from builder.image.manifest import Manifest, parse_manifest
+from builder.image.platform import Platform
+from builder.image.reference import Reference
+from builder.image.validate import validate
+from builder.rootfs.compression import decompress
+from builder.streams import CHUNK
+
+if TYPE_CHECKING:
+    from builder.archive.image import ArchiveImage
+
+
+def built_image(reference: Reference, store: Store, bases: Bases) -> BuiltImage:
+    """Return the image built here under ``reference``. Raises ImageError when there is none."""
+    record = store.refs.get(str(reference), built_here=True)
+    if record is None:
+        raise ImageError(
+            f"no image called {reference.familiar} was built here", hint=f"pybuild -t {reference.familiar} CONTEXT"
+        )
+    # Layers that never came here can still be fetched from where the base came from.
+    found = bases.load(record.descriptor, Platform.parse(record.platform) if record.platform else None)
+    return BuiltImage(found.raw_manifest, found.raw_config, found.layers)
+
+
+def file_image(path: Path, platform: Platform, scratch: Path) -> ArchiveImage:
+    """Return the image in an OCI layout or docker archive. Raises ContextError, ImageError."""
+    from builder.archive.docker_archive import open_docker_archive
+    from builder.archive.oci_layout import open_oci_layout
+
+    try:
+        return open_oci_layout(str(path), platform, scratch)
+    except ImageError:
+        return open_docker_archive(str(path), scratch)
+
+
+def validate_whole(raw_manifest: bytes, raw_config: bytes, layers: Sequence[Layer]) -> None:
+    """Check structure and agreement, and read every layer: digest, size and DiffID.
+
+    Raises InvalidImageError, DigestMismatchError, LayerFormatError.
+    """
+    validate(raw_manifest, raw_config)
+    manifest = parse_manifest(raw_manifest)
+    if not isinstance(manifest, Manifest):
+        raise ImageError("the manifest is an index")
+    for descriptor, diff_id, layer in zip(manifest.layers, ImageConfig.parse(raw_config).diff_ids, layers, strict=True):
+        compressed = hashlib.sha256()
+        size = 0
+        with layer.open() as stream:
+            while chunk := stream.read(CHUNK):
+                compressed.update(chunk)
+                size += len(chunk)
+        if (size, compressed.hexdigest()) != (descriptor.size, descriptor.digest.hex):
+            raise DigestMismatchError(
+                f"layer {descriptor.digest} ({descriptor.size} bytes) holds sha256:{compressed.hexdigest()} "
+                f"({size} bytes)"
+            )
+        plain = hashlib.sha256()
+        with layer.open() as stream:
+            tar = decompress(stream)
+            while chunk := tar.read(CHUNK):
+                plain.update(chunk)
+        if plain.hexdigest() != diff_id.hex:
+            raise DigestMismatchError(
+                f"layer {descriptor.digest} unpacks to sha256:{plain.hexdigest()}, the config says {diff_id}"
+            )
