@@ -119,7 +119,8 @@ def checkout(source: GitSource, commit: str, scratch: Path, access: GitAccess) -
 
     Without ``keep_git_dir`` nothing called ``.git`` is left. Raises ContextError.
     """
-    scratch.mkdir(mode=0o755)
+    scratch.mkdir()
+    scratch.chmod(0o755)  # whatever the umask
     git = _Git(source, access, scratch)
     git.run("init", "--quiet", f"--object-format={'sha256' if len(commit) == 64 else 'sha1'}")
     git.run("config", "remote.origin.url", source.remote)

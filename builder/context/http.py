@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import os
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,6 +93,12 @@ class Downloads:
         self._proxies = proxies
         self._transport = transport
         self._retries = RetryPolicy(attempts=attempts)
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """End the connections that were kept; a later ``fetch`` makes new ones."""
+        if self._transport is not None:
+            self._transport.close()
 
     def fetch(
         self, url: str, *, checksum: str = "", authorization: str = "", limit: int = LARGEST_DOWNLOAD
@@ -101,12 +108,12 @@ class Downloads:
         ``checksum`` (``sha256:...``) is what it must be; bytes of that digest in the store need no request at all.
         ``authorization`` is sent to the URL's own origin only. Raises ContextError, TransientContextError.
         """
-        shown = public_url(url)
         wanted = Digest.parse(checksum) if checksum else None
         try:
             origin(url)
         except ValueError as error:
-            raise ContextError(f"{shown}: not a URL that can be fetched") from error
+            raise ContextError("a source is not an http(s) URL with a host", hint="check its spelling") from error
+        shown = public_url(url)
         url, authorization = _split_account(url, authorization)
         note_path = self._directory / hashlib.sha256(f"{url}\0{authorization}".encode()).hexdigest()
         note = self._read_note(note_path)
@@ -158,8 +165,9 @@ class Downloads:
                 if response.status_code not in _REDIRECTS:
                     yield response
                     return
-                target = urljoin(url, response.headers.get("Location", ""))
+                location = response.headers.get("Location", "")
             try:
+                target = urljoin(url, location)
                 leaves = origin(target) != origin(url)
             except ValueError as error:
                 raise RegistryError("the server redirects to something that is no http(s) URL") from error
@@ -171,12 +179,13 @@ class Downloads:
         raise RegistryError(f"more than {_MOST_REDIRECTS} redirects")
 
     def _ready_transport(self) -> Transport:
-        if self._transport is None:
-            # httpx and ssl are slow to import, and most builds fetch nothing.
-            from builder.registry.transport import Transport
+        with self._lock:
+            if self._transport is None:
+                # httpx and ssl are slow to import, and most builds fetch nothing.
+                from builder.registry.transport import Transport
 
-            self._transport = Transport(self._proxies)
-        return self._transport
+                self._transport = Transport(self._proxies)
+            return self._transport
 
     def _store(self, response: httpx.Response, limit: int) -> _Note:
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -253,10 +262,11 @@ def _refusal(response: httpx.Response) -> RegistryError:
 def _seconds(last_modified: str) -> int:
     if not last_modified:
         return 0
-    from email.utils import mktime_tz, parsedate_tz
+    from datetime import UTC
+    from email.utils import parsedate_to_datetime
 
     try:
-        parsed = parsedate_tz(last_modified)
-        return max(0, mktime_tz(parsed)) if parsed is not None else 0
+        found = parsedate_to_datetime(last_modified)
+        return max(0, int((found if found.tzinfo is not None else found.replace(tzinfo=UTC)).timestamp()))
     except (ValueError, OverflowError):
         return 0
