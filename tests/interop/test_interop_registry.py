@@ -156,7 +156,7 @@ def podman(tmp_path_factory: pytest.TempPathFactory) -> Any:
     need_root("needs root: podman")
     need_tool("podman")
     base = tmp_path_factory.mktemp("podman")
-    options = ["--root", base / "root", "--runroot", base / "run", "--storage-driver", "vfs"]
+    options: list[str | Path] = ["--root", base / "root", "--runroot", base / "run", "--storage-driver", "vfs"]
     return lambda *arguments: run([need_tool("podman"), *options, *arguments]).stdout
 
 
