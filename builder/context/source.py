@@ -21,7 +21,7 @@ from builder.context.ignore import IgnoreRules
 from builder.context.tree import Tree, read_file
 from builder.errors import ContextError
 from builder.rootfs.entry import Entry, Kind, LayerFormatError
-from builder.streams import Readable, read_limited
+from builder.streams import CHUNK, Readable, read_limited
 
 if TYPE_CHECKING:
     from builder.context.git import GitAccess
@@ -148,6 +148,7 @@ def _from_stream(stream: BinaryIO, scratch: Path, label: str) -> Context:
             from builder.context.tartree import TarTree
 
             tree = TarTree(whole, scratch, label=label)
+            _drain(whole, tree.close)
             return Context(tree, tree.close)
         if kind is not Compression.NONE:
             raise ContextError(f"{label} is compressed, but no tar")
@@ -165,6 +166,16 @@ def _from_stream(stream: BinaryIO, scratch: Path, label: str) -> Context:
     if b"\0" in data:
         raise ContextError(f"{label} is neither a tar nor a Dockerfile")
     return Context(EmptyTree(), lambda: None, dockerfile=data)
+
+
+def _drain(stream: Readable, give_up: Callable[[], None]) -> None:
+    """Read what follows a tar's end: the checksum of a compressed one is there, and whoever writes may finish."""
+    try:
+        while stream.read(CHUNK):
+            pass
+    except BaseException:
+        give_up()
+        raise
 
 
 def _from_git(spec: str, scratch: Path, access: GitAccess | None, label: str) -> Context:
