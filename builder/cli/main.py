@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from builder.engine.assemble import BuiltImage
     from builder.engine.bases import Bases
     from builder.engine.build import Environment
+    from builder.image.reference import Reference
     from builder.registry.client import Registry
 
 
@@ -152,9 +153,12 @@ def _build(options: argparse.Namespace) -> int:
     if options.metadata_file:
         write_metadata(options.metadata_file, success(request, result, recorder, time.monotonic() - started))
     if not any(one.dest is sys.stdout.buffer for one in request.outputs):
-        name = f"{request.tags[0].name}@" if request.tags else ""
-        print(f"{name}{result.image.digest}", flush=True)
+        print(_line(request.tags[0] if request.tags else None, result.image.digest), flush=True)
     return 0
+
+
+def _line(reference: Reference | None, digest: str) -> str:
+    return f"{reference.familiar}@{digest}" if reference is not None else digest
 
 
 def _push(options: argparse.Namespace) -> int:
@@ -169,7 +173,7 @@ def _push(options: argparse.Namespace) -> int:
         for reference in references:
             image = built_image(reference, env.store, _bases(env))
             push(image, [reference], env.registry(), reporter)
-            print(f"{reference.name}@{image.digest}", flush=True)
+            print(_line(reference, image.digest), flush=True)
     return 0
 
 
@@ -187,7 +191,7 @@ def _save(options: argparse.Namespace) -> int:
         image = built_image(reference, env.store, _bases(env))
         write(output, image, [reference], env.store, env.registry, reporter)
     if output.dest is not sys.stdout.buffer:
-        print(f"{reference.name}@{image.digest}", flush=True)
+        print(_line(reference, image.digest), flush=True)
     return 0
 
 

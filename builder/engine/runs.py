@@ -121,7 +121,7 @@ def _mount(
             return [
                 CacheMount(
                     target=mount.target,
-                    source=directory / "data",
+                    source=directory,
                     subpath=mount.source.strip("/"),
                     mode=0o755 if mount.mode is None else mount.mode,
                     uid=mount.uid,
