@@ -50,9 +50,9 @@ class _Node:
 
     __slots__ = ("conditional", "entry", "identity", "link", "socket")
 
-    def __init__(self, entry: Entry, info: os.stat_result) -> None:
+    def __init__(self, entry: Entry, info: os.stat_result, key: bytes) -> None:
         self.entry = entry
-        self.identity = identity(info)
+        self.identity = key
         self.link = (info.st_dev, info.st_ino) if info.st_nlink > 1 and entry.kind is not Kind.DIRECTORY else None
         self.socket = stat.S_ISSOCK(info.st_mode)
         self.conditional = False  # an ignored directory, there only if an exception brings something below it back
@@ -206,7 +206,7 @@ class DirectoryTree:
         try:
             fd = self._descend(directory)
             with os.scandir(fd) as found:
-                names = sorted(found, key=lambda one: os.fsencode(one.name))
+                names = sorted(found, key=_name)
             for one in names:
                 node = self._examine(fd, directory, one, scope)
                 if node is not None:
@@ -218,7 +218,7 @@ class DirectoryTree:
         return listing
 
     def _examine(self, fd: int, directory: str, found: os.DirEntry[str], scope: Scope) -> _Node | None:
-        name = found.name if _UTF8_NAMES else os.fsencode(found.name).decode("utf-8", "surrogateescape")
+        name = _name(found)
         path = f"{directory}/{name}" if directory else name
         ignored = scope.matches(path)
         if ignored and not found.is_dir(follow_symlinks=False):
@@ -227,13 +227,14 @@ class DirectoryTree:
             return None
         try:
             info = found.stat(follow_symlinks=False)
-            node = _Node(self._entry(fd, path, name, info), info)
+            key = identity(info)
+            node = _Node(self._entry(fd, path, name, info, key), info, key)
         except FileNotFoundError:
             return None  # deleted since the directory was listed
         node.conditional = ignored
         return node
 
-    def _entry(self, fd: int, path: str, name: str, info: os.stat_result) -> Entry:
+    def _entry(self, fd: int, path: str, name: str, info: os.stat_result, key: bytes) -> Entry:
         kind = _KINDS[stat.S_IFMT(info.st_mode)]
         mtime = info.st_mtime_ns // 1_000_000_000
         if kind is Kind.SYMLINK:
@@ -241,7 +242,7 @@ class DirectoryTree:
             return Entry(path=path, kind=kind, mode=0o777, mtime=mtime, target=target)
         mode = info.st_mode & 0o7777
         if kind is Kind.FILE and not stat.S_ISSOCK(info.st_mode):
-            xattrs = _NO_XATTRS if self._is_plain(identity(info)) else _read_xattrs(fd, name)
+            xattrs = _NO_XATTRS if self._is_plain(key) else _read_xattrs(fd, name)
             return Entry(path=path, kind=kind, mode=mode, size=info.st_size, mtime=mtime, xattrs=xattrs)
         if kind is Kind.DIRECTORY:
             return Entry(path=path, kind=kind, mode=mode, mtime=mtime, xattrs=_read_xattrs(fd, name))
@@ -274,6 +275,10 @@ class DirectoryTree:
             f"cannot read {path} in {self.label}: {error.strerror}",
             hint="make it readable, or list it in .dockerignore if the build does not need it",
         )
+
+
+def _name(found: os.DirEntry[str]) -> str:
+    return found.name if _UTF8_NAMES else os.fsencode(found.name).decode("utf-8", "surrogateescape")
 
 
 def _encode(name: str) -> bytes:

@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from builder.context.directory import DirectoryTree
-from builder.context.giturl import is_git_url, parse_git_url
-from builder.context.http import Downloads, is_http_url, public_url
 from builder.context.ignore import IgnoreRules
 from builder.context.tree import Tree, read_file
 from builder.errors import ContextError
@@ -25,6 +23,7 @@ from builder.streams import CHUNK, Readable, read_limited
 
 if TYPE_CHECKING:
     from builder.context.git import GitAccess
+    from builder.context.http import Downloads
 
 LARGEST_DOCKERFILE = 16 << 20
 _LARGEST_IGNORE_FILE = 16 << 20
@@ -88,19 +87,22 @@ def open_context(
         if stdin is None:
             raise ContextError("there is nothing on standard input to be the build context")
         return _from_stream(stdin, scratch, f"{label} on standard input")
-    if is_git_url(spec, allow_file=git is not None and git.allow_file):
-        return _from_git(spec, scratch, git, label)
-    if is_http_url(spec):
-        if downloads is None:
-            raise ContextError(f"{public_url(spec)}: no downloads here")
-        found = downloads.fetch(spec)
-        with open(found.path, "rb") as stream:
-            return _from_stream(stream, scratch, f"{label} {public_url(spec)}")
+    if is_remote(spec):
+        return _from_url(spec, scratch, downloads, git, label)
     root = Path(spec)
     if root.is_file():
         raise ContextError(f"{spec} is a file, and {label} a directory", hint="name the Dockerfile with --file")
     tree = DirectoryTree(root, load_rules(root, dockerfile), label=label)
     return Context(tree, tree.close, directory=root)
+
+
+def is_remote(spec: str) -> bool:
+    """Say whether ``spec`` is no directory but something to be fetched. Cheap for a plain path."""
+    if "://" not in spec and "@" not in spec:
+        return False
+    from builder.context.giturl import is_git_url
+
+    return is_git_url(spec, allow_file=True) or spec.lower().startswith(("http://", "https://"))
 
 
 def load_rules(root: Path, dockerfile: Path | None = None) -> IgnoreRules | None:
@@ -178,8 +180,22 @@ def _drain(stream: Readable, give_up: Callable[[], None]) -> None:
         raise
 
 
+def _from_url(spec: str, scratch: Path, downloads: Downloads | None, git: GitAccess | None, label: str) -> Context:
+    from builder.context.giturl import is_git_url
+    from builder.context.http import public_url
+
+    if is_git_url(spec, allow_file=True):
+        return _from_git(spec, scratch, git, label)
+    if downloads is None:
+        raise ContextError(f"{public_url(spec)}: nothing can be downloaded here")
+    found = downloads.fetch(spec)
+    with open(found.path, "rb") as stream:
+        return _from_stream(stream, scratch, f"{label} {public_url(spec)}")
+
+
 def _from_git(spec: str, scratch: Path, access: GitAccess | None, label: str) -> Context:
     from builder.context.git import GitAccess, checkout, resolve_commit
+    from builder.context.giturl import parse_git_url
 
     access = access or GitAccess()
     source = parse_git_url(spec, allow_file=access.allow_file)
