@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import fnmatch
 import re
+from dataclasses import replace
 
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from builder.dockerfile.directives import CheckOptions
 from builder.dockerfile.expansion import evaluate, evaluate_words, expand
 from builder.dockerfile.heredoc import find_openers
-from builder.dockerfile.instructions import Dockerfile
+from builder.dockerfile.instructions import Dockerfile, Instruction, Written
+from builder.dockerfile.lint import lint
 from builder.dockerfile.mounts import parse_mount
 from builder.dockerfile.parser import parse, parse_partial, parse_trigger
 from builder.dockerfile.pattern import trim_prefix, trim_suffix
+from builder.dockerfile.printer import format_dockerfile
 from builder.dockerfile.serial import from_json, to_json
-from builder.dockerfile.source import DockerfileError
+from builder.dockerfile.source import DockerfileError, Span
 from builder.dockerfile.wordparser import parse_body, parse_word
 
 _PIECES = st.sampled_from(
@@ -62,6 +66,37 @@ def test_any_mixture_of_the_language_gives_a_dockerfile_or_an_error(text: str) -
     for stage in partial.dockerfile.stages:
         lines = [item.span.start_line for item in (stage.from_, *stage.instructions)]
         assert lines == sorted(set(lines))
+
+
+def _meaning(dockerfile: Dockerfile) -> object:
+    """Return a Dockerfile without places and spelling."""
+    plain = {"span": Span(1, 1), "written": Written()}
+
+    def bare(item: Instruction) -> Instruction:
+        return replace(item, **plain, raw="")
+
+    return (
+        [(item.name, item.value) for item in dockerfile.directives],
+        [bare(item) for item in dockerfile.global_args],
+        [(bare(stage.from_), [bare(item) for item in stage.instructions]) for stage in dockerfile.stages],
+    )
+
+
+@given(_DOCKERFILES, st.sampled_from(["", "# escape=`\n"]))
+def test_printing_and_parsing_again_changes_nothing(text: str, directive: str) -> None:
+    parsed = parse_partial((directive + "FROM a\n" + text).encode("utf-8", "surrogateescape")).dockerfile
+    assume(parsed.stages)
+    printed = format_dockerfile(parsed)
+    again = parse(printed.encode("utf-8", "surrogateescape"))
+    assert _meaning(again) == _meaning(parsed)
+    assert format_dockerfile(again) == printed
+
+
+@given(_DOCKERFILES)
+def test_checks_never_crash(text: str) -> None:
+    parsed = parse_partial(("ARG A=a\nFROM a\n" + text).encode("utf-8", "surrogateescape")).dockerfile
+    for finding in lint(parsed, options=CheckOptions(experimental=("all",)), base_env={0: {}}, ignored=lambda _: True):
+        assert 1 <= finding.span.start_line <= len(parsed.source.lines)
 
 
 @given(_DOCKERFILES)
