@@ -12,6 +12,7 @@ from typing import assert_never
 from builder.dockerfile import instructions as df
 from builder.dockerfile.mounts import mount_from
 from builder.dockerfile.source import Span
+from builder.dockerfile.stages import BUILT_IN_ARGS, PROXY_ARGS
 from builder.image.config import ContainerConfig
 from builder.image.digest import DiffID
 from builder.image.mutate import repaired_history
@@ -37,7 +38,6 @@ from builder.plan.graph import (
 )
 from builder.plan.metadata import StageState, apply_config, set_env
 from builder.plan.references import (
-    Meaning,
     Names,
     PlanOptions,
     ToContext,
@@ -45,9 +45,10 @@ from builder.plan.references import (
     ToScratch,
     ToStage,
     triggers,
+    uses,
 )
 from builder.plan.runs import resolve_mount, run_history, run_operation
-from builder.plan.scope import BUILTIN_ARGS, DEFAULT_PATH, PROXY_NAMES, Scope
+from builder.plan.scope import DEFAULT_PATH, Scope
 
 _COUNTED = (df.Run, df.Copy, df.Add, df.Workdir)
 
@@ -112,10 +113,7 @@ class _Lowering:
 
     def _needs(self, index: int) -> list[int]:
         stage = self.names.dockerfile.stages[index]
-        meanings: list[Meaning] = [self.names.base_of(stage)]
-        for one in (*triggers(self.names, stage, self.bases), *stage.instructions):
-            meanings += [self.names.source_of(name, stage, one.span) for name in _from_names(one)]
-        return [meaning.index for meaning in meanings if isinstance(meaning, ToStage)]
+        return [one.index for one in uses(self.names, stage, self.bases) if isinstance(one, ToStage)]
 
     def _walk(self, stage: df.Stage) -> StageState:
         inherited = triggers(self.names, stage, self.bases)
@@ -219,7 +217,7 @@ class _Lowering:
             if value is None and declared.default is not None:
                 value = self.names.expand.one(declared.default, state.scope, one.span)
             if value is None:
-                value = self.names.globals.values.get(declared.name)
+                value = self.names.globals.env.get(declared.name)
             state = replace(state, scope=state.scope.with_arg(declared.name, value))
             shown.append(declared.name if value is None else f"{declared.name}={value}")
         return state.with_step(" ".join(["ARG", *shown]))
@@ -298,7 +296,7 @@ class _Lowering:
 
     def unused_build_args(self) -> list[str]:
         """Return a warning for the ``--build-arg`` names nothing declares."""
-        known = self.used_args | self.names.globals.args.keys() | BUILTIN_ARGS
+        known = self.used_args | self.names.globals.env.keys() | set(BUILT_IN_ARGS)
         declared = {
             one.name
             for stage in self.names.dockerfile.stages
@@ -309,19 +307,9 @@ class _Lowering:
         unused = [
             name
             for name in self.names.options.build_args
-            if name not in known | declared and name.lower() not in PROXY_NAMES
+            if name not in known | declared and name.lower() not in PROXY_ARGS
         ]
         return [f"one or more build-args were not consumed: [{' '.join(sorted(unused))}]"] if unused else []
-
-
-def _from_names(one: df.StageInstruction) -> list[str]:
-    if isinstance(one, df.Copy):
-        return [] if one.from_stage is None else [one.from_stage]
-    return [name for name in _mount_names(one) if name] if isinstance(one, df.Run) else []
-
-
-def _mount_names(one: df.Run) -> list[str | None]:
-    return [mount_from(mount) for mount in one.mounts]
 
 
 def _with_default_path(state: StageState) -> StageState:

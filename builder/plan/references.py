@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from builder.dockerfile import instructions as df
-from builder.dockerfile.mounts import mount_from
+from builder.dockerfile import stages
 from builder.dockerfile.parser import parse_trigger
 from builder.dockerfile.source import Span
 from builder.dockerfile.suggest import nearest
@@ -18,7 +18,7 @@ from builder.image.platform import Platform
 from builder.image.reference import Reference
 from builder.plan.graph import Base, ImageSource
 from builder.plan.metadata import Expander
-from builder.plan.scope import Scope, platform_args
+from builder.plan.scope import platform_args
 
 _IMAGE_SCHEMES = ("docker-image://", "oci-layout://", "docker-archive:")
 
@@ -73,44 +73,17 @@ class Names:
         self.options = options
         self.expand = Expander(dockerfile.source)
         self._contexts = {name.lower(): name for name in options.contexts}
-        self.target = self._target_index()
-        self.globals = self._global_args()
-
-    def _target_index(self) -> int:
-        stages = self.dockerfile.stages
-        wanted = self.options.target
-        if not wanted:
-            return len(stages) - 1
-        found = [stage.index for stage in stages if stage.name == wanted.lower()]
-        if found:
-            return found[-1]
-        close = nearest(wanted.lower(), [stage.name for stage in stages if stage.name])
-        hint = f"did you mean {close}?" if close else None
-        raise UsageError(f'target stage "{wanted}" could not be found in {self.dockerfile.source.name}', hint=hint)
-
-    def _global_args(self) -> Scope:
-        options, stage = self.options, self.dockerfile.stages[self.target]
-        name = options.target or stage.name or "default"
-        automatic = platform_args(options.build_platform, options.platform, name)
-        scope = Scope()
-        for key, value in automatic.items():
-            scope = scope.with_arg(key, options.build_args.get(key, value))
-        for instruction in self.dockerfile.global_args:
-            for one in instruction.declarations:
-                given = options.build_args.get(one.name)
-                if given is None and one.default is not None:
-                    given = self.expand.one(one.default, scope, instruction.span)
-                scope = scope.with_arg(one.name, scope.values.get(one.name) if given is None else given)
-        return scope
+        self.target = stages.find_target(dockerfile, options.target).index
+        automatic = platform_args(
+            options.build_platform, options.platform, stages.target_stage_name(dockerfile, options.target)
+        )
+        self.globals = stages.global_scope(dockerfile, automatic, options.build_args)
 
     def platform_of(self, stage: df.Stage) -> Platform:
         """Return the platform a stage is for."""
-        word = stage.from_.platform
-        if word is None:
+        text = stages.platform_name(self.dockerfile, stage, self.globals)
+        if text is None:
             return self.options.platform
-        text = self.expand.one(word, self.globals, stage.from_.span)
-        if not text:
-            raise self.expand.fail(f"empty platform value from expression {word.text}", stage.from_.span)
         try:
             return Platform.parse(text)
         except UsageError as error:
@@ -121,40 +94,19 @@ class Names:
         span, platform = stage.from_.span, self.platform_of(stage)
         if stage.name and (own := self._context(stage.name, platform, span)) is not None:
             return own
-        name = self.expand.one(stage.from_.image, self.globals, span)
-        if not name:
-            raise self.expand.fail(
-                f"base name ({stage.from_.image.text}) should not be blank",
-                span,
-                "give the ARG before FROM a default, or pass --build-arg",
-            )
-        earlier = [one.index for one in self.dockerfile.stages[: stage.index] if one.name == name.lower()]
-        if earlier:
-            return self._context(name, platform, span) or ToStage(earlier[-1])
+        name = stages.base_name(self.dockerfile, stage, self.globals)
+        earlier = stages.resolve_base(self.dockerfile, stage, name)
+        if earlier is not None:
+            return self._context(name, platform, span) or ToStage(earlier.index)
         return self._elsewhere(name, platform, span)
 
-    def source_of(self, name: str, stage: df.Stage, span: Span) -> Meaning:
+    def source_of(self, name: str, stage: df.Stage, span: Span, what: str = "COPY --from") -> Meaning:
         """Say what ``--from=name`` inside ``stage`` names; a number is a stage's index."""
-        stages = self.dockerfile.stages
-        if name.isascii() and name.isdigit():
-            if int(name) >= stage.index:
-                raise self.expand.fail(
-                    f"invalid stage index {name}: stage {stage.display} can only use earlier stages, 0 to "
-                    f"{stage.index - 1}"
-                    if stage.index
-                    else f"invalid stage index {name}: no stage comes before {stage.display}",
-                    span,
-                )
-            return ToStage(int(name))
-        found = [one.index for one in stages if one.name == name.lower()]
-        earlier = [index for index in found if index < stage.index]
-        if earlier:
-            target = stages[earlier[-1]]
-            return self._context(name, self.platform_of(target), span) or ToStage(target.index)
-        if found:
-            raise self.expand.fail(
-                f'cannot copy from stage "{name}", it needs to be defined before current stage "{stage.display}"', span
-            )
+        if name.isascii() and name.isdigit() and int(name) >= len(self.dockerfile.stages):
+            raise self.expand.fail(f"invalid stage index {name}: there are {len(self.dockerfile.stages)} stages", span)
+        found = stages.resolve_from(self.dockerfile, stage, name, what=what, span=span)
+        if found is not None:
+            return self._context(name, self.platform_of(found), span) or ToStage(found.index)
         return self._elsewhere(name, self.platform_of(stage), span)
 
     def _context(self, name: str, platform: Platform, span: Span) -> Meaning | None:
@@ -215,15 +167,12 @@ def triggers(names: Names, stage: df.Stage, bases: Mapping[ImageSource, Base]) -
     return tuple(replace(one, span=stage.from_.span) for one in parsed)
 
 
-def _uses(names: Names, stage: df.Stage, bases: Mapping[ImageSource, Base]) -> Iterator[Meaning]:
+def uses(names: Names, stage: df.Stage, bases: Mapping[ImageSource, Base]) -> Iterator[Meaning]:
+    """Yield what ``stage`` is made from and takes files from, as far as ``bases`` tell its triggers."""
     yield names.base_of(stage)
     for one in (*triggers(names, stage, bases), *stage.instructions):
-        if isinstance(one, df.Copy) and one.from_stage is not None:
-            yield names.source_of(one.from_stage, stage, one.span)
-        elif isinstance(one, df.Run):
-            for mount in one.mounts:
-                if origin := mount_from(mount):
-                    yield names.source_of(origin, stage, one.span)
+        for use in stages.references(one):
+            yield names.source_of(use.name, stage, use.span, use.what)
 
 
 def base_references(
@@ -238,7 +187,7 @@ def base_references(
     waiting, seen = [names.target], {names.target}
     needed: set[ImageSource] = set()
     while waiting:
-        for meaning in _uses(names, dockerfile.stages[waiting.pop()], known):
+        for meaning in uses(names, dockerfile.stages[waiting.pop()], known):
             if isinstance(meaning, ToImage):
                 needed.add(meaning.source)
             elif isinstance(meaning, ToStage) and meaning.index not in seen:

@@ -5,29 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from builder.dockerfile.stages import PROXY_ARGS
 from builder.image.platform import Platform
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
-PROXY_NAMES = frozenset({"http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy"})
-"""Build arguments of these names, in any case, reach RUN undeclared and count neither as history nor as identity."""
-
-BUILTIN_ARGS = frozenset(
-    {
-        "BUILDKIT_BUILD_NAME",
-        "BUILDKIT_CACHE_MOUNT_NS",
-        "BUILDKIT_CONTEXT_KEEP_GIT_DIR",
-        "BUILDKIT_DOCKERFILE_CHECK",
-        "BUILDKIT_INLINE_CACHE",
-        "BUILDKIT_MULTI_PLATFORM",
-        "BUILDKIT_SANDBOX_HOSTNAME",
-        "BUILDKIT_SBOM_SCAN_CONTEXT",
-        "BUILDKIT_SBOM_SCAN_STAGE",
-        "BUILDKIT_SYNTAX",
-        "SOURCE_DATE_EPOCH",
-    }
-)
-"""Build arguments with a meaning of their own: never unused, never variables unless declared."""
 
 
 def platform_args(build: Platform, target: Platform, target_stage: str) -> dict[str, str]:
@@ -82,7 +63,7 @@ def proxy_environment(build_args: Mapping[str, str], declared: Mapping[str, str 
     """Return the proxy variables that reach RUN without being declared, in both cases, sorted."""
     found: dict[str, str] = {}
     for name, value in build_args.items():
-        if name.lower() in PROXY_NAMES and name not in declared:
+        if name.lower() in PROXY_ARGS and name not in declared:
             found.setdefault(name.upper(), value)
             found.setdefault(name.lower(), value)
     return tuple(sorted(found.items()))
