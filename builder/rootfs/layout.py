@@ -10,7 +10,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 
-from builder.rootfs.entry import Kind, LayerFormatError
+from builder.rootfs.entry import Kind
 from builder.rootfs.tocformat import (
     DELETION,
     DIRECTORY,
@@ -23,7 +23,6 @@ from builder.rootfs.tocformat import (
     Log,
     Slots,
     to_key,
-    to_path,
 )
 
 _NEVER = 1 << 62
@@ -47,7 +46,7 @@ class _Open:
 
 
 def sort_log(log: Log, base: int) -> Slots | None:
-    """Return the index of ``log``, None if it needs a replay. Raises LayerFormatError for a link to a directory."""
+    """Return the index of ``log``, None if it needs a replay. Raises LayerFormatError beyond our limits."""
     sorter = _Sorter(log, base)
     sorter.run()
     return sorter.slots if sorter.regular else None
@@ -154,13 +153,11 @@ class _Sorter:
                 slots.anchors.add(key[:at])
             at = key.find(b"\0", at + 1)
         target = self._slot(key)
-        if target >= 0 and self._firsts[target] < number:
-            if slots.kinds[target] == DIRECTORY:
-                raise LayerFormatError(f"{to_path(slots.keys[slot])!r} is a hard link to a directory")
+        if target >= 0 and self._firsts[target] < number and slots.kinds[target] != DIRECTORY:
             # A link to a link is one to the same file; the earlier one is resolved already.
             is_link = slots.kinds[target] == HARDLINK
             slots.links[slot] = slots.links[target] if is_link else LINK_SLOT | target
-        else:
+        else:  # for a link to a directory too: whoever looks it up will hear of it
             slots.links[slot] = slots.link_to_lower(key)
 
     def _slot(self, key: bytes) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from builder.rootfs.entry import Kind, LayerFormatError, UnsafePathError
+from builder.rootfs.entry import Kind, UnsafePathError
 from builder.rootfs.limits import MAX_LINKS
 from builder.rootfs.tocformat import (
     DELETION,
@@ -67,7 +67,7 @@ def resolve(path: str, look: Callable[[str], tuple[Kind, str] | None], *, follow
 def replay(log: Log, base: int, lower: Lower | None) -> Slots:
     """Return the index of ``log`` over ``lower``.
 
-    Raises LayerFormatError for a hard link to a directory, UnsafePathError for a loop of symlinks.
+    Raises UnsafePathError for an entry behind a loop of symlinks, LayerFormatError beyond our limits.
     """
     player = _Player(log, lower)
     player.run()
@@ -133,12 +133,19 @@ class _Player:
             visible = visible and not node.flags & WHITEOUT
             last = at == len(parts) - 1
             if node.is_other:
-                return (KIND_OF[node.kind], self._log.targets.get(node.number, "")) if last else None
+                return self._other(node) if last else None
             if last and node.is_dir:
                 return Kind.DIRECTORY, ""
             if not last:
                 visible = visible and not node.flags & OPAQUE
         return self._lower.kind_of(path) if visible and self._lower is not None else None
+
+    def _other(self, node: _Node) -> tuple[Kind, str] | None:
+        """Return what a node that is no directory is; a hard link is what it links to, perhaps a symlink."""
+        number: int | str = node.file if node.kind == HARDLINK else node.number
+        if isinstance(number, str):
+            return self._lower.kind_of(number) if self._lower is not None else None
+        return KIND_OF[self._log.kinds[number]], self._log.targets.get(number, "")
 
     def _put(self, number: int, path: str, kind: int) -> None:
         parent, _, name = path.rpartition("/")
@@ -171,10 +178,8 @@ class _Player:
         path = resolve(parent, self.look) + slash + name
         path = path.removeprefix("/")
         node = self._find(path)
-        if node is None or node.kind == GHOST:
+        if node is None or not node.is_other:  # a directory is wrong, but only known to be when all layers are
             return path
-        if node.is_dir:
-            raise LayerFormatError(f"{to_path(self._log.keys[number])!r} is a hard link to a directory")
         return node.file if node.kind == HARDLINK else node.number
 
     def _find(self, path: str) -> _Node | None:

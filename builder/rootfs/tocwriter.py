@@ -57,6 +57,11 @@ class TocWriter:
     def add(self, member: Member) -> None:
         """Append an entry. Raises LayerFormatError beyond our limits."""
         entry = member.entry
+        if entry.kind in (
+            Kind.WHITEOUT,
+            Kind.OPAQUE,
+        ):  # the header says no more, and reading one back must give the same
+            entry = Entry(path=entry.path, kind=entry.kind, mode=0, mtime=entry.mtime)
         key = to_key(entry.path)
         self._path_bytes += len(key)
         if len(self._log.keys) >= MAX_ENTRIES or self._path_bytes > MAX_INDEX_BYTES:
@@ -78,7 +83,7 @@ class TocWriter:
     def finish(self, diff_id: DiffID, uncompressed_size: int, members: Sequence[tuple[int, int]] = ()) -> None:
         """Write the rest. ``members`` are the (compressed, uncompressed) offsets of the blob's members.
 
-        Raises LayerFormatError and UnsafePathError for what no extractor could do (a hard link to a directory).
+        Raises LayerFormatError beyond our limits, UnsafePathError for an entry behind a loop of symlinks.
         """
         sections = {"log": (len(MAGIC), self._position - len(MAGIC))}
         slots = sort_log(self._log, self._position)
