@@ -14,6 +14,12 @@ from builder.errors import BuilderError
 ERROR_BODY_LIMIT = 64 << 10
 """Bytes of an error's body that are read; the rest is thrown away with the connection."""
 
+UNREACHABLE = "UNREACHABLE"
+"""Our own error code: not even a connection came about."""
+
+UNTRUSTED = "UNTRUSTED"
+"""Our own error code: the certificate is not one the system trusts."""
+
 TRANSIENT_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504, 507, 509, 520, 521, 522, 523, 524})
 _TEXT_LIMIT = 300
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e\xa0-\U0010ffff]+")
@@ -45,17 +51,10 @@ class RegistryError(BuilderError):
 
 
 class TransientRegistryError(RegistryError):
-    """The same request may well succeed later. ``connected`` is False when not even a connection came about."""
+    """The same request may well succeed later; ``UNREACHABLE`` among the codes if nobody answered at all."""
 
     exit_code = 75
     retryable = True
-    connected = True
-
-
-class UnreachableRegistryError(TransientRegistryError):
-    """Nobody answers at the registry's address."""
-
-    connected = False
 
 
 class AuthenticationError(RegistryError):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from builder.registry.errors import TransientRegistryError
+from builder.registry.errors import UNREACHABLE, TransientRegistryError
 
 T = TypeVar("T")
 
@@ -31,7 +31,7 @@ class RetryPolicy:
 
     def delay(self, error: TransientRegistryError, failures: int, waited: float) -> float | None:
         """Return the seconds to wait after the ``failures``-th failure, None to give up."""
-        if failures >= (self.attempts if error.connected else self.connect_attempts):
+        if failures >= (self.connect_attempts if UNREACHABLE in error.codes else self.attempts):
             return None
         ceiling = min(self.longest, self.first * 2.0 ** (failures - 1))
         wait = ceiling * (0.1 + 0.9 * self.random())

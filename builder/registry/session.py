@@ -20,6 +20,7 @@ from builder.registry.auth import TOKEN_LIMIT, Exchange, Login, TokenAnswer, Tok
 from builder.registry.credentials import CredentialSource
 from builder.registry.errors import (
     ERROR_BODY_LIMIT,
+    UNTRUSTED,
     RegistryError,
     TransientRegistryError,
     error_from_response,
@@ -78,6 +79,8 @@ class Session:
         self._transport: Transport | None = None
         self._logins: dict[str, Login] = {}
         self._bases: dict[str, str] = {}
+        self._plain: set[str] = set()
+        self._probing = threading.Lock()
         self._warned: set[str] = set()
 
     def close(self) -> None:
@@ -104,6 +107,9 @@ class Session:
                     following = self._log_in(call, url, authorization, response)
                 elif response.status_code in _REDIRECTS:
                     following = self._redirected(call, base, url, authorization, response)
+                elif self._wants_tls(call, base, response):
+                    url, base = url.replace(base, self.base(call.registry), 1), self.base(call.registry)
+                    following = url, self._authorize(call, base, url)
                 if following is None:
                     yield response
                     return
@@ -161,6 +167,24 @@ class Session:
                 return f"https://{host}"
         except RegistryError:
             return f"http://{host}"
+
+    def _wants_tls(self, call: Call, base: str, response: httpx.Response) -> bool:
+        """Say whether a loopback registry turned out to speak TLS: such servers answer plain http with 400."""
+        host = api_host(call.registry)
+        if not base.startswith("http:") or call.anonymous or host in self._plain:
+            return False
+        with self._probing:
+            if response.status_code == 400 and host not in self._plain and self.base(call.registry) == base:
+                try:
+                    with self._connect().exchange("GET", f"https://{host}/v2/", {}), self._lock:
+                        self._bases[host] = f"https://{host}"
+                except RegistryError as error:
+                    if UNTRUSTED in error.codes:
+                        raise
+            if self.base(call.registry) != base:
+                return response.status_code == 400
+            self._plain.add(host)
+        return False
 
     def _connect(self) -> Transport:
         with self._lock:

@@ -20,7 +20,10 @@ import httpx
 
 from builder import __version__
 from builder.image.digest import DigestMismatchError
-from builder.registry.errors import RegistryError, TransientRegistryError, UnreachableRegistryError
+from builder.registry.errors import (
+    RegistryError,
+    TransientRegistryError,
+)
 from builder.registry.hosts import is_loopback
 from builder.registry.proxies import Proxies
 
@@ -185,6 +188,7 @@ def _translate(error: httpx.TransportError | httpx.InvalidURL, host: str) -> Reg
         return RegistryError(
             f"the certificate of {host} is not trusted: {cause.verify_message}",
             host=host,
+            codes=(UNTRUSTED,),
             hint="add its CA to the system's store or name it in SSL_CERT_FILE",
         )
     if isinstance(cause, ssl.SSLError) and isinstance(error, httpx.ConnectError):
@@ -192,11 +196,13 @@ def _translate(error: httpx.TransportError | httpx.InvalidURL, host: str) -> Reg
     if isinstance(error, httpx.ProxyError):
         return RegistryError(f"the proxy does not lead to {host}: {_brief(error)}", host=host)
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+        text = f"cannot connect to {host}: no connection in time"
         if isinstance(cause, socket.gaierror):
-            return UnreachableRegistryError(f"the name {host} cannot be resolved: {cause.strerror}", host=host)
-        text = cause.strerror if isinstance(cause, OSError) and cause.strerror else "no connection in time"
+            text = f"the name {host} cannot be resolved: {cause.strerror}"
+        elif isinstance(cause, OSError) and cause.strerror:
+            text = f"cannot connect to {host}: {cause.strerror}"
         hint = "is the registry running?" if is_loopback(host) else None
-        return UnreachableRegistryError(f"cannot connect to {host}: {text}", host=host, hint=hint)
+        return TransientRegistryError(text, host=host, codes=(UNREACHABLE,), hint=hint)
     if isinstance(error, httpx.TimeoutException):
         return TransientRegistryError(f"{host} stopped answering", host=host)
     if isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError):

@@ -140,6 +140,40 @@ def docker_config(host: str, password: str) -> dict[str, str]:
     return {"DOCKER_AUTH_CONFIG": json.dumps({"auths": {host: {"auth": auth}}})}
 
 
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with ca.pem, and key.pem and cert.pem for localhost that it signed."""
+    made = tmp_path_factory.mktemp("certificates")
+    openssl = need_tool("openssl")
+    new: list[str | Path] = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
+    authority: list[str | Path] = ["-CA", made / "ca.pem", "-CAkey", made / "ca.key"]
+    names: list[str | Path] = ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    run([*new, "-subj", "/CN=test CA", "-keyout", made / "ca.key", "-out", made / "ca.pem"])
+    leaf: list[str | Path] = ["-addext", "basicConstraints=critical,CA:FALSE", *names]
+    run([*new, "-subj", "/CN=x", *leaf, *authority, "-keyout", made / "key.pem", "-out", made / "cert.pem"])
+    return made
+
+
+def test_tls_with_an_authority_of_ones_own(
+    certificate: Path, tmp_path: Path, image: ArchiveImage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tls = f"  tls:\n    certificate: {certificate}/cert.pem\n    key: {certificate}/key.pem\n"
+    monkeypatch.setattr(registries, "_CONFIGURATION", registries._CONFIGURATION + tls)
+    with registries.serve(tmp_path / "registry") as running:
+        name = Reference.parse(f"{running.host}/tls/app:1")
+        with Registry() as unknowing, pytest.raises(RegistryError, match="not trusted") as caught:
+            unknowing.resolve(name)
+        assert "SSL_CERT_FILE" in str(caught.value.hint)
+        with Registry(ca_file=certificate / "ca.pem") as trusting:
+            push_image(trusting, [name], as_pushed(image), SilentReporter())
+            assert trusting.resolve(name).digest == image.digest
+        with Registry(insecure=frozenset({running.host})) as careless:
+            assert careless.resolve(name).digest == image.digest
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate / "ca.pem"))
+        with Registry() as told:
+            assert told.resolve(name).digest == image.digest
+
+
 # --- files
 
 NAMES = [Reference.parse("demo/app:1"), Reference.parse("localhost:5000/app:2")]

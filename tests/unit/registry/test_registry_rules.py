@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builder.registry.errors import (
+    UNREACHABLE,
     AuthenticationError,
     RegistryError,
     TransientRegistryError,
-    UnreachableRegistryError,
     error_from_response,
     parse_error_body,
     parse_retry_after,
@@ -203,8 +203,8 @@ def test_waiting_doubles_and_ends_at_the_limit() -> None:
 
 def test_a_host_nobody_answers_at_is_given_up_sooner() -> None:
     slept: list[float] = []
-    calls, attempt = failing(9, UnreachableRegistryError("x"))
-    with pytest.raises(UnreachableRegistryError):
+    calls, attempt = failing(9, TransientRegistryError("x", codes=(UNREACHABLE,)))
+    with pytest.raises(TransientRegistryError):
         policy(slept).run(attempt)  # type: ignore[arg-type]
     assert len(calls) == 3
 
