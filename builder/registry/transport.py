@@ -20,10 +20,7 @@ import httpx
 
 from builder import __version__
 from builder.image.digest import DigestMismatchError
-from builder.registry.errors import (
-    RegistryError,
-    TransientRegistryError,
-)
+from builder.registry.errors import UNREACHABLE, UNTRUSTED, RegistryError, TransientRegistryError
 from builder.registry.hosts import is_loopback
 from builder.registry.proxies import Proxies
 
