@@ -4,8 +4,11 @@
       UsageError                  64  flags, settings, impossible combinations
       DockerfileError             65  builder.dockerfile.source: span, excerpt, caret
       ContextError                66  build context, sources of COPY and ADD
+        PatternError              66  builder.context.gomatch
+        TransientContextError     75  builder.context.http: worth trying again
+        ContentChangedError       66  builder.rootfs.pack
       ImageError                  67  what an image, archive or reference says
-        ReferenceSyntaxError      67  builder.image.reference
+        ReferenceSyntaxError      64  builder.image.reference
         ManifestError             67  builder.image.manifest
         DigestMismatchError       67  builder.image.digest
         PlatformNotFoundError     67  builder.image.platform

@@ -55,7 +55,8 @@ def build(request: BuildRequest, env: Environment) -> BuildResult:
     with contextlib.ExitStack() as closing:
         contexts = _contexts(request, env)
         closing.callback(contexts.close)
-        dockerfile = parse_dockerfile(read_dockerfile(request, contexts), env.store)
+        text = read_dockerfile(request, contexts)
+        dockerfile = parse_dockerfile(text, env.store, request.build_args.get("BUILDKIT_SYNTAX"))
         times = time_policy(request, dockerfile, contexts, clock)
         bases = Bases(env.store, env.registry, env.reporter, pull=request.pull, now=lambda: int(time.time()))
         plan, known = make_plan(request, dockerfile, bases)

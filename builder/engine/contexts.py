@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from builder.cache.store import Store
 from builder.context.contenthash import ContentHasher
-from builder.context.source import Context, open_context
+from builder.context.source import Context, is_remote, open_context
 from builder.engine.copying import Source
 from builder.engine.trees import MemoryTree
 from builder.errors import ContextError
@@ -49,6 +49,7 @@ class Contexts:
         self._remote: dict[RemoteFile | GitTree, tuple[Source, str]] = {}
         self._lock = threading.RLock()
         self._cleanup = contextlib.ExitStack()
+        self._fetcher: Downloads | None = None
 
     def get(self, name: str) -> Source:
         """Return the files of a context. Raises ContextError."""
@@ -97,13 +98,14 @@ class Contexts:
         spec = self._specs.main if main else self._specs.named.get(name)
         if spec is None:
             raise ContextError(f"there is no build context called {name}")
+        remote = is_remote(spec)
         context = open_context(
             spec,
             scratch=self._scratch(),
             stdin=self._specs.stdin if main else None,
             dockerfile=self._specs.dockerfile if main else None,
-            downloads=self._downloads(),
-            git=self._git(),
+            downloads=self._downloads() if remote else None,
+            git=self._git() if remote else None,
             label="the build context" if main else f"the build context {name}",
         )
         cache = None
@@ -113,14 +115,17 @@ class Contexts:
         return context, Source(context.tree, ContentHasher(context.tree, cache), mutable=context.directory is not None)
 
     def _scratch(self) -> Path:
-        return self._store.directory("tmp")
+        return self._store.scratch()
 
     def _downloads(self) -> Downloads:
-        from builder.context.http import Downloads
-        from builder.registry.proxies import Proxies
+        if self._fetcher is None:
+            from builder.context.http import Downloads
+            from builder.registry.proxies import Proxies
 
-        proxies = Proxies.from_environment(self._specs.environment)
-        return Downloads(self._store.directory("http"), proxies=proxies)
+            proxies = Proxies.from_environment(self._specs.environment)
+            self._fetcher = Downloads(self._store.directory("http"), proxies=proxies)
+            self._cleanup.callback(self._fetcher.close)
+        return self._fetcher
 
     def _git(self) -> GitAccess:
         from builder.context.git import GitAccess
@@ -147,7 +152,7 @@ class Contexts:
         wanted = replace(wanted, keep_git_dir=wanted.keep_git_dir or source.keep_git_dir)
         if source.checksum:
             wanted = replace(wanted, commit=source.checksum)
-        scratch = self._store.scratch() / "tree"
+        scratch = self._scratch() / "tree"
         found = checkout(wanted, resolve_commit(wanted, access), scratch, access)
         tree = DirectoryTree(found.directory, label=wanted.remote)
         self._cleanup.callback(tree.close)

@@ -6,7 +6,7 @@ a key: secrets' values, proxies, host paths, the clock, where the build runs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 from builder.cache.keys import Key, Value, key
 from builder.context.contenthash import record
@@ -68,13 +68,20 @@ def content_of(selections: Sequence[Selection], source: Source, times: TimePolic
         adjusted = times.of_context(entry) if source.mutable else entry
         return record(adjusted, source.hasher.digest(entry)[0] if entry.kind is Kind.FILE else None)
 
+    names: dict[Hashable, int] = {}
+
+    def linked(entry: Entry) -> Value:
+        """Return the same number for the names of one file, whatever the file's inode is."""
+        group = source.tree.link_key(entry.path) if entry.kind is Kind.FILE else None
+        return None if group is None else names.setdefault(group, len(names))
+
     def selected(one: Selection) -> Value:
         directory = one.top.is_dir
         return (
             one.below if directory or one.below is not None else one.name,
             "directory" if directory and not one.below else recorded(one.top),
             tuple((parent.relative, recorded(parent.entry)) for parent in one.parents),
-            tuple((below.relative, recorded(below.entry)) for below in one.picked[1:]),
+            tuple((below.relative, recorded(below.entry), linked(below.entry)) for below in one.picked[1:]),
         )
 
     return ("content", tuple(selected(one) for one in selections))

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from builder.cache.store import Store
+from builder.context.source import is_remote
 from builder.context.tree import read_file
+from builder.dockerfile.directives import require_built_in_frontend
 from builder.dockerfile.instructions import Dockerfile
 from builder.dockerfile.serial import FORMAT, from_json, to_json
 from builder.dockerfile.source import Source
@@ -41,10 +43,7 @@ def local_dockerfile(request: BuildRequest) -> Path | None:
 
 def is_local(context: str) -> bool:
     """Say whether a context is a directory of this machine."""
-    from builder.context.giturl import is_git_url
-    from builder.context.http import is_http_url
-
-    return context != "-" and not is_git_url(context) and not is_http_url(context)
+    return context != "-" and not is_remote(context)
 
 
 def read_dockerfile(request: BuildRequest, contexts: Contexts) -> Text:
@@ -84,13 +83,18 @@ def _limited(data: bytes, name: str) -> bytes:
     return data
 
 
-def parse_dockerfile(text: Text, store: Store) -> Dockerfile:
-    """Return the instructions, from the store if these bytes were parsed before. Raises DockerfileError."""
+def parse_dockerfile(text: Text, store: Store, frontend: str | None) -> Dockerfile:
+    """Return the instructions, from the store if these bytes were parsed before. Raises DockerfileError.
+
+    ``frontend`` is the build argument that overrides ``# syntax=``.
+    """
+    source = Source(text.name, _decoded(text.data))
+    require_built_in_frontend(source, frontend)
     name = store.parsed.name(text.data, str(FORMAT))
     known = store.parsed.get(name)
     if known is not None:
         try:
-            return from_json(known, Source(text.name, _decoded(text.data)))
+            return from_json(known, source)
         except ValueError:
             pass  # written by another version: parse again, and replace it
     from builder.dockerfile.parser import parse
