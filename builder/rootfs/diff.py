@@ -59,7 +59,8 @@ def diff(upper: Path, lowers: Sequence[Path], *, clamp: int | None = None, singl
 
     Nothing is yielded for an upper without a change. ``clamp`` is the newest mtime allowed, in seconds, and the mtime
     of whiteouts, which is 0 otherwise. ``single``: owners are the recorded ones. Contents are opened when asked for, so
-    the upper must stay until the last item is used. Raises LayerFormatError for a name that layers reserve or too long a path.
+    the upper must stay until the last item is used. Raises LayerFormatError for reserved names and
+    for paths that are too long.
     """
     try:
         yield from _Diff(str(upper), tuple(str(path) for path in reversed(lowers)), clamp, single).items()
