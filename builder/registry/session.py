@@ -152,6 +152,10 @@ class Session:
             known = self._bases.get(host)
         if known is not None:
             return known
+        try:
+            origin(f"https://{host}")
+        except ValueError as error:
+            raise RegistryError(f"{registry} is no host and port of a registry", host=registry) from error
         if host in self._settings.insecure:
             base = self._probe(host)
         elif is_loopback(host) and split_host(host)[1] != 443:

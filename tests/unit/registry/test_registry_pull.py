@@ -248,6 +248,12 @@ def test_a_closed_port(connect: Any, blobs: MemoryBlobs, slept: list[float]) -> 
     assert len(slept) == 2
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1:99999", "[1::2::3]", "[:]:5000"])
+def test_a_registry_that_is_no_host(connect: Any, host: str) -> None:
+    with pytest.raises(RegistryError, match="no host"):
+        connect().resolve(Reference(host, "a/b", "1"))
+
+
 def test_a_redirect_to_another_origin_takes_no_credentials_along(
     fake: FakeRegistry, connect: Any, blobs: MemoryBlobs
 ) -> None:
