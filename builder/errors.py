@@ -2,6 +2,7 @@
 
     BuilderError                  70  our bug when raised bare
       UsageError                  64  flags, settings, impossible combinations
+        MissingSecretError        64  builder.engine.runs
       DockerfileError             65  builder.dockerfile.source: span, excerpt, caret
       ContextError                66  build context, sources of COPY and ADD
         PatternError              66  builder.context.gomatch
@@ -12,6 +13,7 @@
         ManifestError             67  builder.image.manifest
         DigestMismatchError       67  builder.image.digest
         PlatformNotFoundError     67  builder.image.platform
+        InvalidImageError         67  builder.image.validate
         UnsafePathError           67  builder.rootfs.entry
         LayerFormatError          67  builder.rootfs.entry
       RegistryError               69  builder.registry.errors: host, repository, status, codes

@@ -9,7 +9,7 @@ from typing import Literal, assert_never
 from builder.engine.layers import LayerStack, StoreLayer
 from builder.engine.packing import publish
 from builder.engine.services import Services
-from builder.errors import BuilderError, UsageError
+from builder.errors import UsageError
 from builder.image.digest import chain_id
 from builder.plan.graph import Mount, RunCommand, StageOrigin, Vertex
 from builder.run.spec import (
@@ -27,10 +27,8 @@ SECRET_LIMIT = 500 << 10
 """Bytes of one secret; the same limit as BuildKit's."""
 
 
-class MissingSecretError(BuilderError):
+class MissingSecretError(UsageError):
     """A RUN requires a secret that the command line does not give."""
-
-    exit_code = 64
 
 
 def run_command(
