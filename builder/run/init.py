@@ -21,7 +21,6 @@ import time
 from typing import Any, NoReturn
 
 CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWNET = 0x20000, 0x02000000, 0x40000000
-CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWPID = 0x04000000, 0x08000000, 0x20000000
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
 MS_REMOUNT, MS_BIND, MS_REC, MS_SLAVE, MS_RELATIME = 32, 4096, 16384, 1 << 19, 1 << 21
 MNT_DETACH, AT_EMPTY_PATH, AT_RECURSIVE, O_PATH = 2, 0x1000, 0x8000, 0x200000
@@ -36,17 +35,12 @@ LOOKUP = O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 MAX_DATABASE = 10 << 20
 MAX_LINKS = 255
 NODES = ((b"null", 1, 3), (b"zero", 1, 5), (b"full", 1, 7), (b"random", 1, 8), (b"urandom", 1, 9), (b"tty", 5, 0))
-LINKS = (
-    (b"fd", b"/proc/self/fd"),
-    (b"stdin", b"/proc/self/fd/0"),
-    (b"stdout", b"/proc/self/fd/1"),
-    (b"stderr", b"/proc/self/fd/2"),
-    (b"core", b"/proc/kcore"),
-    (b"ptmx", b"pts/ptmx"),
-)
+LINKS = ((b"fd", b"/proc/self/fd"), (b"core", b"/proc/kcore"), (b"ptmx", b"pts/ptmx"))
+STREAMS = (b"stdin", b"stdout", b"stderr")
 
 libc = ctypes.CDLL(None, use_errno=True)
 Plan = dict[str, Any]
+Stubs = list[tuple[bytes, bool]]  # made in the image only to mount on: path, whether a directory; parents first
 
 
 class Failure(Exception):  # noqa: N818 -- a message to the worker in the form of an exception, not an error of ours
@@ -57,15 +51,7 @@ class Failure(Exception):  # noqa: N818 -- a message to the worker in the form o
         self.report = (phase, code, text)
 
 
-class Stubs:
-    """What was created in the image's tree only to have something to mount on, parents first."""
-
-    def __init__(self, root: int) -> None:
-        self.device = os.fstat(root).st_dev
-        self.made: list[tuple[bytes, bool]] = []
-
-
-# -- system calls ------------------------------------------------------------------------------------------------------
+# -- system calls
 
 
 def checked(result: int, what: str) -> None:
@@ -98,7 +84,7 @@ def by_fd(fd: int) -> bytes:
     return b"/proc/self/fd/%d" % fd
 
 
-# -- the tree ----------------------------------------------------------------------------------------------------------
+# -- the tree
 
 
 def walk(root: int, path: bytes, make: str = "", stubs: Stubs | None = None, owner: tuple[int, int] = (0, 0)) -> int:
@@ -144,8 +130,8 @@ def enter(trail: list[tuple[bytes, int]], name: bytes, make: str, stubs: Stubs |
         if not make:
             raise
     create(parent, name, make, owner)
-    if stubs is not None and os.fstat(parent).st_dev == stubs.device:
-        stubs.made.append((b"/".join([*(part for part, _ in trail[1:]), name]), make == "dir"))
+    if stubs is not None and os.fstat(parent).st_dev == os.fstat(trail[0][1]).st_dev:
+        stubs.append((b"/".join([*(part for part, _ in trail[1:]), name]), make == "dir"))
     return os.open(name, LOOKUP, dir_fd=parent)
 
 
@@ -167,7 +153,7 @@ def create(parent: int, name: bytes, kind: str, owner: tuple[int, int] = (0, 0))
     os.utime(b".", ns=(before.st_atime_ns, before.st_mtime_ns), dir_fd=parent)
 
 
-def remove_stubs(root: int, made: list[tuple[bytes, bool]]) -> None:
+def remove_stubs(root: int, made: Stubs) -> None:
     """Remove what still is as we made it. The command may have put symlinks anywhere: none is followed."""
     for path, is_dir in reversed(made):
         *parents, name = path.split(b"/")
@@ -208,7 +194,7 @@ def database(root: int, path: bytes) -> bytes | None:
         os.close(fd)
 
 
-# -- mounts of the step ------------------------------------------------------------------------------------------------
+# -- mounts of the step
 
 
 class Tree:
@@ -217,7 +203,7 @@ class Tree:
     def __init__(self, root: int, private: bytes) -> None:
         self.root = root
         self.private = private
-        self.stubs = Stubs(root)
+        self.stubs: Stubs = []
         self.files = 0
 
     def point(self, target: bytes, make: str) -> int:
@@ -298,7 +284,7 @@ class Tree:
             point = os.open(name, LOOKUP, dir_fd=directory)
             self.attach(own, point, op["target"] + b"/" + name, flags)
             os.close(point)
-        for name, text in LINKS:
+        for name, text in (*LINKS, *((name, b"/proc/self/fd/%d" % fd) for fd, name in enumerate(STREAMS))):
             os.symlink(text, name, dir_fd=directory)
         os.close(directory)
 
@@ -362,7 +348,7 @@ def furnish(plan: Plan) -> tuple[Tree, int]:
     return tree, cwd
 
 
-# -- PID 1 -------------------------------------------------------------------------------------------------------------
+# -- PID 1
 
 
 def command(plan: Plan, report: int) -> NoReturn:
@@ -374,7 +360,7 @@ def command(plan: Plan, report: int) -> NoReturn:
         if plan["namespaces"] & CLONE_NEWNET:
             loopback_up()
         tree, cwd = furnish(plan)
-        send(report, ("stubs", tree.stubs.made))
+        send(report, ("stubs", tree.stubs))
         libc.sethostname(plan["hostname"], ctypes.c_size_t(len(plan["hostname"])))
         pivot(tree.root)
         os.fchdir(cwd)
@@ -424,6 +410,10 @@ def surrender(plan: Plan) -> None:
     if plan["seccomp"]:
         load_filter(plan["seccomp"])
     keep = reduce_bounding_set(plan["capabilities"])
+    low, high = keep & 0xFFFFFFFF, keep >> 32
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)
+    # Effective, permitted, inheritable: the last is empty, and with it the ambient set, whoever started us.
+    checked(libc.capset(header, (ctypes.c_uint32 * 6)(low, low, 0, high, high, 0)), "capset")
     try:
         os.setgroups(groups)
     except PermissionError:
@@ -431,10 +421,6 @@ def surrender(plan: Plan) -> None:
             raise
     os.setresgid(gid, gid, gid)
     os.setresuid(uid, uid, uid)
-    if uid == 0:
-        low, high = keep & 0xFFFFFFFF, keep >> 32
-        header = (ctypes.c_uint32 * 2)(0x20080522, 0)
-        checked(libc.capset(header, (ctypes.c_uint32 * 6)(low, low, 0, high, high, 0)), "capset")
     prctl(PR_SET_PDEATHSIG, SIGKILL)  # changing credentials has cleared it
     for number in range(1, 65):
         libc.signal(number, None)
@@ -491,7 +477,7 @@ def execute(args: list[bytes], env: dict[bytes, bytes]) -> NoReturn:
     raise Failure("exec", 127 if problem in (errno.ENOENT, errno.ENOTDIR) else 126, text)
 
 
-# -- the helper --------------------------------------------------------------------------------------------------------
+# -- the helper
 
 
 def frame(value: Any) -> bytes:
@@ -547,9 +533,9 @@ def supervise(child: int, report: int, life: int, timeout: float | None) -> tupl
                 poll.unregister(life)
 
 
-def outcome(status: int, reports: bytes, why: str) -> tuple[list[tuple[bytes, bool]], tuple[str, int, int, str]]:
+def outcome(status: int, reports: bytes, why: str) -> tuple[Stubs, tuple[str, int, int, str]]:
     """Return the stubs, and (phase, code, signal, why) of an ended child."""
-    stubs: list[tuple[bytes, bool]] = []
+    stubs: Stubs = []
     failure = None
     while reports:
         size = int.from_bytes(reports[:4], "little")

@@ -12,7 +12,7 @@ import itertools
 import os
 import shutil
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from builder.errors import ImageError
@@ -34,11 +34,11 @@ class Layers:
         """Return where the layer ``name`` is or would be."""
         return self._home / name
 
-    def ensure(self, name: str, blob: bytes, diff_id: str, lower: Sequence[Path]) -> Path:
+    def ensure(self, name: str, blob: bytes, diff_id: str, lower: Sequence[Path], warn: Callable[[str], None]) -> Path:
         """Return the unpacked layer, made from the file ``blob`` if it is not there yet.
 
         ``lower`` are the layers below it, bottom first, or none for one that stands alone. Raises LayerFormatError and
-        others of ``rootfs.unpack``, ImageError for a blob that is another layer.
+        others of ``rootfs.unpack``, which also uses ``warn``; ImageError for a blob that is another layer.
         """
         from builder.rootfs.unpack import unpack
 
@@ -49,8 +49,9 @@ class Layers:
             if final.is_dir():
                 return final
             temporary = self.temporary()
+            bottom = name.endswith(".0")
             with open(blob, "rb") as stream:
-                found = unpack(stream, temporary, lower=lower, bottom=name.endswith(".0"), single=self._single)
+                found = unpack(stream, temporary, lower=lower, bottom=bottom, single=self._single, warn=warn)
             if found != diff_id:
                 raise ImageError(f"layer {diff_id} holds other bytes: {found}", hint="the base image is damaged")
             os.rename(temporary, final)

@@ -83,11 +83,16 @@ def _is_loopback(words: list[bytes]) -> bool:
     return len(words) > 1 and words[0] == b"nameserver" and (words[1].startswith(b"127.") or words[1] == b"::1")
 
 
+def clean(target: str) -> str:
+    """Return a target as it is in the operations. Raises SandboxError for "/"."""
+    return "/" + "/".join(_components(target))
+
+
 def _components(target: str) -> list[str]:
-    clean = posixpath.normpath("/" + target).lstrip("/")
-    if not clean:
+    path = posixpath.normpath("/" + target).lstrip("/")
+    if not path:
         raise SandboxError(f"cannot mount on {target!r}: the target must be below /")
-    return clean.split("/")
+    return path.split("/")
 
 
 def _kernel(insecure: bool, one_uid: bool) -> list[Plan]:
@@ -138,12 +143,12 @@ def _bind(target: str, source: bytes, subpath: str, flags: int, *, make: str = "
 
 
 def _user(mount: MountSpec) -> Plan:
-    target = "/" + "/".join(_components(mount.target))
+    target = clean(mount.target)
     readonly = _RDONLY if isinstance(mount, BindMount | CacheMount) and mount.readonly else 0
     match mount:
         case BindMount():
             source = b"" if mount.source is None else os.fsencode(mount.source)
-            if mount.readonly and not mount.stack:
+            if mount.readonly and mount.source is not None:
                 return _bind(target, source, mount.subpath, readonly | _NODEV)
             return {**_bind(target, source, mount.subpath, readonly | _NODEV), "op": "overlay"}
         case CacheMount():

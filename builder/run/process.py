@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 import socket
 import sys
 import threading
@@ -14,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from builder.errors import BuilderError, ContextError, ImageError, OutputError, SandboxError
+from builder.errors import BuilderError, ContextError, ImageError, InterruptedBuildError, OutputError, SandboxError
 from builder.rootfs.entry import LayerFormatError, UnsafePathError
 from builder.run import wire
 from builder.run.namespaces import IdMaps, Range
@@ -25,7 +26,15 @@ if TYPE_CHECKING:
 
 _ERRORS: dict[str, type[BuilderError]] = {
     each.__name__: each
-    for each in (SandboxError, OutputError, ImageError, ContextError, LayerFormatError, UnsafePathError)
+    for each in (
+        SandboxError,
+        OutputError,
+        ImageError,
+        ContextError,
+        LayerFormatError,
+        UnsafePathError,
+        InterruptedBuildError,
+    )
 }
 _BOOTSTRAP = "import sys; sys.path += sys.argv[6:]; from builder.run.worker import main; main()"
 _CLOSE_SECONDS = 30.0
@@ -74,7 +83,8 @@ class Worker:
         self._answers: dict[int, Answer] = {}
         self._mutex = threading.Lock()
         self._alive = True
-        threading.Thread(target=self._listen, name="pybuild-sandbox", daemon=True).start()
+        self._listener = threading.Thread(target=self._listen, name="pybuild-sandbox", daemon=True)
+        self._listener.start()
 
     @property
     def pid(self) -> int:
@@ -117,7 +127,9 @@ class Worker:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._listener.join()
         self._sock.close()
+        os.close(self._errors)
 
     def _listen(self) -> None:
         while (message := wire.receive(self._sock)) is not None:
@@ -150,15 +162,20 @@ def start(attempt: Attempt, root: Path, scratch: Path) -> Worker | Refusal:
     paths = [home, *(os.path.abspath(path) for path in sys.path if path and os.path.exists(path))]
     arguments = [str(theirs.fileno()), attempt.mode, str(root), attempt.view, str(scratch), *paths]
     interpreter = sys.executable or "python3"
-    process = subprocess.Popen(
-        [interpreter, "-I", "-S", "-X", "utf8", "-c", _BOOTSTRAP, *arguments],
-        pass_fds=(theirs.fileno(),),
-        stdin=subprocess.DEVNULL,
-        stdout=errors,
-        stderr=errors,
-        env={"LANG": "C.UTF-8"},
-        start_new_session=True,
-    )
+    try:
+        process = subprocess.Popen(
+            [interpreter, "-I", "-S", "-X", "utf8", "-c", _BOOTSTRAP, *arguments],
+            pass_fds=(theirs.fileno(),),
+            stdin=subprocess.DEVNULL,
+            stdout=errors,
+            stderr=errors,
+            env={"LANG": "C.UTF-8"},
+            start_new_session=True,
+        )
+    except OSError as error:
+        for fd in (ours.detach(), theirs.detach(), errors):
+            os.close(fd)
+        return Refusal(attempt.mode, f"cannot start {interpreter}: {error.strerror}")
     theirs.close()
     refusal = _handshake(attempt, ours, process.pid)
     if refusal is None:
@@ -168,6 +185,7 @@ def start(attempt: Attempt, root: Path, scratch: Path) -> Worker | Refusal:
     process.wait()
     said = "" if refusal.what else _tail(errors)
     os.close(errors)
+    shutil.rmtree(scratch, ignore_errors=True)
     return Refusal(refusal.mode, refusal.what or f"the worker did not start{said}", refusal.number)
 
 

@@ -105,6 +105,8 @@ class Sandbox:
         finally:
             for fd in readers:
                 os.close(fd)
+        for warning in value["warnings"]:
+            self._reporter.emit(Warned(warning, "unpack"))
         return _result(value)
 
     def sweep(self) -> None:
@@ -161,7 +163,7 @@ class Sandbox:
         except OSError:
             resolver = b""
         operations = mounts.lay_out(spec, resolver=resolver, one_uid=attempt.mode == "single")
-        stacks = {each.target: each.stack for each in spec.mounts if isinstance(each, BindMount) and each.stack}
+        stacks = {mounts.clean(each.target): each.stack for each in spec.mounts if isinstance(each, BindMount)}
         for op in operations:
             if op["op"] == "overlay" and not op["source"]:
                 op["layers"] = self._layers(stacks[os.fsdecode(op["target"])], attempt.view)

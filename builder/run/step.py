@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from builder.errors import SandboxError
+from builder.errors import InterruptedBuildError, SandboxError
 from builder.run import init, wire
 from builder.run.layers import Layers
 from builder.run.namespaces import IdMaps, has_id
@@ -33,6 +33,8 @@ Plain = dict[str, Any]
 
 # Reading the program from memory saves compiling it for every step: files that are run directly are never cached.
 _BOOTSTRAP = "import marshal, os; exec(marshal.loads(os.pread(6, 1 << 22, 0)))"
+
+_MAX_WARNINGS = 20
 
 MAX_LAYERS = 500
 """The kernel's OVL_MAX_STACK."""
@@ -51,6 +53,7 @@ class Step:
         self._mutex = threading.Lock()
         self._pid = 0
         self.cancelled = False
+        self._warnings: list[str] = []
 
     def cancel(self) -> None:
         """End the command, now or before it starts."""
@@ -61,7 +64,7 @@ class Step:
                 self._lifeline = -1
 
     def run(self, request: Plain, stdout: int, stderr: int) -> Plain:
-        """Do what ``request`` says; return ``status`` and ``packed`` as plain values. Closes the descriptors.
+        """Do what ``request`` says; return ``status``, ``packed`` and ``warnings``. Closes the descriptors.
 
         Raises SandboxError when the step could not be set up, and the errors of unpacking and packing.
         """
@@ -77,7 +80,7 @@ class Step:
             packed = None
             if status[0] == "exit" and status[1] == 0 and not self.cancelled:
                 packed = self._pack(lowers, request)
-            return {"status": status, "packed": packed}
+            return {"status": status, "packed": packed, "warnings": self._warnings}
         finally:
             self.cancel()
             os.close(self._life)
@@ -86,14 +89,18 @@ class Step:
         paths: list[Path] = []
         for name, blob, diff_id, alone in layers:
             if self.cancelled:
-                raise SandboxError("cancelled while unpacking layers")
-            paths.append(self._layers.ensure(name, blob, diff_id, () if alone else tuple(paths)))
+                raise InterruptedBuildError("cancelled while unpacking layers")
+            paths.append(self._layers.ensure(name, blob, diff_id, () if alone else tuple(paths), self._warn))
         if len(paths) > MAX_LAYERS:
             raise SandboxError(
                 f"the image has {len(paths)} layers; the kernel's overlay takes {MAX_LAYERS}",
                 hint="squash the base image",
             )
         return paths
+
+    def _warn(self, message: str) -> None:
+        if len(self._warnings) < _MAX_WARNINGS:
+            self._warnings.append(message)
 
     def _prepare(self, plan: Plain, lowers: Sequence[Path]) -> Plain:
         """Make the directories of the step and complete the plan with where they are."""
@@ -141,6 +148,8 @@ class Step:
             actions += [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(high, start=1)]
             arguments = [sys.executable, "-I", "-S", "-X", "utf8", "-c", _BOOTSTRAP, "3", "4", "5", "6"]
             self._pid = os.posix_spawn(sys.executable, arguments, {}, file_actions=actions, setsid=True)
+        except OSError as error:
+            raise SandboxError(f"cannot start a process for the RUN: {error.strerror}") from error
         finally:
             for fd in (*high, spec, code):
                 os.close(fd)
@@ -235,7 +244,8 @@ def _preload() -> None:
 
 
 def _initialise(directory: bytes, mode: int, owner: tuple[int, int]) -> None:
-    """Give a cache directory that nobody has used yet the owner and mode it was asked for."""
+    """Give a cache directory that nobody has used yet the owner and mode it was asked for, made if missing."""
+    os.makedirs(directory, exist_ok=True)
     with os.scandir(directory) as entries:
         if any(entries):
             return

@@ -22,6 +22,8 @@ from builder.run import namespaces, wire
 from builder.run.layers import Layers
 from builder.run.step import Step
 
+_JOIN_SECONDS = 20.0
+
 
 def main() -> None:
     """Enter the namespaces and serve until the engine closes the socket or dies."""
@@ -104,6 +106,7 @@ class _Worker:
         self._steps: dict[int, Step] = {}
         self._early: set[int] = set()
         self._mutex = threading.Lock()
+        self._threads: list[threading.Thread] = []
 
     def serve(self) -> None:
         """Answer each request in a thread of its own, until there is nobody to answer."""
@@ -112,13 +115,25 @@ class _Worker:
             if verb == "cancel":
                 self._cancel(number)
             elif verb == "close":
-                shutil.rmtree(self._scratch, ignore_errors=True)
+                self._finish()
                 break
             else:
-                threading.Thread(target=self._answer, args=(verb, number, payload, fds), daemon=True).start()
+                thread = threading.Thread(target=self._answer, args=(verb, number, payload, fds), daemon=True)
+                self._threads.append(thread)
+                thread.start()
         # No orderly end: threads may be anywhere, and the kernel cleans up better and at once. The steps' lifelines
         # close with us; what lies in our directory the next worker deletes.
         os._exit(0)
+
+    def _finish(self) -> None:
+        """End every step, then delete what is left, so that two threads do not delete the same."""
+        with self._mutex:
+            steps = list(self._steps.values())
+        for step in steps:
+            step.cancel()
+        for thread in self._threads:
+            thread.join(_JOIN_SECONDS)
+        shutil.rmtree(self._scratch, ignore_errors=True)
 
     def _cancel(self, number: int) -> None:
         with self._mutex:

@@ -364,7 +364,7 @@ def test_layers_of_steps_build_on_each_other(fresh_box: Box) -> None:
     other.mkdir()
     with_unpacked = Box(other, box.busybox)
     try:
-        text = "find / -xdev | xargs stat -c '%n %a %u %g %s %Y %h' | grep -v ' /proc'"
+        text = "find / -xdev | xargs stat -c '%n %a %u %g %s %Y %h' | grep -v '^/proc'"
         stack = [box.base, first.source, second.source]
         assert (
             with_unpacked.run(text, stack=stack).out.split("\n")[1:] == box.run(text, stack=stack).out.split("\n")[1:]
