@@ -52,6 +52,8 @@ def header(entry: Entry) -> bytes:
     kind = entry.kind
     if kind is Kind.WHITEOUT or kind is Kind.OPAQUE:
         entry = Entry(path=entry.path, kind=Kind.FILE, mode=0, mtime=entry.mtime)
+    if min(entry.uid, entry.gid, entry.size) < 0:
+        raise LayerFormatError(f"a tar cannot hold a negative owner or size, as {entry.path} has")
     target = _encode(entry.target) if kind is Kind.SYMLINK or kind is Kind.HARDLINK else b""
     size = entry.size if kind is Kind.FILE else 0
     records = _extended(entry, name, target, size)
