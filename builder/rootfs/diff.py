@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 from builder.errors import OutputError
 from builder.rootfs.entry import Entry, Kind, LayerFormatError
@@ -198,7 +199,7 @@ class _Diff:
         entry = describe(file, node.path, status, single=self._single, xattrs=layer_xattrs(file))
         if self._clamp is not None and entry.mtime > self._clamp:
             entry = replace(entry, mtime=self._clamp)
-        return Item(entry, partial(open, file, "rb") if entry.kind is Kind.FILE else None)
+        return Item(entry, partial(_open, file) if entry.kind is Kind.FILE else None)
 
     def _linked(self, node: _Node, status: os.stat_result, first: str) -> Item:
         item = self._item(node, status)
@@ -206,6 +207,10 @@ class _Diff:
             return item
         # The attributes are repeated, because appliers chown a link too, which clears the file's capabilities.
         return Item(replace(item.entry, kind=Kind.HARDLINK, target=first, size=0))
+
+
+def _open(file: str) -> BinaryIO:
+    return open(file, "rb", buffering=0)
 
 
 def _is_linked(status: os.stat_result) -> bool:

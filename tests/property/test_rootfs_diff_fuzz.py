@@ -49,7 +49,7 @@ class Program:
         operations: list[Callable[[], None]] = [
             self.write, self.write, self.write, self.directory, self.directory, self.symlink, self.link, self.fifo,
             self.device, self.remove, self.remove, self.remove_and_make, self.move, self.move, self.mode, self.owner,
-            self.same_time_edit, self.touch_nothing, self.attribute, self.swap, self.socket, self.append,
+            self.same_time_edit, self.touch_nothing, self.attribute, self.rebuild, self.rebuild, self.swap, self.socket, self.append,
         ]  # fmt: skip
         for _ in range(steps):
             with contextlib.suppress(OSError, IndexError):
@@ -115,6 +115,31 @@ class Program:
         remove_tree(path)
         path.mkdir()
         path.chmod(mode)
+
+    def rebuild(self) -> None:
+        """Replace a directory by a copy of itself, from which some things may be missing."""
+        path, copy = self.random.choice(self.directories()[1:]), self.root / "copy"
+        self.copy(path, copy)
+        remove_tree(path)
+        copy.rename(path)
+
+    def copy(self, source: Path, target: Path) -> None:
+        status = source.lstat()
+        if stat.S_ISDIR(status.st_mode):
+            target.mkdir()
+            for child in sorted(source.iterdir()):
+                if self.random.random() < 0.8:
+                    self.copy(child, target / child.name)
+        elif stat.S_ISLNK(status.st_mode):
+            target.symlink_to(os.readlink(source))
+        elif stat.S_ISREG(status.st_mode):
+            target.write_bytes(source.read_bytes())
+        else:
+            os.mknod(target, status.st_mode, status.st_rdev)
+        os.lchown(target, status.st_uid, status.st_gid)
+        if not target.is_symlink():
+            target.chmod(stat.S_IMODE(status.st_mode))
+        os.utime(target, ns=(0, status.st_mtime_ns), follow_symlinks=False)
 
     def move(self) -> None:
         self.some().rename(self.fresh())
@@ -244,7 +269,7 @@ def changed(where: Path, lowers: Sequence[Path], seed: random.Random) -> Iterato
     upper.mkdir(parents=True)
     upper.chmod(0o755)
     with mounted(where, lowers, upper) as root:
-        run_program(root, seed.randrange(1 << 30), seed.choice([3, 12, 40]))
+        run_program(root, seed.randrange(1 << 30), seed.choice([3, 12, 40]) if lowers else 60)
         yield root
 
 
