@@ -25,6 +25,8 @@ def make_request(options: argparse.Namespace, environment: Mapping[str, str]) ->
     """Return the request. Raises UsageError, ReferenceSyntaxError."""
     if options.context == "":
         raise UsageError("the build context is empty", hint="name a directory, e.g. .")
+    if options.annotation and options.format == "docker":
+        raise UsageError("Docker's image format has no annotations", hint="drop --format docker, or use --label")
     native = native_platform()
     tags = tuple(dict.fromkeys(_tag(text) for text in options.tag))
     outputs = _outputs(options, tags)

@@ -47,7 +47,7 @@ class StoreLayer:
 
     def available(self) -> bool:
         """Say whether the bytes can be had: they are here, or somebody has them for us."""
-        return self._source is not None or self._here()
+        return self._source is not None or self.here()
 
     def open(self) -> BinaryIO:
         """Open the compressed bytes, fetching them first if need be."""
@@ -57,7 +57,7 @@ class StoreLayer:
     def path(self) -> Path:
         """Return the blob's file, fetching it first if need be. Raises CacheError for one that is gone for good."""
         with self._lock:
-            if not self._here():
+            if not self.here():
                 self._fetch()
         return self._store.blobs.path(self.descriptor.digest)
 
@@ -68,7 +68,8 @@ class StoreLayer:
                 self._toc = self._open_toc()
             return self._toc
 
-    def _here(self) -> bool:
+    def here(self) -> bool:
+        """Say whether the bytes are in the store."""
         return self._store.blobs.contains(self.descriptor.digest, self.descriptor.size)
 
     def _fetch(self) -> None:
@@ -76,7 +77,7 @@ class StoreLayer:
             raise CacheError(f"the layer {self.descriptor.digest} is not in the store any more")
         digest = self.descriptor.digest
         with self._source.open() as stream:
-            if self._here():
+            if self.here():
                 return
             with self._store.blobs.writer() as writer:
                 copy_verified(stream, writer, digest, self.descriptor.size, f"layer {digest}")
@@ -88,7 +89,7 @@ class StoreLayer:
         except CacheError:
             # Missing or damaged: the bytes say it again.
             self._store.drop_toc(self.diff_id)
-        if not self._here():
+        if not self.here():
             self._fetch()
         temporary = self._store.temporary(".toc")
         try:

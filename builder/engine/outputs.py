@@ -14,6 +14,7 @@ from builder.engine.request import Output
 from builder.errors import UsageError
 from builder.events import Reporter
 from builder.image.descriptor import Descriptor
+from builder.image.digest import Digest
 from builder.image.platform import Platform
 from builder.image.reference import Reference
 from builder.rootfs.contents import LayerContents
@@ -24,9 +25,10 @@ if TYPE_CHECKING:
 
 def keep(store: Store, image: BuiltImage, tags: Sequence[Reference], platform: Platform, now: int) -> None:
     """Keep manifest and config in the store, and the tags as images built here. Raises OutputError."""
-    store.blobs.put(image.raw_config)
-    digest = store.blobs.put(image.raw_manifest)
-    descriptor = Descriptor(media_type=image.manifest.media_type, digest=digest, size=len(image.raw_manifest))
+    for raw in (image.raw_config, image.raw_manifest):
+        if not store.blobs.contains(Digest.of(raw), len(raw)):
+            store.blobs.put(raw)
+    descriptor = Descriptor(media_type=image.manifest.media_type, digest=image.digest, size=len(image.raw_manifest))
     for tag in tags:
         store.refs.put(RefRecord(str(tag), descriptor, now, built_here=True, platform=str(platform)))
 

@@ -27,6 +27,10 @@ SECRET_LIMIT = 500 << 10
 """Bytes of one secret; the same limit as BuildKit's."""
 
 
+_FETCHES = 4
+"""Layers fetched at a time."""
+
+
 class MissingSecretError(UsageError):
     """A RUN requires a secret that the command line does not give."""
 
@@ -42,6 +46,7 @@ def run_command(
     with contextlib.ExitStack() as held:
         held.callback(blob.unlink, missing_ok=True)
         held.callback(toc.unlink, missing_ok=True)
+        fetch_all([*parent, *(layer for stack in sources for layer in stack)])
         spec = _spec(operation, sources, services, held)
         result = services.sandbox.get().run(
             spec,
@@ -53,6 +58,18 @@ def run_command(
         if not result.status.ok:
             raise result.status.failure(vertex.name)
         return None if result.packed is None else publish(store, result.packed, blob, toc)
+
+
+def fetch_all(layers: Sequence[StoreLayer]) -> None:
+    """Bring the bytes of all ``layers`` here, several at a time. Raises what fetching raises."""
+    missing = {layer.descriptor.digest: layer for layer in layers if not layer.here()}
+    if len(missing) < 2:
+        return  # the sandbox asks for the one it needs
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(max_workers=_FETCHES) as pool:
+        for _ in pool.map(StoreLayer.path, missing.values()):
+            pass
 
 
 def layer_sources(stack: LayerStack) -> tuple[LayerSource, ...]:
