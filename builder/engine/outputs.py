@@ -12,7 +12,7 @@ from builder.engine.assemble import BuiltImage
 from builder.engine.layers import view_of
 from builder.engine.request import Output
 from builder.errors import UsageError
-from builder.events import Reporter
+from builder.events import Reporter, Warned
 from builder.image.descriptor import Descriptor
 from builder.image.digest import Digest
 from builder.image.platform import Platform
@@ -60,12 +60,12 @@ def write(
             else:
                 write_oci_archive(image, dest, tags)
         case "tar" | "local":
-            _write_tree(output, dest, image, store)
+            _write_tree(output, dest, image, store, reporter)
         case _:
             assert_never(output.kind)
 
 
-def _write_tree(output: Output, dest: Path | BinaryIO, image: BuiltImage, store: Store) -> None:
+def _write_tree(output: Output, dest: Path | BinaryIO, image: BuiltImage, store: Store, reporter: Reporter) -> None:
     from builder.archive.rootfs_archive import write_rootfs_directory, write_rootfs_tar
 
     view = view_of(image.layers)
@@ -73,7 +73,12 @@ def _write_tree(output: Output, dest: Path | BinaryIO, image: BuiltImage, store:
     contents = [LayerContents(layer.open, layer.toc(), scratch) for layer in image.layers]
     try:
         if isinstance(dest, Path) and output.kind == "local":
-            write_rootfs_directory(view, contents, dest)
+            skipped = write_rootfs_directory(view, contents, dest)
+            if skipped:
+                names = ", ".join(f"/{path}" for path in skipped[:3])
+                reporter.emit(
+                    Warned(f"{len(skipped)} device nodes cannot be made here and were left out: {names}", "devices")
+                )
         else:
             write_rootfs_tar(view, contents, dest)
     finally:
