@@ -8,6 +8,7 @@ import os
 import random
 import stat
 import tarfile
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from builder.rootfs.diff import diff
 from builder.rootfs.entry import Entry, Kind
 from builder.rootfs.pack import Item
 from builder.rootfs.unpack import unpack
+from builder.rootfs.whiteout import is_whiteout
 from tests.support.need import need_root
 from tests.support.overlay import mounted
 from tests.support.trees import Tree, difference, tree_of_directory, tree_of_layers
@@ -49,7 +51,8 @@ class Program:
         operations: list[Callable[[], None]] = [
             self.write, self.write, self.write, self.directory, self.directory, self.symlink, self.link, self.fifo,
             self.device, self.remove, self.remove, self.remove_and_make, self.move, self.move, self.mode, self.owner,
-            self.same_time_edit, self.touch_nothing, self.attribute, self.rebuild, self.rebuild, self.swap, self.socket, self.append,
+            self.same_time_edit, self.touch_nothing, self.attribute, self.rebuild, self.rebuild,
+            self.swap, self.socket, self.append,
         ]  # fmt: skip
         for _ in range(steps):
             with contextlib.suppress(OSError, IndexError):
@@ -284,15 +287,21 @@ def run_program(root: Path, seed: int, steps: int) -> None:
             os.umask(0o022)
             Program(Path("/"), random.Random(seed)).run(steps)
             status = 0
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(status)
     assert os.waitpid(child, 0)[1] == 0
 
 
-def drop_sockets(upper: Path, emitted: set[str]) -> None:
-    """Make an upper hold what its layer holds, as whoever keeps it as a layer must."""
+def drop_leftovers(upper: Path, emitted: set[str]) -> None:
+    """Make an upper hold what its layer holds, as whoever keeps it as a layer must.
+
+    The kernel shows whiteouts where nothing is below, which renames leave in an upper, as names that do not exist.
+    """
     for path in list(upper.rglob("*")):
-        if stat.S_ISSOCK(path.lstat().st_mode):
+        status = path.lstat()
+        if stat.S_ISSOCK(status.st_mode) or is_whiteout(status):
             path.unlink()
             if str(path.relative_to(upper)) in emitted:
                 os.mknod(path, stat.S_IFCHR, 0)
@@ -320,6 +329,6 @@ def test_applying_the_diff_gives_what_was_seen(seed: int, adopt: bool, tmp_path:
         unpack(io.BytesIO(tars[-1]), where / "unpacked", lower=lowers)
         with mounted(where / "again", [*lowers, where / "unpacked"], None) as root:
             assert difference(visible(root), seen, fields=VISIBLE) == []
-        drop_sockets(where / "upper", {item.entry.path for item in items})
+        drop_leftovers(where / "upper", {item.entry.path for item in items})
         lowers.append(where / "upper" if adopt else where / "unpacked")
         below = seen
