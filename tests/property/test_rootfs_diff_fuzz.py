@@ -18,7 +18,7 @@ from builder.rootfs.diff import diff
 from builder.rootfs.entry import Entry, Kind
 from builder.rootfs.pack import Item
 from builder.rootfs.unpack import unpack
-from builder.rootfs.whiteout import is_whiteout
+from builder.rootfs.whiteout import is_opaque, is_whiteout
 from tests.support.need import need_root
 from tests.support.overlay import mounted
 from tests.support.trees import Tree, difference, tree_of_directory, tree_of_layers
@@ -287,7 +287,7 @@ def run_program(root: Path, seed: int, steps: int) -> None:
             os.umask(0o022)
             Program(Path("/"), random.Random(seed)).run(steps)
             status = 0
-        except BaseException:
+        except OSError:
             traceback.print_exc()
         finally:
             os._exit(status)
@@ -303,7 +303,8 @@ def drop_leftovers(upper: Path, emitted: set[str]) -> None:
         status = path.lstat()
         if stat.S_ISSOCK(status.st_mode) or is_whiteout(status):
             path.unlink()
-            if str(path.relative_to(upper)) in emitted:
+            hidden = any(is_opaque(str(parent)) for parent in path.parents if upper in parent.parents)
+            if str(path.relative_to(upper)) in emitted and not hidden:
                 os.mknod(path, stat.S_IFCHR, 0)
 
 
