@@ -87,15 +87,7 @@ class BuildFinished:
 
 
 Event = (
-    BuildStarted
-    | VertexStarted
-    | VertexCompleted
-    | VertexFailed
-    | Output
-    | Transfer
-    | Notice
-    | Warned
-    | BuildFinished
+    BuildStarted | VertexStarted | VertexCompleted | VertexFailed | Output | Transfer | Notice | Warned | BuildFinished
 )
 
 
