@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import runbox
 
-from tests.support.need import need
+from tests.support.need import need, need_root, need_tool
 from tests.support.users import User
 
 STEPS: Sequence[Mapping[str, Any]] = [
@@ -83,3 +86,29 @@ def test_single_uid(plain_user: User) -> None:
     assert rights["out"].split() == ["00000000a80425fb", "00000000a80425fb", "0", "2"]
     assert walls["err"].count("Read-only file system") == 3
     assert list((store / "tmp").iterdir()) == []
+
+
+# Docker's default capabilities: what root of a pod has.
+POD = (
+    "-all,+chown,+dac_override,+fowner,+fsetid,+kill,+setgid,+setuid,+setpcap,+net_bind_service,+net_raw,+sys_chroot,"
+    "+mknod,+audit_write,+setfcap"
+)
+
+
+def test_root_of_a_pod_has_every_id(tmp_path: Path) -> None:
+    need_root()
+    found = runbox.busybox()
+    need(found, "needs a static busybox (Debian: busybox-static)")
+    drop = [need_tool("setpriv"), "--bounding-set", POD]
+    done = subprocess.run(
+        [*drop, sys.executable, runbox.__file__, tmp_path, str(found), json.dumps(STEPS[:5])],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[3])},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    results = json.loads(done.stdout)
+    assert {result["mode"] for result in results} == {"userns"}
+    assert results[0]["members"][-1][5]["SCHILY.xattr.security.capability"] == runbox.CAPABILITY
+    assert table(results[3]) == {"f": (33, 44, 0o644)}
+    assert results[4]["out"].split() == ["1000", "1001", "x"]
