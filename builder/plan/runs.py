@@ -55,6 +55,10 @@ def run_operation(state: StageState, one: df.Run, mounts: tuple[Mount, ...], nam
         args = command_args(one.command, state)
     if not args:
         raise names.expand.fail("RUN needs a command: the list is empty", one.span)
+    if one.security == "insecure":
+        raise names.expand.fail(
+            "entitlement security.insecure is not allowed", one.span, "this version has no way to allow it"
+        )
     options = names.options
     return RunCommand(
         args=args,
