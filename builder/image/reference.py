@@ -69,11 +69,14 @@ class Reference:
 
     @property
     def familiar(self) -> str:
-        """The short spelling people type: without ``docker.io/library/``."""
+        """The short spelling people type: without ``docker.io/library/`` where that names the same image."""
         text = str(self)
+        if self.registry != _DOCKER:
+            return text
         for prefix in (f"{_DOCKER}/library/", f"{_DOCKER}/"):
-            if text.startswith(prefix):
-                return text[len(prefix) :]
+            short = text.removeprefix(prefix)
+            if short != text and Reference.parse(short) == self:
+                return short
         return text
 
     def with_digest(self, digest: Digest) -> Reference:
