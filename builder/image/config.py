@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from builder.errors import ImageError
 from builder.image.digest import DiffID, Digest
 from builder.image.fields import Fields, to_bytes
 from builder.image.platform import Platform
@@ -223,12 +224,19 @@ class ImageConfig:
         return cls(
             platform=Platform.from_json(fields.value),
             config=ContainerConfig.read(fields.child("config")),
-            diff_ids=tuple(DiffID(Digest.parse(one)) for one in rootfs.texts("diff_ids") or ()),
+            diff_ids=tuple(_diff_id(one, rootfs.path) for one in rootfs.texts("diff_ids") or ()),
             history=tuple(History.read(one) for one in fields.children("history")),
             created=fields.text("created"),
             author=fields.text("author"),
             extra=fields.without(_KNOWN),
         )
+
+
+def _diff_id(text: str, path: str) -> DiffID:
+    try:
+        return DiffID(Digest.parse(text))
+    except ImageError as error:
+        raise ImageError(f"{path}.diff_ids: {error.message}", hint=error.hint) from error
 
 
 _KNOWN = _DROPPED | frozenset(

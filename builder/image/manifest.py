@@ -108,7 +108,7 @@ def parse_manifest(raw: bytes, media_type: str = "") -> Manifest | Index:
     """Parse bytes a registry or layout called ``media_type`` (empty: only the document says).
 
     Raises ManifestError for what is neither, for the long-dead schema 1, and for a document whose own
-    ``mediaType`` says something else than its transport.
+    ``mediaType`` says something else than its transport, or that could be read as either.
     """
     fields = Fields.parse(raw, "manifest")
     media_type = media_type.partition(";")[0].strip()
@@ -125,7 +125,12 @@ def parse_manifest(raw: bytes, media_type: str = "") -> Manifest | Index:
     if own in known and media_type in known and own != media_type:
         raise ManifestError(f"the manifest says it is {own} but was sent as {media_type}")
     kind = own if own in known else media_type if media_type in known else _guess(fields)
+    if "manifests" in fields.value and ("layers" in fields.value or "config" in fields.value):
+        # Two tools would read two things from one digest (CVE-2021-41190).
+        raise ManifestError("the manifest is both an image and an index")
     if kind in media.INDEXES:
+        if "manifests" not in fields.value:
+            raise ManifestError(f"not an index: {own or media_type}")
         return Index(
             media_type=kind,
             manifests=tuple(_limited([parse_descriptor(one) for one in fields.children("manifests")])),
