@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import struct
-import zlib
 from array import array
 from collections.abc import Sequence
+
+import xxhash
 
 from builder.image.digest import DiffID
 from builder.rootfs.entry import Entry, Kind, LayerFormatError
@@ -15,6 +16,7 @@ from builder.rootfs.limits import MAX_ENTRIES, MAX_INDEX_BYTES, MAX_SMALL_FILE, 
 from builder.rootfs.replay import replay
 from builder.rootfs.tarreader import Member
 from builder.rootfs.tocformat import (
+    CHECKED,
     IRREGULAR,
     LINK_PATH,
     MAGIC,
@@ -48,6 +50,8 @@ class TocWriter:
         self._path_bytes = 0
         self._small: dict[str, bytes] = {}
         self._sparse = bytearray()
+        self._check = xxhash.xxh3_64()
+        self._hides_all = False
 
     @staticmethod
     def keeps(entry: Entry) -> bool:
@@ -57,10 +61,10 @@ class TocWriter:
     def add(self, member: Member) -> None:
         """Append an entry. Raises LayerFormatError beyond our limits."""
         entry = member.entry
-        if entry.kind in (
-            Kind.WHITEOUT,
-            Kind.OPAQUE,
-        ):  # the header says no more, and reading one back must give the same
+        # The kernel does not honour an opaque mark on the root of a layer: unpacking it needs the names below.
+        self._hides_all |= entry.kind is Kind.OPAQUE and not entry.path
+        if entry.kind in (Kind.WHITEOUT, Kind.OPAQUE):
+            # The header says no more, and reading one back must give the same.
             entry = Entry(path=entry.path, kind=entry.kind, mode=0, mtime=entry.mtime)
         key = to_key(entry.path)
         self._path_bytes += len(key)
@@ -91,7 +95,12 @@ class TocWriter:
         if slots is None:
             flags = IRREGULAR
             slots = replay(self._log, self._position, None)
-        elif not slots.implied and not slots.anchors and not any(link >= LINK_PATH for link in slots.links):
+        elif (
+            not self._hides_all
+            and not slots.implied
+            and not slots.anchors
+            and not any(link >= LINK_PATH for link in slots.links)
+        ):
             flags = STANDS_ALONE
         self._buffer += slots.pool
         self._write_index(slots, sections)
@@ -111,6 +120,7 @@ class TocWriter:
         return self._flushed + len(self._buffer)
 
     def _flush(self) -> None:
+        self._check.update(self._buffer)
         self._stream.write(bytes(self._buffer))
         self._flushed += len(self._buffer)
         self._buffer.clear()
@@ -130,8 +140,9 @@ class TocWriter:
     def _trailer(self, sections: dict[str, tuple[int, int]], diff_id: DiffID, size: int, flags: int) -> None:
         ranges = [number for name in SECTIONS for number in sections[name]]
         raw = TRAILER.pack(*ranges, size, len(self._log.keys), bytes.fromhex(diff_id.hex), flags, 0, MAGIC)
-        front = raw[: TRAILER.size - 12]
-        self._buffer += front + zlib.crc32(front).to_bytes(4, "little") + MAGIC
+        self._buffer += raw[:-CHECKED]
+        self._flush()
+        self._buffer += self._check.intdigest().to_bytes(8, "little") + MAGIC
         self._flush()
 
 
