@@ -1,0 +1,168 @@
+"""The same bytes from every checkout, machine, user, day and interpreter; the same digest from a full cache."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pwd
+import random
+import shutil
+import sys
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.support import images
+from tests.support.cli import CHECKOUT, digest_of, environment, pybuild, write_context
+from tests.support.commands import run
+from tests.support.need import machine_cache, need_root, need_tool
+from tests.support.rootfs import once
+from tests.support.users import User
+
+DOCKERFILE = """\
+FROM base AS build
+WORKDIR /src
+COPY . .
+RUN mkdir -p /out/deep && cat names/* > /out/deep/all && ln /out/deep/all /out/link && rm names/b
+FROM base
+ENV LANG=C
+COPY --from=build --chmod=u=rwX,go=rX /out/ /opt/
+COPY --chown=1:2 names /names
+ADD archive.tar /from-archive/
+WORKDIR /made/by/workdir
+COPY <<EOF /greeting
+hello
+EOF
+CMD ["cat", "/opt/link"]
+"""
+AWKWARD = ("Straße", "zz-ÿ", "a b", "A", "ä")
+TIME = "1600000000 +0000"
+
+
+@pytest.fixture(scope="module")
+def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with awkward names, an executable, a symlink and an archive."""
+    folder = tmp_path_factory.mktemp("origin")
+    files: dict[str, str | bytes] = {f"names/{name}": f"{name}\n" for name in (*AWKWARD, "b")}
+    files["archive.tar"] = images.layer(images.directory("d", mtime=5), images.file("d/f", b"x", 0o640, mtime=6))
+    files["tool.sh"] = "#!/bin/sh\n"
+    write_context(folder, DOCKERFILE, files)
+    (folder / "tool.sh").chmod(0o755)
+    (folder / "link").symlink_to("names/a b")
+    git = [need_tool("git"), "-C", folder, "-c", "user.name=t", "-c", "user.email=t@t"]
+    dates = {**os.environ, "GIT_AUTHOR_DATE": TIME, "GIT_COMMITTER_DATE": TIME}
+    run([*git, "init", "--quiet"])
+    run([*git, "add", "--all"])
+    run([*git, "commit", "--quiet", "--message=all"], env=dates)
+    return folder
+
+
+def clone(origin: Path, target: Path, umask: str, seed: int) -> Path:
+    """Clone with a umask, and give every file and directory another mtime."""
+    run(["sh", "-c", f"umask {umask} && exec git clone --quiet --no-hardlinks '{origin}' '{target}'"])
+    chance = random.Random(seed)
+    for directory, _, names in os.walk(target):
+        if ".git" in Path(directory).parts:
+            continue
+        for name in (*sorted(names), "."):
+            time = chance.randrange(1, 4_000_000_000)
+            os.utime(os.path.join(directory, name), (time, time), follow_symlinks=False)
+    return target
+
+
+def build(context: Path, layout: Path, out: Path, root: Path, **how: object) -> bytes:
+    named = f"--build-context=base=oci-layout://{layout}:latest"
+    arguments = ["--reproducible", named, "-t", "app:1", "-o", f"type=oci,dest={out}", "--jobs", "4"]
+    pybuild(*arguments, context, root=root, **how)  # type: ignore[arg-type]  # options of pybuild handed through
+    return out.read_bytes()
+
+
+def test_two_clones_give_the_same_bytes(origin: Path, busybox_layout: Path, tmp_path: Path) -> None:
+    """Other mtimes, umask, store, time zone, language, hash seed and working directory."""
+    need_root("needs root: RUN")
+    first = clone(origin, tmp_path / "one", "0000", 1)
+    second = clone(origin, tmp_path / "somewhere/else", "077", 2)
+    one: Mapping[str, str | None] = {"TZ": "Pacific/Kiritimati", "LANG": "C", "LC_ALL": "C", "PYTHONHASHSEED": "1"}
+    two = {"TZ": "America/Caracas", "LANG": "tr_TR.UTF-8", "LC_ALL": "C.UTF-8", "PYTHONHASHSEED": "2"}
+    ours = build(first, busybox_layout, tmp_path / "1.tar", tmp_path / "s1", env=one)
+    theirs = build(Path("."), busybox_layout, tmp_path / "2.tar", tmp_path / "store/two", env=two, cwd=second)
+    assert hashlib.sha256(ours).digest() == hashlib.sha256(theirs).digest()
+    image = images.read_image(tmp_path / "1.tar")
+    assert image.config["created"] == "2020-09-13T12:26:40Z"
+
+
+def test_root_and_an_ordinary_user_give_the_same_bytes(
+    origin: Path, busybox_layout: Path, tmp_path: Path, plain_user: User, subuid_user: User
+) -> None:
+    ours = build(clone(origin, tmp_path / "one", "022", 3), busybox_layout, tmp_path / "1.tar", tmp_path / "s1")
+    for user, seed in ((subuid_user, 4), (plain_user, 5)):
+        folder = user.home / "reproducible"
+        shutil.copytree(busybox_layout, folder / "layout")
+        context = clone(origin, folder / "context", "027", seed)
+        run(["chown", "-R", f"{user.uid}:{user.gid}", folder])
+        out = folder / "out.tar"
+        named = f"--build-context=base=oci-layout://{folder}/layout:latest"
+        user.pybuild("--reproducible", named, "-t", "app:1", "-o", f"type=oci,dest={out}", context)
+        assert hashlib.sha256(out.read_bytes()).digest() == hashlib.sha256(ours).digest(), user.name
+
+
+def interpreter(version: str) -> Path:
+    """Return an interpreter of ``version`` with our dependencies, made once a machine."""
+    pyenv = Path(pwd.getpwuid(os.geteuid()).pw_dir) / ".pyenv/versions"  # HOME is the tests' own
+    found = [Path(shutil.which(f"python{version}") or "/none"), *pyenv.glob(f"{version}.*/bin/python")]
+    question = "import sys; print(*sys.version_info[:2], sep='.')"
+    usable = [one for one in found if one.exists() and run([one, "-c", question], check=False).stdout == f"{version}\n"]
+    if not usable:
+        pytest.skip(f"there is no Python {version}")
+    target = machine_cache() / f"venv-{version}"
+    with once(target) as missing:
+        if missing:
+            unfinished = target.with_name(f"{target.name}.unfinished")
+            shutil.rmtree(unfinished, ignore_errors=True)
+            run([usable[0], "-m", "venv", unfinished])
+            wanted = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["dependencies"]
+            made = run([unfinished / "bin/python", "-m", "pip", "install", "--quiet", *wanted], check=False)
+            if made.returncode != 0:
+                pytest.skip(f"the dependencies cannot be installed for Python {version}: {made.stderr[-300:]}")
+            unfinished.rename(target)
+    return target / "bin/python"
+
+
+@pytest.mark.parametrize("version", [one for one in ("3.11", "3.12", "3.13") if not sys.version.startswith(one)])
+def test_every_interpreter_gives_the_same_bytes(
+    origin: Path, busybox_layout: Path, tmp_path: Path, version: str
+) -> None:
+    need_root("needs root: RUN")
+    other = interpreter(version)
+    ours = build(clone(origin, tmp_path / "one", "022", 6), busybox_layout, tmp_path / "1.tar", tmp_path / "s1")
+    theirs = build(
+        clone(origin, tmp_path / "two", "002", 7), busybox_layout, tmp_path / "2.tar", tmp_path / "s2", python=other
+    )
+    assert hashlib.sha256(ours).digest() == hashlib.sha256(theirs).digest()
+
+
+@pytest.mark.parametrize("options", [[], ["--source-date-epoch", "1700000000"], ["--reproducible"]], ids=str)
+def test_a_full_cache_gives_the_same_digest(
+    origin: Path, busybox_layout: Path, store_root: Path, options: list[str]
+) -> None:
+    need_root("needs root: RUN")
+    arguments = [*options, f"--build-context=base=oci-layout://{busybox_layout}:latest", "--progress=plain"]
+    first = pybuild(*arguments, origin, root=store_root)
+    again = pybuild(*arguments, origin, root=store_root)
+    assert digest_of(again) == digest_of(first)
+    assert "CACHED" in again.stderr
+    assert "DONE" not in again.stderr
+
+
+def test_a_full_cache_loads_no_parser_and_no_network_client(
+    origin: Path, busybox_layout: Path, store_root: Path
+) -> None:
+    need_root("needs root: RUN")
+    arguments = [f"--build-context=base=oci-layout://{busybox_layout}:latest", "--progress=plain", str(origin)]
+    pybuild(*arguments, root=store_root)
+    text = "import sys\nfrom builder.cli.main import main\ncode = main(sys.argv[1:])\nprint(sorted(sys.modules))\n"
+    done = run([sys.executable, "-c", text, *arguments], env=environment(store_root), cwd=CHECKOUT)
+    loaded = done.stdout.splitlines()[-1]
+    assert [name for name in ("lark", "httpx", "rich", "tomli") if f"'{name}'" in loaded] == []
