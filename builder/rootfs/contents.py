@@ -9,9 +9,9 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import tempfile
 import threading
 from array import array
+from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -89,6 +89,8 @@ class LayerContents:
             raise
 
     def _inflate(self, blob: BinaryIO, kind: Compression) -> BinaryIO:
+        import tempfile  # slow to load, and rarely needed
+
         target = tempfile.TemporaryFile(dir=self._scratch, buffering=0)  # noqa: SIM115  # it outlives this call
         try:
             writer = HashingWriter(target)
@@ -149,8 +151,6 @@ class _Members(_Source):
         self._cache: OrderedDict[int, bytes] = OrderedDict()
 
     def read_at(self, offset: int, size: int) -> bytes:
-        from bisect import bisect_right
-
         if offset >= self._size:
             return b""
         number = bisect_right(self._starts, offset) - 1

@@ -1,18 +1,20 @@
 """Tables of contents: what a layer's tar holds, without its bytes; sorted by path, mapped, searched in place.
 
-Opening one reads its trailer and nothing else, so a table of 300,000 entries costs no memory. ``Toc`` answers for its
-own layer only; what a stack of layers means together is view.py. The bytes are described in tocformat.py.
+Opening one checks its bytes and keeps none of them, so a table of 300,000 entries costs no memory. ``Toc`` answers
+for its own layer only; what a stack of layers means together is view.py. The bytes are described in tocformat.py.
 """
 
 from __future__ import annotations
 
 import json
 import mmap
+import os
 import struct
-import zlib
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
+
+import xxhash
 
 from builder.image.digest import DiffID, Digest
 from builder.rootfs.entry import Entry, Kind
@@ -20,6 +22,7 @@ from builder.rootfs.replay import replay
 from builder.rootfs.sparse import Segments
 from builder.rootfs.tarreader import Member
 from builder.rootfs.tocformat import (
+    CHECKED,
     GHOST,
     IMPLIED,
     IRREGULAR,
@@ -40,29 +43,38 @@ from builder.rootfs.tocformat import (
     to_path,
 )
 from builder.rootfs.tocwriter import TocWriter
+from builder.streams import CHUNK
 
 __all__ = ["Toc", "TocWriter"]
 
-_ERRORS = (struct.error, IndexError, ValueError, KeyError)
+_ERRORS = (struct.error, IndexError, ValueError, KeyError, OverflowError)
+_SLOT_KINDS = KIND_OF.keys() | {IMPLIED, GHOST}
 _NO_XATTRS: dict[str, bytes] = {}
 
 
 class Toc:
     """The table of contents of one layer. Methods raise CacheError when the file turns out to be broken."""
 
-    def __init__(self, data: bytes | mmap.mmap) -> None:
-        """Read the trailer of ``data``, which must not change later. Raises CacheError."""
+    def __init__(self, data: bytes | mmap.mmap, *, check: int | None = None) -> None:
+        """Read the trailer of ``data``, which must not change later.
+
+        ``check`` is its checksum, where that is known. Raises CacheError for anything but a whole table.
+        """
         self._data = data
+        if check is None:
+            with memoryview(data) as view:
+                check = xxhash.xxh3_64_intdigest(view[:-CHECKED])
         try:
             raw = data[len(data) - TRAILER.size :]
-            *ranges, size, count, diff_id, flags, check, magic = TRAILER.unpack(raw)
+            *ranges, size, count, diff_id, flags, stated, magic = TRAILER.unpack(raw)
         except struct.error as error:
             raise broken(error) from error
-        if magic != MAGIC or data[: len(MAGIC)] != MAGIC or check != zlib.crc32(raw[: TRAILER.size - 12]):
+        if magic != MAGIC or data[: len(MAGIC)] != MAGIC or check != stated:
             raise broken("not one, cut short, or of another version")
         self._sections = {name: (ranges[2 * i], ranges[2 * i + 1]) for i, name in enumerate(SECTIONS)}
         if any(at + length > len(data) for at, length in self._sections.values()):
             raise broken("a section lies outside")
+        self._check = check
         self.diff_id = DiffID(Digest.from_hex(diff_id.hex()))
         self.uncompressed_size: int = size
         self.entries: int = count
@@ -79,17 +91,24 @@ class Toc:
 
     @classmethod
     def open(cls, path: Path) -> Toc:
-        """Map a file. Raises CacheError if there is none, or it is broken."""
+        """Map a file, after reading it once for its checksum. Raises CacheError if there is none, or it is broken."""
         try:
-            with path.open("rb") as stream:
-                return cls(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
+            with path.open("rb", buffering=0) as stream:
+                # Read, not mapped: pages touched through a mapping would count as our memory.
+                left = os.fstat(stream.fileno()).st_size - CHECKED
+                hasher = xxhash.xxh3_64()
+                while left > 0 and (chunk := stream.read(min(left, CHUNK))):
+                    hasher.update(chunk)
+                    left -= len(chunk)
+                mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+                return cls(mapped, check=hasher.intdigest())
         except (OSError, ValueError) as error:
             raise broken(error) from error
 
     def over(self, lower: Lower) -> Toc:
         """Return this layer's table with all paths as they come out when it is extracted over ``lower``."""
         slots = replay(self._log(), len(self._data), lower)
-        other = Toc(self._data)
+        other = Toc(self._data, check=self._check)
         other._index, other._index_at = b"".join(slots.packed()), 0
         other._pool, other._pool_at = slots.pool, slots.base
         other.slots = len(slots.keys)
@@ -170,7 +189,7 @@ class Toc:
                     numbers = struct.unpack_from(f"<{2 * count}Q", data, at)
                     return tuple(zip(numbers[::2], numbers[1::2], strict=True)), size
                 at += 16 * count
-        except struct.error as error:
+        except _ERRORS as error:
             raise broken(error) from error
         return None
 
@@ -199,7 +218,10 @@ class Toc:
 
     def kind(self, slot: int) -> int:
         """Return ``ord`` of a Kind's value, IMPLIED or GHOST."""
-        return self._slot(slot)[5]
+        kind = self._slot(slot)[5]
+        if kind not in _SLOT_KINDS:
+            raise broken("an entry of no kind")
+        return kind
 
     def flags(self, slot: int) -> int:
         """Return WHITEOUT and OPAQUE as they apply."""
@@ -262,7 +284,7 @@ class Toc:
     def _slot(self, slot: int) -> tuple[int, int, int, int, int, int, int]:
         try:
             return SLOT.unpack_from(self._index, self._index_at + slot * SLOT.size)
-        except struct.error as error:
+        except _ERRORS as error:
             raise broken(error) from error
 
     def _key_at(self, position: int, length: int) -> bytes:

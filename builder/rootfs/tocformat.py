@@ -27,8 +27,11 @@ RECORD = struct.Struct("<BxHIIqQQIIHHI")
 SLOT = struct.Struct("<QQQIHBB")
 """key's position, record's position (0: none), link, end of the subtree, key's length, kind, flags."""
 
-TRAILER = struct.Struct("<14QQQ32sII8s")
-"""(position, length) of the log and six sections; layer's size, number of entries, DiffID, flags, CRC-32, magic."""
+TRAILER = struct.Struct("<14QQQ32sIQ8s")
+"""(position, length) of the log and six sections; layer's size, number of entries, DiffID, flags, check, magic."""
+
+CHECKED = 16
+"""Bytes at the end that the check does not cover: itself and the magic. It is XXH3-64, against torn files."""
 
 SECTIONS = ("log", "index", "implied", "anchors", "members", "small", "sparse")
 

@@ -86,7 +86,7 @@ class View:
         return None if found is None else self._located(path, found)
 
     def kind_of(self, path: str) -> tuple[Kind, str] | None:
-        """Return kind and symlink target at ``path``; cheaper than ``lookup``. Hard links are FILE here."""
+        """Return kind and symlink target at ``path``; cheaper than ``lookup``. A hard link is what it links to."""
         found = self._find(path)
         if found is None:
             return None
