@@ -163,7 +163,11 @@ def test_a_dockerfile_on_stdin_has_no_files(tmp_path: Path) -> None:
         context.tree.open("x")
 
 
-@pytest.mark.parametrize("data", [b"", b" \n", gzip.compress(b"FROM scratch"), b"FROM\0x", b"\0" * 100])
+@pytest.mark.parametrize(
+    "data",
+    [b"", b" \n", gzip.compress(b"FROM scratch", mtime=0), b"FROM\0x", b"\0" * 100],
+    ids=["empty", "blank", "compressed text", "binary", "zeros"],
+)
 def test_stdin_that_is_neither(tmp_path: Path, data: bytes) -> None:
     with pytest.raises(ContextError):
         _stdin(data, tmp_path)
