@@ -22,6 +22,7 @@ from builder.plan.metadata import Expander, StageState
 _GIT_SCHEME = re.compile(r"(git|ssh)://", re.IGNORECASE)
 _HTTP_SCHEME = re.compile(r"https?://", re.IGNORECASE)
 _SCP_FORM = re.compile(r"[A-Za-z0-9._-]+@[A-Za-z0-9._-]+:", re.ASCII)
+_CREDENTIALS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)[^/?#\s]*@")
 _OCTAL = re.compile(r"[0-7]+", re.ASCII)
 _SYMBOLIC = re.compile(r"[ugoa]*(?:[-+=](?:[rwxXst]+|[ugo])?)+", re.ASCII)
 
@@ -119,7 +120,8 @@ def _http_checksum(text: str, expand: Expander, span: Span) -> str:
 def _operation(
     state: StageState, one: df.Copy | df.Add, sources: list[CopySource], origin: Origin, expand: Expander
 ) -> CopyFiles:
-    chmod = expand.optional(one.chmod, state.scope, one.span)
+    # As for --chown, a variable that is empty is as good as no flag.
+    chmod = expand.optional(one.chmod, state.scope, one.span) or None
     return CopyFiles(
         sources=tuple(sources),
         origin=origin,
@@ -154,6 +156,6 @@ def history_text(operation: CopyFiles, dest: str) -> str:
     return " ".join([*words, dest, "# buildkit"])
 
 
-def without_credentials(url: str) -> str:
-    """Return ``url`` with its user and password replaced: they must not reach histories, keys and logs."""
-    return re.sub(r"^([A-Za-z][A-Za-z0-9+.-]*://)[^/@]*@", r"\1xxxxx:xxxxx@", url)
+def without_credentials(text: str) -> str:
+    """Return ``text`` with users and passwords of URLs replaced: they must not reach histories, keys and logs."""
+    return _CREDENTIALS.sub(r"\1xxxxx:xxxxx@", text)

@@ -16,7 +16,7 @@ from builder.dockerfile.stages import BUILT_IN_ARGS, PROXY_ARGS
 from builder.image.config import ContainerConfig
 from builder.image.digest import DiffID
 from builder.image.mutate import repaired_history
-from builder.plan.copies import add_operation, copy_operation, history_text, join_path
+from builder.plan.copies import add_operation, copy_operation, history_text, join_path, without_credentials
 from builder.plan.graph import (
     Base,
     BaseImage,
@@ -203,7 +203,9 @@ class _Lowering:
                 return self._copy(state, stage, one, operation, sources, progress.name(prefix + one.raw))
             case df.Add():
                 operation = add_operation(state, one, expand)
-                return self._copy(state, stage, one, operation, (), progress.name(prefix + one.raw))
+                return self._copy(
+                    state, stage, one, operation, (), progress.name(prefix + without_credentials(one.raw))
+                )
             case df.Run():
                 return self._run(state, stage, one, progress.name(prefix + one.raw))
             case _:
