@@ -27,6 +27,8 @@ def resolve_mount(state: StageState, one: df.Run, flag: df.MountFlag, names: Nam
     target = join_path(cwd, mount.target)
     if mount.kind in ("secret", "ssh") and not mount.target:
         target = "" if mount.kind == "secret" else f"/run/buildkit/ssh_agent.{number}"
+    if target == "/":
+        raise names.expand.fail(f"the mount's target {mount.target or '.'} is the root directory", one.span)
     resolved = Mount(
         kind=mount.kind,
         target=target,
