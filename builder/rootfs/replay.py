@@ -105,13 +105,12 @@ class _Player:
         self._root.kind = IMPLIED
 
     def run(self) -> None:
-        """Play the log: first what it deletes from the layers below, then its entries in order."""
-        entries = [(number, to_path(key), self._log.kinds[number]) for number, key in enumerate(self._log.keys)]
-        for _, path, kind in entries:
+        """Play the log in order. A deletion hides what is below the layer, also if entries for its path came first."""
+        for number, key in enumerate(self._log.keys):
+            path, kind = to_path(key), self._log.kinds[number]
             if kind in DELETION:
                 self._touch(path).flags |= OPAQUE if kind == _OPAQUE_KIND else WHITEOUT
-        for number, path, kind in entries:
-            if kind not in DELETION:
+            else:
                 self._put(number, path, kind)
 
     def _touch(self, path: str) -> _Node:

@@ -40,7 +40,7 @@ def _entries() -> st.SearchStrategy[Entry]:
         made(Kind.FILE, size=number),
         made(Kind.SYMLINK, target=_targets()),
         made(Kind.HARDLINK, target=_paths()),
-        made(Kind.CHAR, major=number, minor=number),
+        made(Kind.CHAR, major=st.just(1), minor=number),
         made(Kind.WHITEOUT),
         made(Kind.OPAQUE),
         st.just(Entry(path="", kind=Kind.DIRECTORY, mode=0o700)),

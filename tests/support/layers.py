@@ -51,33 +51,48 @@ class SlowExtractor:
         self.root = Inode(Kind.DIRECTORY)
 
     def apply(self, entries: Iterable[Entry]) -> None:
-        """Delete what the layer's whiteouts name, then extract its entries in order."""
-        entries = list(entries)
+        """Extract a layer's entries in order; its whiteouts spare what the layer itself has brought."""
         before = _copy(self.root)
+        brought: set[str] = set()
         for entry in entries:
             if entry.kind is Kind.WHITEOUT:
-                parent = _plain(self.root, entry.path.rpartition("/")[0])
-                if parent is not None and parent.is_dir:
-                    parent.names.pop(entry.path.rpartition("/")[2], None)
+                parent, _, name = entry.path.rpartition("/")
+                directory = _plain(self.root, parent)
+                if directory is not None and name in directory.names:
+                    self._prune(directory, name, entry.path, brought)
             elif entry.kind is Kind.OPAQUE:
                 directory = _plain(self.root, entry.path)
-                if directory is not None and directory.is_dir:
-                    directory.names.clear()
-        for entry in entries:
-            if entry.kind not in (Kind.WHITEOUT, Kind.OPAQUE):
-                self._extract(entry, before)
+                for name in list(directory.names) if directory is not None else ():
+                    assert directory is not None
+                    self._prune(directory, name, f"{entry.path}/{name}".strip("/"), brought)
+            else:
+                brought.add(self._extract(entry, before))
 
-    def _extract(self, entry: Entry, before: Inode) -> None:
+    def _prune(self, directory: Inode, name: str, path: str, brought: set[str]) -> None:
+        """Delete what is at ``path`` except what was brought, and directories above that, which become implied."""
+        inode = directory.names[name]
+        if not any(one == path or one.startswith(path + "/") for one in brought):
+            del directory.names[name]
+            return
+        for inner in list(inode.names):
+            self._prune(inode, inner, f"{path}/{inner}", brought)
+        if path not in brought:
+            fresh = directory.names[name] = Inode(Kind.DIRECTORY)
+            fresh.names = inode.names
+
+    def _extract(self, entry: Entry, before: Inode) -> str:
+        """Extract one entry; return the path it ends up at."""
         new = Inode(entry.kind, entry.mode, entry.uid, entry.mtime, entry.target, entry.xattrs)
         if not entry.path:
             new.names = self.root.names
             self.root = new
-            return
+            return ""
         parent, _, name = entry.path.rpartition("/")
         if entry.kind is Kind.HARDLINK:
             new = self._linked(entry.target, before)
         directory = self.root
-        for part in self.resolve(parent).split("/"):
+        above = self.resolve(parent)
+        for part in above.split("/"):
             if not part:
                 continue
             inner = directory.names.get(part)
@@ -88,6 +103,7 @@ class SlowExtractor:
         if old is not None and old.is_dir and new.is_dir:
             new.names = old.names
         directory.names[name] = new
+        return f"{above}/{name}".strip("/")
 
     def _linked(self, target: str, before: Inode) -> Inode:
         parent, _, name = target.rpartition("/")
