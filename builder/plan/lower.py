@@ -44,6 +44,7 @@ from builder.plan.references import (
     ToImage,
     ToScratch,
     ToStage,
+    instructions_of,
     triggers,
     uses,
 )
@@ -62,7 +63,8 @@ def lower(dockerfile: df.Dockerfile, options: PlanOptions, bases: Mapping[ImageS
     work = _Lowering(names, bases)
     state = work.stage(names.target)
     config = replace(state.config, labels={**state.config.labels, **options.labels})
-    platform = state.base.config.platform if state.base else state.platform
+    named = state.base.config.platform if state.base else state.platform
+    platform = named if named.os and named.architecture else state.platform
     return Plan(
         vertices=work.reachable(state.top),
         target=state.top,
@@ -117,7 +119,7 @@ class _Lowering:
 
     def _walk(self, stage: df.Stage) -> StageState:
         inherited = triggers(self.names, stage, self.bases)
-        instructions = (*inherited, *stage.instructions)
+        instructions = instructions_of(self.names, stage, self.bases)
         alone = len(self.names.dockerfile.stages) == 1 and stage.name is None
         progress = _Progress(
             "" if alone else f"{stage.display} ", 1 + sum(isinstance(one, _COUNTED) for one in instructions)

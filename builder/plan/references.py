@@ -91,14 +91,21 @@ class Names:
 
     def base_of(self, stage: df.Stage) -> Meaning:
         """Say what FROM names."""
-        span, platform = stage.from_.span, self.platform_of(stage)
-        if stage.name and (own := self._context(stage.name, platform, span)) is not None:
+        span = stage.from_.span
+        if (own := self.replacement_of(stage)) is not None:
             return own
+        platform = self.platform_of(stage)
         name = stages.base_name(self.dockerfile, stage, self.globals)
         earlier = stages.resolve_base(self.dockerfile, stage, name)
         if earlier is not None:
             return self._context(name, platform, span) or ToStage(earlier.index)
         return self._elsewhere(name, platform, span)
+
+    def replacement_of(self, stage: df.Stage) -> Meaning | None:
+        """Return the named context that stands for a whole stage, with all its instructions; None for no such."""
+        if not stage.name:
+            return None
+        return self._context(stage.name, self.platform_of(stage), stage.from_.span)
 
     def source_of(self, name: str, stage: df.Stage, span: Span, what: str = "COPY --from") -> Meaning:
         """Say what ``--from=name`` inside ``stage`` names; a number is a stage's index."""
@@ -154,6 +161,8 @@ def triggers(names: Names, stage: df.Stage, bases: Mapping[ImageSource, Base]) -
 
     Their spans are the FROM's, so that errors show a line of this Dockerfile.
     """
+    if names.replacement_of(stage) is not None:
+        return ()
     match names.base_of(stage):
         case ToStage(index):
             texts = tuple(
@@ -167,10 +176,17 @@ def triggers(names: Names, stage: df.Stage, bases: Mapping[ImageSource, Base]) -
     return tuple(replace(one, span=stage.from_.span) for one in parsed)
 
 
+def instructions_of(
+    names: Names, stage: df.Stage, bases: Mapping[ImageSource, Base]
+) -> tuple[df.StageInstruction, ...]:
+    """Return what ``stage`` executes: triggers first; nothing where a named context replaces it."""
+    return () if names.replacement_of(stage) is not None else (*triggers(names, stage, bases), *stage.instructions)
+
+
 def uses(names: Names, stage: df.Stage, bases: Mapping[ImageSource, Base]) -> Iterator[Meaning]:
     """Yield what ``stage`` is made from and takes files from, as far as ``bases`` tell its triggers."""
     yield names.base_of(stage)
-    for one in (*triggers(names, stage, bases), *stage.instructions):
+    for one in instructions_of(names, stage, bases):
         for use in stages.references(one):
             yield names.source_of(use.name, stage, use.span, use.what)
 
