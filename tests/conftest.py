@@ -13,6 +13,10 @@ from tests.support.need import machine_cache
 from tests.support.registry import TestRegistry, serve
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="write what came out as the expected results")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _own_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep the user's store, settings and credentials out of the tests."""

@@ -1,0 +1,2 @@
+chmod 700 private
+chmod 2750 private/tmp

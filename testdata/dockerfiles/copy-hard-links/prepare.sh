@@ -1,0 +1,3 @@
+ln src/a src/b
+mkdir src/sub
+ln src/a src/sub/c

@@ -1,0 +1,1 @@
+ln src/a src/b

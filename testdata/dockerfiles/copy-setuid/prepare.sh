@@ -1,0 +1,1 @@
+chmod 4755 tool; chmod 2711 dir/sub

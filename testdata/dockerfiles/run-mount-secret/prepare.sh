@@ -1,0 +1,1 @@
+printf 'not for the image' > ../secret
