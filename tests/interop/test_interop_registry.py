@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -186,12 +187,13 @@ def archive(image: ArchiveImage, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def podman(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def podman() -> Iterator[Any]:
     need_root("needs root: podman")
     need_tool("podman")
-    base = tmp_path_factory.mktemp("podman")
-    options: list[str | Path] = ["--root", base / "root", "--runroot", base / "run", "--storage-driver", "vfs"]
-    return lambda *arguments: run([need_tool("podman"), *options, *arguments]).stdout
+    # Podman refuses a run root of more than 50 characters, which pytest's directories can have.
+    with tempfile.TemporaryDirectory(prefix="pod-", dir="/tmp") as base:
+        options = ["--root", f"{base}/root", "--runroot", f"{base}/run", "--storage-driver", "vfs"]
+        yield lambda *arguments: run([need_tool("podman"), *options, *arguments]).stdout
 
 
 def test_docker_loads_our_archive(
