@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
+import itertools
 import os
 import stat
 import tempfile
 from pathlib import Path
 
-from hypothesis import HealthCheck, event, given, settings
+from hypothesis import HealthCheck, assume, event, given, settings
 
 from builder.errors import ImageError
 from builder.rootfs.entry import Entry, Kind
@@ -63,10 +64,22 @@ def _in_view(tocs: list[Toc]) -> tuple[dict[str, Row], set[str]]:
     return rows, implied
 
 
+def _odd(entries: list[Entry]) -> bool:
+    """Say whether a layer deletes, or links to, something inside what it deletes.
+
+    No differ writes that, and what unpacking needed on the way to it stays.
+    """
+    deleted = [entry.path for entry in entries if entry.kind in (Kind.WHITEOUT, Kind.OPAQUE)]
+    linked = [entry.target for entry in entries if entry.kind is Kind.HARDLINK]
+    pairs = (*itertools.permutations(deleted, 2), *itertools.product(deleted, linked))
+    return any(not above or (path + "/").startswith(above + "/") for above, path in pairs)
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(STACKS)
 def test_an_overlay_mount_shows_the_view(stack: list[list[Entry]]) -> None:
     need_root("needs root: overlay mounts")
+    assume(not any(_odd(entries) for entries in stack))
     slow = SlowExtractor()
     try:
         for entries in stack:
