@@ -1,7 +1,7 @@
-"""Kills a program after some time, and waits for all it started. A program: ``reaper.py SECONDS COMMAND``.
+"""Kills a program after some time, and waits for all it started. A program: ``reaper.py SECONDS PATIENCE COMMAND``.
 
 It is the subreaper: whatever the command left behind becomes its child, so that nothing can hide. Standard output gets
-``killed`` or ``ended``, and names what did not end by itself within ten seconds, which is killed then.
+``killed`` or ``ended``, and names what did not end by itself within PATIENCE seconds, which is killed then.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import time
 from pathlib import Path
 
 _SET_CHILD_SUBREAPER = 36
-_PATIENCE = 10.0
 
 
 def _children() -> list[int]:
@@ -35,7 +34,7 @@ def _reap(deadline: float) -> bool:
             time.sleep(0.005)
 
 
-def main(seconds: float, command: list[str]) -> int:
+def main(seconds: float, patience: float, command: list[str]) -> int:
     """Run, kill and reap."""
     assert ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, ctypes.c_ulong(1), 0, 0, 0) == 0
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
@@ -45,7 +44,7 @@ def main(seconds: float, command: list[str]) -> int:
     except subprocess.TimeoutExpired:
         os.kill(process.pid, signal.SIGKILL)
         print("killed")
-    if _reap(time.monotonic() + _PATIENCE):
+    if _reap(time.monotonic() + patience):
         return 0
     for pid in _children():
         print(f"left behind: {pid} {Path(f'/proc/{pid}/cmdline').read_bytes()!r}")
@@ -54,4 +53,4 @@ def main(seconds: float, command: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(float(sys.argv[1]), sys.argv[2:]))
+    sys.exit(main(float(sys.argv[1]), float(sys.argv[2]), sys.argv[3:]))
