@@ -15,12 +15,12 @@ from typing import assert_never
 from builder.cache.keys import Key, Value
 from builder.context.contenthash import ContentHasher
 from builder.engine import keys
-from builder.engine.copying import CopyRules, Source, place
+from builder.engine.copying import CopyRules, Source, check_files, place
 from builder.engine.extracting import Archive, place_archive, unpack_archive
 from builder.engine.layerbuilder import LayerBuilder
 from builder.engine.layers import LayerStack, StoreLayer, stack_id, view_of
 from builder.engine.packing import pack_layer
-from builder.engine.selecting import Selection, select
+from builder.engine.selecting import Selection, select, whole_file
 from builder.engine.services import Services
 from builder.engine.trees import MemoryTree, StageTree, read_small
 from builder.plan.graph import (
@@ -85,21 +85,21 @@ class CopyWork:
 
     def execute(self) -> StoreLayer | None:
         """Assemble and pack the layer; None when it would be empty. Raises ContextError, OutputError."""
-        target = LayerBuilder(view_of(self.parent), mtime=self.services.times.fresh())
-        chosen: list[tuple[Source, Selection]] = []
-        archives: list[tuple[Archive, CopyRules]] = []
-        rules = self._rules()
-        for source in self.operation.sources:
-            tree, selections = self._choose(source)
-            for selection in selections:
-                archive = self._archive(source, tree, selection)
-                if archive is None:
-                    chosen.append((tree, selection))
-                else:
-                    archives.append((archive, rules))
-        place(target, chosen, self.operation.dest, rules)
-        for archive, _ in archives:
-            place_archive(target, archive, self.operation.dest, rules)
+        operation, target = self.operation, LayerBuilder(view_of(self.parent), mtime=self.services.times.fresh())
+        owner = self._owner()
+        work = [
+            (source, tree, one, self._archive(source, tree, one))
+            for source in operation.sources
+            for tree, selections in (self._choose(source),)
+            for one in selections
+        ]
+        files = [one for _, _, one, archive in work if archive is None]
+        check_files(target, files, operation.dest, self._rules(owner, None))
+        for source, tree, selection, archive in work:
+            if archive is None:
+                place(target, tree, selection, operation.dest, self._rules(owner, source))
+            else:
+                place_archive(target, archive, operation.dest, self._rules(owner, None))
         return pack_layer(self.services.store, target.items()) if target else None
 
     def _choose(self, source: CopySource) -> tuple[Source, tuple[Selection, ...]]:
@@ -117,8 +117,11 @@ class CopyWork:
             case InlineFile(name, data):
                 entry = Entry(path=name, kind=Kind.FILE, mode=0o644, size=len(data), mtime=self.services.times.fresh())
                 tree = _memory(entry, functools.partial(io.BytesIO, data))
-                return tree, select(tree.tree, _escaped(name))
-            case RemoteFile() | GitTree():
+                return tree, whole_file(tree.tree, name)
+            case RemoteFile():
+                tree, name = self.services.contexts.remote(source)
+                return tree, whole_file(tree.tree, name)
+            case GitTree():
                 tree, path = self.services.contexts.remote(source)
                 return tree, select(tree.tree, path, exclude=operation.exclude)
             case _:
@@ -150,17 +153,23 @@ class CopyWork:
         with tree.tree.open(selection.top.path) as stream:
             return unpack_archive(stream, scratch)
 
-    def _rules(self) -> CopyRules:
+    def _owner(self) -> tuple[int, int] | None:
+        chown = self.operation.chown
+        return resolve_owner(chown, *self._accounts(by_name=_has_name(chown))) if chown else None
+
+    def _rules(self, owner: tuple[int, int] | None, source: CopySource | None) -> CopyRules:
+        """Return how ``source`` is changed on its way; None stands for what an archive holds.
+
+        Determinism may ask for other times and modes of what a checkout makes different, not of what came with them.
+        """
         operation, times = self.operation, self.services.times
-        owner = None
-        if operation.chown:
-            owner = resolve_owner(operation.chown, *self._accounts(by_name=_has_name(operation.chown)))
+        checkout = isinstance(operation.origin, ContextOrigin) and not isinstance(source, RemoteFile | None)
         return CopyRules(
             owner=owner,
             chmod=operation.chmod,
             link=operation.link,
             instruction=operation.instruction,
-            adjust=times.of_context if isinstance(operation.origin, ContextOrigin) else times.of_stage,
+            adjust=times.of_context if checkout else times.of_stage,
         )
 
     def _accounts(self, *, by_name: bool) -> tuple[bytes | None, bytes | None]:
@@ -172,10 +181,6 @@ class CopyWork:
 def _memory(entry: Entry, opener: functools.partial[io.BytesIO]) -> Source:
     tree = MemoryTree({entry.path: (entry, opener)})
     return Source(tree, ContentHasher(tree), mutable=False)
-
-
-def _escaped(name: str) -> str:
-    return "".join("\\" + char if char in "*?[\\" else char for char in name)
 
 
 def _has_name(owner: str) -> bool:

@@ -57,29 +57,41 @@ class CopyRules:
         return entry
 
 
-def place(target: LayerBuilder, chosen: Sequence[tuple[Source, Selection]], dest: str, rules: CopyRules) -> None:
-    """Put what was selected at ``dest`` (absolute; a trailing slash makes it a directory).
-
-    Raises ContextError where a file would take a directory's place or the reverse, and where several files
-    would overwrite each other at one name.
-    """
-    top = dest.strip("/") if rules.link else target.resolve(dest)
-    existing = target.lookup(top)
-    into_directory = dest.endswith("/") or (existing is not None and existing.is_dir)
-    loose = [one for _, one in chosen if not one.top.is_dir and one.below is None]
-    if len(loose) > 1 and not into_directory:
+def check_files(target: LayerBuilder, selections: Sequence[Selection], dest: str, rules: CopyRules) -> None:
+    """Raise ContextError where several files would overwrite each other at one name (dockerfile.md 1.13, 4)."""
+    loose = [one for one in selections if not one.top.is_dir and one.below is None]
+    if len(loose) > 1 and not _is_directory(target, _top(target, dest, rules), dest, rules):
         raise ContextError(
             f"when using {rules.instruction} with more than one source file, the destination must be a directory "
             "and end with a /",
             hint=f"write {dest}/",
         )
-    for source, selection in chosen:
-        if selection.below is not None:
-            _place_with_parents(target, source, selection, top, rules)
-        elif selection.top.is_dir:
-            _place_directory(target, source, selection, top, rules)
-        else:
-            _place_file(target, source, selection, _file_path(top, dest, selection, into_directory), rules)
+
+
+def place(target: LayerBuilder, source: Source, selection: Selection, dest: str, rules: CopyRules) -> None:
+    """Put what was selected at ``dest`` (absolute; a trailing slash makes it a directory).
+
+    Raises ContextError where a file would take a directory's place or the reverse.
+    """
+    top = _top(target, dest, rules)
+    target.separate()
+    if selection.below is not None:
+        _place_with_parents(target, source, selection, top, rules)
+    elif selection.top.is_dir:
+        _place_directory(target, source, selection, top, rules)
+    else:
+        inside = _is_directory(target, top, dest, rules)
+        _place_file(target, source, selection, _file_path(top, dest, selection, inside), rules)
+
+
+def _top(target: LayerBuilder, dest: str, rules: CopyRules) -> str:
+    return dest.strip("/") if rules.link else target.resolve(dest)
+
+
+def _is_directory(target: LayerBuilder, top: str, dest: str, rules: CopyRules) -> bool:
+    """Say whether files go into ``top``; ``--link`` does not know what is there but by this very copy."""
+    existing = target.made(top) if rules.link else target.lookup(top)
+    return dest.endswith("/") or (existing is not None and existing.is_dir)
 
 
 def _file_path(top: str, dest: str, selection: Selection, into_directory: bool) -> str:
@@ -102,7 +114,8 @@ def _place_directory(target: LayerBuilder, source: Source, selection: Selection,
     if path and target.lookup(path) is None:
         _make_directories(target, path, rules)
         made = target.lookup(path)
-        if made is not None:
+        if made is not None and (selection.top.path or selection.top.mtime):
+            # A root without an entry of its own has no time to pass on.
             target.add(replace(made, mtime=rules.adjust(selection.top).mtime))
     elif path:
         _make_directories(target, path, rules)

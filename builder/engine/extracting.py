@@ -65,18 +65,19 @@ def place_archive(target: LayerBuilder, archive: Archive, dest: str, rules: Copy
     top = target.resolve(dest)
     if top:
         target.make_directories(top, rules.parent())
-    placed: set[str] = set()
     for member, path in _placements(target, archive, top, rules):
         entry = member.entry
         if entry.kind is Kind.HARDLINK:
             linked = _below(target, top, entry.target)
-            if linked not in placed:
-                raise ContextError(f"the archive's {entry.path} is a hard link to {entry.target}, which it has not")
+            first = target.made(linked)
+            if first is None or first.is_dir:
+                raise ContextError(
+                    f"the archive's {entry.path} is a hard link to {entry.target}, which is no file of it"
+                )
             target.link(path, linked)
         else:
             content = functools.partial(_open_slice, archive.tar, member.offset, entry.size)
             target.add(rules.changed(entry, path), content if entry.kind is Kind.FILE else None)
-        placed.add(path)
 
 
 def _placements(target: LayerBuilder, archive: Archive, top: str, rules: CopyRules) -> Iterator[tuple[Member, str]]:

@@ -68,23 +68,28 @@ def content_of(selections: Sequence[Selection], source: Source, times: TimePolic
         adjusted = times.of_context(entry) if source.mutable else entry
         return record(adjusted, source.hasher.digest(entry)[0] if entry.kind is Kind.FILE else None)
 
-    names: dict[Hashable, int] = {}
-
-    def linked(entry: Entry) -> Value:
-        """Return the same number for the names of one file, whatever the file's inode is."""
-        group = source.tree.link_key(entry.path) if entry.kind is Kind.FILE else None
-        return None if group is None else names.setdefault(group, len(names))
-
     def selected(one: Selection) -> Value:
         directory = one.top.is_dir
+        links = _link_numbers(one, source)
         return (
             one.below if directory or one.below is not None else one.name,
             "directory" if directory and not one.below else recorded(one.top),
             tuple((parent.relative, recorded(parent.entry)) for parent in one.parents),
-            tuple((below.relative, recorded(below.entry), linked(below.entry)) for below in one.picked[1:]),
+            tuple((below.relative, recorded(below.entry), links.get(below.relative)) for below in one.picked[1:]),
         )
 
     return ("content", tuple(selected(one) for one in selections))
+
+
+def _link_numbers(selection: Selection, source: Source) -> dict[str, int]:
+    """Return equal numbers for the names of one file, whatever its inode is; nothing for files of one name."""
+    groups: dict[Hashable, list[str]] = {}
+    for one in selection.picked:
+        key = source.tree.link_key(one.entry.path) if one.entry.kind is Kind.FILE else None
+        if key is not None:
+            groups.setdefault(key, []).append(one.relative)
+    shared = [names for names in groups.values() if len(names) > 1]
+    return {name: number for number, names in enumerate(shared) for name in names}
 
 
 def run_key(

@@ -13,6 +13,7 @@ from typing import BinaryIO
 from builder.errors import ContextError
 from builder.rootfs.entry import Entry, Kind
 from builder.rootfs.pack import Item
+from builder.rootfs.tarwriter import WHITEOUT_PREFIX
 from builder.rootfs.view import View
 
 Content = bytes | Callable[[], BinaryIO] | None
@@ -46,6 +47,7 @@ class LayerBuilder:
         self._mtime = mtime
         self._new: dict[str, _New] = {}
         self._replaced: set[str] = set()
+        self._group = 0
 
     def lookup(self, path: str) -> Entry | None:
         """Return the entry at ``path``, new or old, without following links."""
@@ -58,6 +60,11 @@ class LayerBuilder:
             return None
         located = self._view.lookup(path)
         return None if located is None else located.entry
+
+    def made(self, path: str) -> Entry | None:
+        """Return the new entry at ``path``."""
+        new = self._new.get(path)
+        return None if new is None else new.entry
 
     def resolve(self, path: str) -> str:
         """Follow symlinks in all of ``path``, rooted; missing components stay as they are."""
@@ -105,20 +112,33 @@ class LayerBuilder:
     def add(
         self, entry: Entry, content: Content = None, *, confirm: bytes | None = None, link: Hashable = None
     ) -> None:
-        """Put ``entry`` in place of what is at its path. Entries of equal ``link`` share one file."""
+        """Put ``entry`` in place of what is at its path. Entries of equal ``link`` share one file.
+
+        Raises ContextError for a name that would delete something when the layer is extracted.
+        """
+        if entry.path.rpartition("/")[2].startswith(WHITEOUT_PREFIX):
+            raise ContextError(
+                f"/{entry.path}: a layer cannot hold names that start with {WHITEOUT_PREFIX}",
+                hint="rename it, or leave it out with .dockerignore or --exclude",
+            )
         if not entry.is_dir and (old := self.lookup(entry.path)) is not None and old.is_dir:
             prefix = entry.path + "/"
             for path in [path for path in self._new if path.startswith(prefix)]:
                 del self._new[path]
             self._replaced.add(entry.path)
-        self._new[entry.path] = _New(entry, content, confirm, link)
+        self._new[entry.path] = _New(entry, content, confirm, None if link is None else (self._group, link))
+
+    def separate(self) -> None:
+        """Let equal links of entries to come have nothing to do with those so far."""
+        self._group += 1
 
     def link(self, path: str, first: str) -> None:
         """Let ``path`` be another name of the new file at ``first``."""
         new = self._new[first]
         if new.link is None:
             new.link = ("link", first)
-        self.add(replace(new.entry, path=path), new.content, confirm=new.confirm, link=new.link)
+        self.add(replace(new.entry, path=path), new.content, confirm=new.confirm)
+        self._new[path].link = new.link
 
     def __bool__(self) -> bool:
         return bool(self._new)
@@ -136,6 +156,9 @@ class LayerBuilder:
             first = None if new.link is None else groups.setdefault(new.link, path)
             if first is None or first == path:
                 yield Item(new.entry, new.content, new.confirm)
+                if new.entry.is_dir and path in self._replaced:
+                    # What the view has here had been replaced already, by no directory: it must not come back.
+                    yield Item(Entry(path=path, kind=Kind.OPAQUE, mtime=new.entry.mtime))
             else:
                 yield Item(replace(new.entry, kind=Kind.HARDLINK, target=first, size=0))
 

@@ -55,7 +55,9 @@ def select(tree: Tree, source: str, *, parents: bool = False, exclude: Sequence[
     for path in _paths(tree, root, rest, deep=parents):
         full = f"{root}/{path}" if root and path else root or path
         top = resolve(tree, full)
-        entry = tree.lstat(top) if top else Entry(path="", kind=Kind.DIRECTORY)
+        entry = tree.lstat(top)
+        if entry is None and not top:
+            entry = Entry(path="", kind=Kind.DIRECTORY)
         if entry is None:
             raise ContextError(f'"/{full}": not found', hint="check the path, the build context and its .dockerignore")
         name = full.rpartition("/")[2]
@@ -65,6 +67,12 @@ def select(tree: Tree, source: str, *, parents: bool = False, exclude: Sequence[
         elif picked:
             found.append(Selection(name, picked))
     return tuple(found)
+
+
+def whole_file(tree: Tree, name: str) -> tuple[Selection, ...]:
+    """Return the file ``name`` of a flat tree, whatever characters are in its name."""
+    entry = tree.lstat(name)
+    return () if entry is None else (Selection(name, (Picked("", entry),)),)
 
 
 def _pivot(source: str) -> tuple[str, str]:

@@ -1,0 +1,162 @@
+"""Builds inside the test's own process, from the engine's request to the tree that other tools would extract."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from builder.cache.store import Store
+from builder.engine.build import BuildResult, Environment, build
+from builder.engine.request import BuildRequest, EpochChoice
+from builder.events import Event, VertexCompleted, VertexFailed, Warned
+from builder.image.config import ImageConfig
+from builder.image.platform import Platform
+from builder.image.reference import Reference
+from builder.registry.client import Registry
+from tests.support.images import host_architecture
+from tests.support.trees import Entry, Tree, tree_of_layers
+
+NATIVE = Platform.parse(f"linux/{host_architecture()}")
+Files = Mapping[str, str | bytes | Callable[[Path], object]]
+
+
+@dataclass
+class Recording:
+    """Remembers every event."""
+
+    events: list[Event] = field(default_factory=list)
+
+    def emit(self, event: Event) -> None:
+        self.events.append(event)
+
+    @property
+    def steps(self) -> dict[str, bool]:
+        """Finished steps by name: True for a cached one."""
+        return {one.name: one.cached for one in self.events if isinstance(one, VertexCompleted)}
+
+    @property
+    def executed(self) -> list[str]:
+        return [name for name, cached in self.steps.items() if not cached]
+
+    @property
+    def warnings(self) -> list[str]:
+        return [one.message for one in self.events if isinstance(one, Warned)]
+
+    @property
+    def failed(self) -> list[str]:
+        return [one.name for one in self.events if isinstance(one, VertexFailed)]
+
+
+@dataclass(frozen=True)
+class Built:
+    """A finished build."""
+
+    result: BuildResult
+    seen: Recording
+
+    @property
+    def digest(self) -> str:
+        return str(self.result.image.digest)
+
+    @property
+    def image_id(self) -> str:
+        return str(self.result.image.image_id)
+
+    @property
+    def config(self) -> ImageConfig:
+        return ImageConfig.parse(self.result.image.raw_config)
+
+    @property
+    def layers(self) -> list[bytes]:
+        found = []
+        for layer in self.result.image.layers:
+            with layer.open() as stream:
+                found.append(stream.read())
+        return found
+
+    @property
+    def tree(self) -> Tree:
+        """What extracting the image gives, without the root directory."""
+        tree = tree_of_layers(self.layers)
+        del tree["."]
+        return tree
+
+    def shown(self, *fields: str) -> dict[str, str]:
+        """Return the tree as short texts, each path's type and the ``fields`` asked for."""
+        return {
+            path: " ".join([entry.type, *(_show(entry, one) for one in fields)]) for path, entry in self.tree.items()
+        }
+
+
+def _show(entry: Entry, name: str) -> str:
+    return f"{entry.mode:o}" if name == "mode" else str(getattr(entry, name))
+
+
+def no_registry() -> Registry:
+    """Stand for a registry that must not be asked."""
+    raise AssertionError("a registry was asked")
+
+
+@dataclass
+class Workshop:
+    """A store, a context directory, and builds with both."""
+
+    store: Path
+    context: Path
+    registry: Callable[[], Registry] = no_registry
+
+    def put(self, files: Files, below: Path | None = None) -> Path:
+        """Write files: text or bytes, or something to do with the path. A name ending in ``/`` makes a directory."""
+        root = below or self.context
+        for name, what in files.items():
+            path = root / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if callable(what):
+                what(path)
+            elif name.endswith("/"):
+                path.mkdir(exist_ok=True)
+            else:
+                path.write_bytes(what.encode() if isinstance(what, str) else what)
+        return root
+
+    @contextmanager
+    def environment(self, seen: Recording) -> Iterator[Environment]:
+        def warn(message: str) -> None:
+            seen.emit(Warned(message, "store"))
+
+        with Store.open(self.store, warn=warn) as store:
+            yield Environment(store, self.registry, seen, threading.Event())
+
+    def build(self, dockerfile: str | None = None, files: Files | None = None, **options: Any) -> Built:
+        """Build ``dockerfile`` on the context; ``options`` are the request's fields, ``tags`` as texts."""
+        seen = Recording()
+        return Built(self.try_build(seen, dockerfile, files, **options), seen)
+
+    def try_build(
+        self, seen: Recording, dockerfile: str | None = None, files: Files | None = None, **options: Any
+    ) -> BuildResult:
+        self.context.mkdir(parents=True, exist_ok=True)
+        if files:
+            self.put(files)
+        if dockerfile is not None:
+            path = self.context.parent / "Dockerfile.test"
+            path.write_text(dockerfile)
+            options.setdefault("dockerfile", str(path))
+        request: dict[str, Any] = {
+            "context": str(self.context),
+            "platform": NATIVE,
+            "build_platform": NATIVE,
+            "jobs": 2,
+        }
+        epoch = options.pop("epoch", None)
+        if isinstance(epoch, int):
+            epoch = EpochChoice(given=str(epoch))
+        if epoch is not None:
+            request["epoch"] = epoch
+        options["tags"] = tuple(Reference.parse(one) for one in options.get("tags", ()))
+        with self.environment(seen) as env:
+            return build(BuildRequest(**{**request, **options}), env)
