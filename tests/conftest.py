@@ -7,10 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.support import docker, images, rootfs, users
 from tests.support.need import machine_cache
 from tests.support.registry import TestRegistry, serve
+
+# The same examples in every run, so that a failure is the change's; the full suite looks further.
+settings.register_profile("seeded", derandomize=True, database=None)
+if not os.environ.get("PYBUILD_TEST_FULL"):
+    settings.load_profile("seeded")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
