@@ -49,7 +49,10 @@ class Task:
         if self.services.no_cache:
             return None
         with self._work() as work:
-            return self._lookup(self._keys(work))
+            found = self._lookup(self._keys(work))
+            if found is None and isinstance(operation, RunCommand) and self.services.sandbox.surely_single:
+                found = self._lookup(flat_key(key) for key in self._keys(work))
+            return found
 
     def execute(self) -> Result:
         """Do the work and record it, unless another process does it first. Raises what the operation raises."""

@@ -21,6 +21,20 @@ class LazySandbox:
         self._reporter = reporter
         self._lock = threading.Lock()
         self._sandbox: Sandbox | None = None
+        self._surely_single: bool | None = None
+
+    @property
+    def surely_single(self) -> bool:
+        """Say whether RUN can only have one uid here, as far as that shows without a try. Raises SandboxError.
+
+        With it a warm build of a user without subordinate ids finds its steps and starts no sandbox.
+        """
+        with self._lock:
+            if self._surely_single is None:
+                from builder.run.probe import attempts, gather
+
+                self._surely_single = all(one.mode == "single" for one in attempts(self._isolation, gather()))
+            return self._surely_single
 
     def get(self) -> Sandbox:
         """Return the sandbox. Raises SandboxError where no mode works."""
