@@ -1,1 +1,0 @@
-"""Settings: what pybuild.toml and [tool.pybuild] may say."""
