@@ -53,9 +53,15 @@ def buildah(bases: goldens.Bases, tmp_path_factory: pytest.TempPathFactory) -> B
             image = f"containers-storage:[vfs@{store}/root+{store}/run]localhost/{name}:latest"
             run([skopeo, "--insecure-policy", "copy", "--quiet", f"oci:{layout}:latest", image])
         output = work / "buildah.tar"
-        options = ["--format=docker", "--isolation=chroot", "--pull-never", "--identity-label=false", "--layers=false"]
+        options: list[str | Path] = [
+            "--format=docker",
+            "--isolation=chroot",
+            "--pull-never",
+            "--identity-label=false",
+            "--layers=false",
+        ]
         arguments = case.arguments("buildah_args" if "buildah_args" in case.options else "args", work)
-        named = ["--file", work / "Dockerfile", "--tag", f"docker-archive:{output}:built:latest"]
+        named: list[str | Path] = ["--file", work / "Dockerfile", "--tag", f"docker-archive:{output}:built:latest"]
         fails = bool(case.options.get("fails"))
         done = run([program, *where, "bud", *options, *named, *arguments, context], check=not fails)
         if fails:

@@ -147,7 +147,14 @@ def build(case: Case, bases: Bases, work: Path, root: Path) -> dict[str, Any]:
     context = case.copy(work)
     named = [f"--build-context={name}=oci-layout://{path}:latest" for name, path in bases.of(case).items()]
     output = work / "image.tar"
-    command = ["--file", work / "Dockerfile", "--output", f"type=oci,dest={output}", "--format=docker", *named]
+    command: list[str | Path] = [
+        "--file",
+        work / "Dockerfile",
+        "--output",
+        f"type=oci,dest={output}",
+        "--format=docker",
+        *named,
+    ]
     fails = bool(case.options.get("fails"))
     done = pybuild(*command, *case.arguments("args", work), context, root=root, check=not fails)
     if fails:
