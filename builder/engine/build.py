@@ -15,12 +15,13 @@ from builder.engine import outputs
 from builder.engine.assemble import BuiltImage, assemble
 from builder.engine.bases import Bases
 from builder.engine.contexts import Contexts, ContextSpecs
-from builder.engine.epoch import time_policy
+from builder.engine.epoch import EPOCH_NAME, time_policy
 from builder.engine.request import BuildRequest
 from builder.engine.sandboxes import LazySandbox
 from builder.engine.services import Services
 from builder.engine.solver import Solver
 from builder.engine.sources import local_dockerfile, parse_dockerfile, read_dockerfile
+from builder.engine.times import TimePolicy
 from builder.events import BuildFinished, Reporter, Warned
 from builder.plan.graph import Base, ImageSource, Plan
 from builder.plan.lower import lower
@@ -59,7 +60,7 @@ def build(request: BuildRequest, env: Environment) -> BuildResult:
         dockerfile = parse_dockerfile(text, env.store, request.build_args.get("BUILDKIT_SYNTAX"))
         times = time_policy(request, dockerfile, contexts, clock)
         bases = Bases(env.store, env.registry, env.reporter, pull=request.pull, now=lambda: int(time.time()))
-        plan, known = make_plan(request, dockerfile, bases)
+        plan, known = make_plan(request, dockerfile, bases, times)
         for warning in plan.warnings:
             env.reporter.emit(Warned(warning, "plan"))
         sandbox = LazySandbox(env.store, request.isolation, env.reporter)
@@ -101,13 +102,17 @@ def _is_url(location: str) -> bool:
     return not location.startswith(("docker-image://", "oci-layout://"))
 
 
-def make_plan(request: BuildRequest, dockerfile: Dockerfile, bases: Bases) -> tuple[Plan, dict[ImageSource, Base]]:
+def make_plan(
+    request: BuildRequest, dockerfile: Dockerfile, bases: Bases, times: TimePolicy
+) -> tuple[Plan, dict[ImageSource, Base]]:
     """Resolve the base images that are needed, round by round, and return the plan and what they are."""
+    # A stage's ARG SOURCE_DATE_EPOCH sees what counts, wherever it came from.
+    epoch = {} if times.epoch is None else {EPOCH_NAME: str(times.epoch)}
     options = PlanOptions(
         platform=request.platform,
         build_platform=request.build_platform,
         target=request.target,
-        build_args=request.build_args,
+        build_args={**request.build_args, **epoch},
         labels=request.labels,
         contexts=request.contexts,
         network=request.network,

@@ -67,7 +67,8 @@ class Contexts:
             found = self._open.get(name)
             if found is not None and found[0].directory is not None:
                 del self._open[name]
-                found[0].close()
+                # Other steps may be reading from it.
+                self._cleanup.callback(found[0].close)
 
     def remote(self, source: RemoteFile | GitTree) -> tuple[Source, str]:
         """Return a tree with what a URL of ADD gives, and the path in it to copy. Raises ContextError."""

@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from builder.dockerfile.instructions import Dockerfile
+from builder.dockerfile.stages import global_scope, target_stage_name
 from builder.engine.contexts import Contexts
 from builder.engine.request import BuildRequest
 from builder.engine.sources import is_local
 from builder.engine.times import TimePolicy
 from builder.errors import UsageError
+from builder.plan.scope import platform_args
 
-_NAME = "SOURCE_DATE_EPOCH"
+EPOCH_NAME = "SOURCE_DATE_EPOCH"
 _LAST = 253402300799  # the last second of year 9999: RFC 3339 and tar headers end there
 
 
@@ -26,23 +28,32 @@ def time_policy(request: BuildRequest, dockerfile: Dockerfile, contexts: Context
 
 def _given(request: BuildRequest, dockerfile: Dockerfile) -> str | None:
     """Return the epoch's text by precedence; an empty one at any place means that there is none."""
-    choices = [request.epoch.given, request.build_args.get(_NAME)]
-    for instruction in dockerfile.global_args:
-        choices += [
-            one.default.text for one in instruction.declarations if one.name == _NAME and one.default is not None
-        ]
-    choices.append(request.epoch.environment)
-    found = next((one for one in choices if one is not None), None)
-    return found or None
+    if request.epoch.given is not None:
+        return request.epoch.given or None
+    if (argument := request.build_args.get(EPOCH_NAME)) is not None:
+        return argument or None
+    if (default := _default(request, dockerfile)) is not None:
+        return default or None
+    return request.epoch.environment or None
+
+
+def _default(request: BuildRequest, dockerfile: Dockerfile) -> str | None:
+    """Return what ``ARG SOURCE_DATE_EPOCH=...`` before the first FROM says."""
+    declared = (one for instruction in dockerfile.global_args for one in instruction.declarations)
+    if not any(one.name == EPOCH_NAME and one.default is not None for one in declared):
+        return None
+    stage = target_stage_name(dockerfile, request.target)
+    automatic = platform_args(request.build_platform, request.platform, stage)
+    return global_scope(dockerfile, automatic, request.build_args).env[EPOCH_NAME]
 
 
 def _number(text: str, request: BuildRequest, contexts: Contexts) -> int | None:
     if text == "context":
         # A local directory's files have no time that two checkouts agree on.
         return None if is_local(request.context) else contexts.main().time
-    if not text.isascii() or not text.isdigit() or int(text) > _LAST:
+    if not text.isascii() or not text.isdigit() or len(text) > 20 or int(text) > _LAST:
         raise UsageError(
-            f"{_NAME} is {text!r}, not a number of seconds since 1970", hint="e.g. $(git log -1 --pretty=%ct)"
+            f"{EPOCH_NAME} is {text[:40]!r}, not a number of seconds since 1970", hint="e.g. $(git log -1 --pretty=%ct)"
         )
     return int(text)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Literal
@@ -9,6 +10,7 @@ from typing import Literal
 from builder.rootfs.entry import Entry, Kind
 
 _START = datetime(1970, 1, 1, tzinfo=UTC)
+_FRACTION = re.compile(r"\.\d+")
 _LAST = 253402300799  # 9999-12-31T23:59:59Z, the last second RFC 3339 can write
 
 
@@ -38,6 +40,16 @@ class TimePolicy:
         if self.epoch is None or entry.mtime <= self.epoch:
             return entry
         return replace(entry, mtime=self.epoch)
+
+    def no_later(self, stamp: str) -> str:
+        """Return an RFC 3339 time, the epoch instead of a later one."""
+        if self.epoch is None:
+            return stamp
+        try:
+            seconds = datetime.fromisoformat(_FRACTION.sub("", stamp)).timestamp()
+        except (ValueError, OverflowError):
+            return rfc3339(self.epoch)
+        return stamp if seconds <= self.epoch else rfc3339(self.epoch)
 
     def identity(self) -> tuple[str, int | None]:
         """Return what this contributes to keys of operations that write a layer."""
