@@ -192,14 +192,6 @@ def test_a_rebuild_is_cached_and_keeps_the_digest(product: Product, registry: Te
 # --- engines and tools
 
 
-@pytest.fixture(scope="module")
-def podman(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    need_root("needs root: podman")
-    base = tmp_path_factory.mktemp("podman")
-    options: list[str | Path] = ["--root", base / "root", "--runroot", base / "run", "--storage-driver", "vfs"]
-    return lambda *arguments: run([need_tool("podman"), *options, *arguments]).stdout
-
-
 def same_container(product: Product, theirs: dict[str, Any]) -> None:
     """Compare configurations; fields that a program adds empty are not of interest."""
     ours = {key: value for key, value in product.container.items() if value and key != "ArgsEscaped"}

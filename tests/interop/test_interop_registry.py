@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -184,16 +183,6 @@ NAMES = [Reference.parse("demo/app:1"), Reference.parse("localhost:5000/app:2")]
 def archive(image: ArchiveImage, tmp_path: Path) -> Path:
     write_docker_archive(image, tmp_path / "docker.tar", NAMES)
     return tmp_path / "docker.tar"
-
-
-@pytest.fixture(scope="module")
-def podman() -> Iterator[Any]:
-    need_root("needs root: podman")
-    need_tool("podman")
-    # Podman refuses a run root of more than 50 characters, which pytest's directories can have.
-    with tempfile.TemporaryDirectory(prefix="pod-", dir="/tmp") as base:
-        options = ["--root", f"{base}/root", "--runroot", f"{base}/run", "--storage-driver", "vfs"]
-        yield lambda *arguments: run([need_tool("podman"), *options, *arguments]).stdout
 
 
 def test_docker_loads_our_archive(
