@@ -111,7 +111,7 @@ class Bases:
 
             return self._import(open_docker_archive(location.removeprefix("docker-archive:"), self._tmp()))
         reference = Reference.parse(location.removeprefix("docker-image://"))
-        built = self._built_here(reference)
+        built = self._built_here(reference, named=source.named)
         if built is not None:
             return self.load(built.descriptor, source.platform)
         return self._from_registry(reference, source.platform)
@@ -119,14 +119,17 @@ class Bases:
     def _tmp(self) -> Path:
         return self._store.directory("tmp")
 
-    def _built_here(self, reference: Reference) -> RefRecord | None:
-        names = [str(reference)]
+    def _built_here(self, reference: Reference, *, named: bool) -> RefRecord | None:
+        tagged = Reference(reference.registry, reference.repository, reference.tag or "latest")
+        names = [str(tagged)]
         if reference.registry == "localhost":
-            rest = Reference.parse(f"{reference.repository}:{reference.tag or 'latest'}")
-            names.append(str(rest))
-        elif self._pull != "never":
+            names.append(str(_behind_localhost(tagged)))
+        elif self._pull != "never" and not named:
             return None
-        return next((found for name in names if (found := self._store.refs.get(name, built_here=True))), None)
+        found = next((one for name in names if (one := self._store.refs.get(name, built_here=True))), None)
+        if found is None or reference.digest not in (None, found.descriptor.digest):
+            return None
+        return found
 
     def _from_registry(self, reference: Reference, platform: Platform) -> StoredImage:
         record = self._store.refs.get(str(reference), built_here=False)
@@ -141,6 +144,9 @@ class Bases:
         try:
             return self._ask(reference, platform, record)
         except RegistryError as error:
+            if stored is None and reference.registry == "localhost":
+                name = _behind_localhost(reference).familiar
+                error.hint = f"no image called {name} was built here either: pybuild -t {name} CONTEXT"
             if stored is None or self._pull == "always" or not error.retryable:
                 raise
             self._reporter.emit(
@@ -215,3 +221,8 @@ class Bases:
         self._store.blobs.put(image.raw_config)
         layers = tuple(StoreLayer(self._store, layer.diff_id, layer.descriptor, source=layer) for layer in image.layers)
         return StoredImage(image.raw_manifest, image.raw_config, image.manifest, layers)
+
+
+def _behind_localhost(reference: Reference) -> Reference:
+    """Return the name an image was built under, given that name behind ``localhost/``."""
+    return Reference.parse(str(reference).removeprefix("localhost/"))

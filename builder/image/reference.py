@@ -46,7 +46,7 @@ class Reference:
         registry, repository = _split_registry(name)
         if tag is not None and not _TAG.fullmatch(tag):
             raise ReferenceSyntaxError(f"invalid reference {text!r}: {tag!r} is not a valid tag")
-        if not repository or not all(_COMPONENT.fullmatch(part) for part in repository.split("/")):
+        if not _is_repository(registry, repository):
             hint = "repository names are lower-case" if repository.lower() != repository else None
             raise ReferenceSyntaxError(
                 f"invalid reference {text!r}: {repository!r} is not a repository name", hint=hint
@@ -82,6 +82,14 @@ class Reference:
     def with_digest(self, digest: Digest) -> Reference:
         """Return this reference pinned to ``digest``."""
         return replace(self, digest=digest)
+
+
+def _is_repository(registry: str, repository: str) -> bool:
+    """Say whether the grammar allows it; behind ``localhost/`` stands the whole name an image was built under."""
+    first, *rest = parts = repository.split("/")
+    if registry == "localhost" and rest and ":" in first and _HOST.fullmatch(first):
+        parts = rest
+    return all(_COMPONENT.fullmatch(part) for part in parts)
 
 
 def _split_tag(text: str) -> tuple[str, str | None]:

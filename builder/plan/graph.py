@@ -22,10 +22,14 @@ MAIN_CONTEXT = ""
 
 @dataclass(frozen=True, slots=True)
 class ImageSource:
-    """An image to start from: ``docker-image://REF``, ``oci-layout://DIR`` or ``docker-archive:FILE``."""
+    """An image to start from: ``docker-image://REF``, ``oci-layout://DIR`` or ``docker-archive:FILE``.
+
+    ``named``: a named context of the user's, for which an image built here may answer under its whole name.
+    """
 
     location: str
     platform: Platform
+    named: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,7 +126,7 @@ class Names:
         if location == "docker-image://scratch":
             return ToScratch()
         if location.startswith(_IMAGE_SCHEMES):
-            return ToImage(self._image(location, platform, span))
+            return ToImage(self._image(location, platform, span, named=True))
         return ToContext(given)
 
     def _elsewhere(self, name: str, platform: Platform, span: Span) -> Meaning:
@@ -137,7 +137,7 @@ class Names:
             return ToScratch()
         return ToImage(self._image(f"docker-image://{name}", platform, span))
 
-    def _image(self, location: str, platform: Platform, span: Span) -> ImageSource:
+    def _image(self, location: str, platform: Platform, span: Span, *, named: bool = False) -> ImageSource:
         if location.startswith("docker-image://"):
             try:
                 location = f"docker-image://{Reference.parse(location.removeprefix('docker-image://'))}"
@@ -146,7 +146,7 @@ class Names:
                 close = nearest(location.removeprefix("docker-image://").lower(), names)
                 hint = f"did you mean the stage {close}?" if close else error.hint
                 raise self.expand.fail(error.message, span, hint) from error
-        return ImageSource(location, platform)
+        return ImageSource(location, platform, named)
 
 
 def _same_image(context: str, name: str) -> bool:
