@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """Peak memory of building, saving, pushing and pulling an image with one large layer (1 GiB unless told otherwise).
 
-    python benchmarks/memory.py [--pybuild PROGRAM] [--mib N] [--limit MB] [--json FILE]
+    .venv/bin/python benchmarks/memory.py [--pybuild PROGRAM] [--mib N] [--limit MB] [--json FILE]
 
-PROGRAM should be the command of an installed wheel, with compiled bytecode (PYTHONDONTWRITEBYTECODE unset). The figure
-of a command is the largest resident set of any process it started (the worker of RUN too), as the kernel counted it.
-Ends with status 1 if one is over the limit. RUN needs root here, and pushing needs docker-registry; they are left out
-without.
+Runs in the environment that scripts/test makes. PROGRAM should be the command of an installed wheel, with compiled
+bytecode (PYTHONDONTWRITEBYTECODE unset). The figure of a command is the largest resident set of any process it
+started (the worker of RUN too), as the kernel counted it. Ends with status 1 if one is over the limit. RUN needs root
+here, and pushing needs docker-registry; they are left out without.
 """
 
 from __future__ import annotations
