@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import urlsplit
 
 from builder.dockerfile import instructions as df
 from builder.dockerfile.source import Span
@@ -20,6 +19,7 @@ from builder.plan.graph import (
 from builder.plan.metadata import Expander, StageState
 
 _GIT_SCHEME = re.compile(r"(git|ssh)://", re.IGNORECASE)
+_GIT_OVER_HTTP = re.compile(r"(?i:https?)://[^/?#]*/[^?#]*\.git(?:[?#]|\Z)")
 _HTTP_SCHEME = re.compile(r"https?://", re.IGNORECASE)
 _SCP_FORM = re.compile(r"[A-Za-z0-9._-]+@[A-Za-z0-9._-]+:", re.ASCII)
 _CREDENTIALS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)[^/?#\s]*@")
@@ -52,9 +52,7 @@ def destination(cwd: str, path: str) -> str:
 
 def is_git(url: str) -> bool:
     """Say whether ADD reads ``url`` with git: git@, ssh://, git://, or an http(s) path ending in ``.git``."""
-    if _GIT_SCHEME.match(url) or _SCP_FORM.match(url):
-        return True
-    return is_http(url) and urlsplit(url).path.endswith(".git")
+    return any(form.match(url) for form in (_GIT_SCHEME, _SCP_FORM, _GIT_OVER_HTTP))
 
 
 def is_http(url: str) -> bool:

@@ -7,9 +7,15 @@ from collections.abc import Sequence
 _ESCAPES = {"\a": "\\a", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\v": "\\v"}
 
 
-def quote(text: str, mark: str = '"') -> str:
-    """Return ``text`` as ``%q`` prints a string (or, with ``'`` as mark, a rune)."""
-    return mark + "".join(_quoted(char, mark) for char in text) + mark
+def quote(text: str) -> str:
+    """Return ``text`` as ``%q`` prints a string."""
+    return '"' + "".join(_quoted(char, '"') for char in text) + '"'
+
+
+def quote_rune(number: int) -> str:
+    """Return ``number`` as ``%q`` prints an integer: as the character it is the code of, if there is one."""
+    valid = number < 0xD800 or 0xE000 <= number <= 0x10FFFF
+    return "'" + _quoted(chr(number) if valid else "\ufffd", "'") + "'"
 
 
 def _quoted(char: str, mark: str) -> str:

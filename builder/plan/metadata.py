@@ -17,7 +17,7 @@ from builder.dockerfile.source import DockerfileError, Source, Span
 from builder.dockerfile.word import Word
 from builder.image.config import ContainerConfig, Healthcheck, History
 from builder.image.platform import Platform
-from builder.plan.gotext import duration, quote, quote_list
+from builder.plan.gotext import duration, quote, quote_list, quote_rune
 from builder.plan.graph import Base, ImageSource, Step, VertexID
 from builder.plan.scope import Scope
 
@@ -226,7 +226,7 @@ def apply_healthcheck(state: StageState, one: df.HealthCheck, _: Expander) -> St
         retries=one.retries or 0,
     )
     times = (check.interval, check.timeout, check.start_period, check.start_interval)
-    shown = " ".join([quote_list(test), *(quote(duration(one)) for one in times), quote(chr(check.retries), "'")])
+    shown = " ".join([quote_list(test), *(quote(duration(one)) for one in times), quote_rune(check.retries)])
     return replace(state, config=replace(state.config, healthcheck=check)).with_step(f"HEALTHCHECK &{{{shown}}}")
 
 

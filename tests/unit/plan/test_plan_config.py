@@ -7,7 +7,7 @@ import pytest
 from builder.dockerfile.source import DockerfileError
 from builder.image.config import ContainerConfig, Healthcheck
 from builder.image.platform import Platform
-from builder.plan.gotext import duration, quote
+from builder.plan.gotext import duration, quote, quote_rune
 from tests.support.plans import plan
 
 SH = ("/bin/sh", "-c")
@@ -121,6 +121,22 @@ def test_durations_are_spelled_as_go_does(nanoseconds: int, text: str) -> None:
 )
 def test_strings_are_quoted_as_go_does(text: str, quoted: str) -> None:
     assert quote(text) == quoted
+
+
+@pytest.mark.parametrize(
+    ("number", "quoted"),
+    [
+        (0, "'\\x00'"),
+        (39, "'\\''"),
+        (97, "'a'"),
+        (0xD800, "'\ufffd'"),
+        (0x10FFFF, "'\\U0010ffff'"),
+        (0x110000, "'\ufffd'"),
+        (1 << 70, "'\ufffd'"),
+    ],
+)
+def test_numbers_are_quoted_as_go_does(number: int, quoted: str) -> None:
+    assert quote_rune(number) == quoted
 
 
 def test_values_reach_the_config() -> None:
