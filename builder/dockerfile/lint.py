@@ -1,7 +1,7 @@
 """Build checks (dockerfile.md 2): what can be said about a Dockerfile from its text.
 
 Here: the entry, skipping, and the checks of how things are written. ``lint_stages`` holds the checks that follow
-variables and inheritance through a stage. InvalidBaseImagePlatform needs a pulled image and is the engine's.
+variables and inheritance through a stage, ``lint_context`` those that only the engine can tell.
 """
 
 from __future__ import annotations
@@ -25,10 +25,16 @@ from builder.dockerfile.instructions import (
     Instruction,
     Label,
     Maintainer,
+    Onbuild,
+    Run,
+    ShellForm,
     Stage,
 )
+from builder.dockerfile.parser import parse_trigger
 from builder.dockerfile.rules import Finding, Rule
 from builder.dockerfile.source import DockerfileError, Span
+from builder.dockerfile.stages import AUTOMATIC_ARGS, BUILT_IN_ARGS, PROXY_ARGS
+from builder.dockerfile.suggest import nearest
 from builder.dockerfile.text import BLANKS
 
 _RESERVED: Final = ("context", "scratch")
@@ -61,17 +67,20 @@ def lint(
     build_args: Mapping[str, str | None] | None = None,
     base_env: Mapping[int, Mapping[str, str]] | None = None,
     ignored: Callable[[str], bool] | None = None,
+    base_args: Collection[str] = (),
 ) -> tuple[Finding, ...]:
     """Return the findings in the order of the file.
 
     ``stages`` are the indexes to look at, all by default. ``base_env`` is the environment of the image that a stage
     starts from; a stage whose image is unknown gets no UndefinedVar. ``ignored`` tells whether a context path is
-    excluded by .dockerignore; leave it out when that file has ``!`` patterns.
+    excluded by .dockerignore; leave it out when that file has ``!`` patterns. ``base_args`` are the names that ONBUILD
+    triggers of base images declare with ARG.
     """
     chosen = options if options is not None else check_options(dockerfile)
     selected = [stage for stage in dockerfile.stages if stages is None or stage.index in stages]
     walk = lint_stages.Walk(dockerfile, automatic or {}, build_args or {}, base_env or {}, ignored)
-    findings = [*_written(dockerfile, selected), *walk.findings(selected)]
+    unknown = _unknown_build_args(dockerfile, build_args or {}, base_args)
+    findings = [*_written(dockerfile, selected), *walk.findings(selected), *unknown]
     skipped = _inline_skips(dockerfile)
     kept = [item for item in findings if _wanted(item, chosen, skipped)]
     return tuple(sorted(dict.fromkeys(kept), key=lambda item: item.span.start_line))
@@ -123,6 +132,33 @@ def _written(dockerfile: Dockerfile, stages: list[Stage]) -> Iterator[Finding]:
         for line in instruction.written.blank_lines:
             yield Finding(rules.NO_EMPTY_CONTINUATION, "blank line in a continued instruction", Span(line, line))
         yield from _one(instruction)
+
+
+def _unknown_build_args(
+    dockerfile: Dockerfile, given: Mapping[str, str | None], base_args: Collection[str]
+) -> Iterator[Finding]:
+    """Report build arguments that nothing declares, at the ARG that was probably meant."""
+    declared: dict[str, Span] = {}
+    for item in _instructions(dockerfile, dockerfile.stages):
+        for name in _declared_names(item):
+            declared.setdefault(name, item.span)
+    known = {*declared, *base_args, *AUTOMATIC_ARGS, *BUILT_IN_ARGS}
+    for name in given:
+        if name in known or name.upper() in PROXY_ARGS or name.startswith("BUILDKIT_ATTEST_"):
+            continue
+        meant = nearest(name, declared)
+        hint = f" (did you mean {meant}?)" if meant else ""
+        span = declared[meant] if meant else dockerfile.stages[0].from_.span if dockerfile.stages else Span(1, 1)
+        yield Finding(rules.UNKNOWN_BUILD_ARG, f"no ARG declares the build argument '{name}'{hint}", span)
+
+
+def _declared_names(item: Instruction) -> list[str]:
+    if isinstance(item, Onbuild):
+        try:
+            return _declared_names(parse_trigger(item.trigger))
+        except DockerfileError:
+            return []  # reported where it is triggered
+    return [one.name for one in item.declarations] if isinstance(item, Arg) else []
 
 
 def _casing(dockerfile: Dockerfile, stages: list[Stage]) -> Iterator[Finding]:
@@ -184,6 +220,8 @@ def _one(item: Instruction) -> Iterator[Finding]:
             yield from _description(item, "FROM", [name])
         case Expose():
             yield from _exposed(item)
+        case Run(command=ShellForm(text="")):
+            yield Finding(rules.EMPTY_RUN, "RUN has no command", item.span)
         case _:
             return
 

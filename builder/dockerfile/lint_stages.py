@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -30,6 +30,7 @@ from builder.dockerfile.instructions import (
     Volume,
     Workdir,
 )
+from builder.dockerfile.lint_context import sensitive_files
 from builder.dockerfile.rules import Finding
 from builder.dockerfile.source import DockerfileError
 from builder.dockerfile.stages import AUTOMATIC_ARGS, GlobalScope, global_scope, resolve_base
@@ -41,7 +42,7 @@ _IMAGE: Final = re.compile(
     r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*"
     r"(?::[A-Za-z0-9_][A-Za-z0-9_.\-]{0,127})?(?:@[A-Za-z0-9+._\-]+:[0-9a-fA-F]{32,})?\Z"
 )
-_REMOTE: Final = re.compile(r"(?:https?|git|ssh)://|git@|.*\.git(?:[#?]|\Z)")
+_REMOTE: Final = re.compile(r"(?:https?|git|ssh)://|git@")
 _PATH: Final = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 
 
@@ -52,6 +53,7 @@ class _State:
     env: dict[str, str | None] | None
     workdir_set: bool = False
     shell_set: bool = False
+    directories: set[str] = field(default_factory=set)
 
 
 @dataclass(slots=True)
@@ -123,7 +125,8 @@ class Walk:
         base = resolve_base(self.dockerfile, stage, name)
         if base is not None:
             parent = self._states[base.index]
-            return _State(None if parent.env is None else dict(parent.env), parent.workdir_set, parent.shell_set)
+            env = None if parent.env is None else dict(parent.env)
+            return _State(env, parent.workdir_set, parent.shell_set, set(parent.directories))
         known = self.base_env.get(stage.index, {} if name == "scratch" else None)
         return _State(None if known is None else {**_PATH, **known})
 
@@ -149,24 +152,29 @@ class Walk:
                     detail = f"relative WORKDIR '{path}' depends on the base image"
                     yield Finding(rules.WORKDIR_RELATIVE_PATH, detail, item.span)
                 state.workdir_set = True
-            case Copy(from_stage=None) | Add():
-                yield from self._ignored(item, state)
+                state.directories.add(path.rstrip("/"))
+            case Copy() | Add():
+                yield from self._copied(item, state)
             case _:
                 return
 
-    def _ignored(self, item: Copy | Add, state: _State) -> Iterator[Finding]:
-        if self.ignored is None:
+    def _copied(self, item: Copy | Add, state: _State) -> Iterator[Finding]:
+        sources = [_value(word, state.env) for word in item.sources]
+        dest = _value(item.dest, state.env)
+        if _needs_directory([*sources, *(doc.name for doc in item.heredocs)], dest, state.directories):
+            detail = f"several sources go to '{dest}': end it with a slash"
+            yield Finding(rules.SEVERAL_SOURCES_NO_DIRECTORY, detail, item.span)
+        if isinstance(item, Copy) and item.from_stage is not None:
             return
-        for word in item.sources:
-            source = _value(word, state.env)
+        for source in sources:
             if any(ch in source for ch in "*?[$") or _REMOTE.match(source):
                 continue
             path = posixpath.normpath("/" + source).lstrip("/")
-            if self.ignored(path or "."):
-                keyword = type(item).__name__.upper()
-                yield Finding(
-                    rules.COPY_IGNORED_FILE, f"{keyword} of '{source}', which .dockerignore excludes", item.span
-                )
+            if self.ignored is not None and self.ignored(path or "."):
+                detail = f"{type(item).__name__.upper()} of '{source}', which .dockerignore excludes"
+                yield Finding(rules.COPY_IGNORED_FILE, detail, item.span)
+            elif found := sensitive_files(item, [path]):
+                yield found
 
     def _undefined(self, item: StageInstruction, env: Mapping[str, str | None]) -> Iterator[Finding]:
         unknown: set[str] = set()
@@ -199,6 +207,16 @@ class Walk:
         if given is not None:
             return given
         return _value(default, env) if default is not None else self._scope.env.get(name)
+
+
+def _needs_directory(sources: list[str], dest: str, directories: Collection[str]) -> bool:
+    """Tell whether several files go to a place that nothing in the text says is a directory.
+
+    A source that ends in a slash is a directory, whose contents are merged.
+    """
+    if "$" in dest or dest.endswith("/") or dest.rpartition("/")[2] in ("", ".", "..") or dest in directories:
+        return False
+    return sum(not source.endswith("/") and source.rpartition("/")[2] not in (".", "..") for source in sources) > 1
 
 
 def expanded_words(item: StageInstruction) -> Iterator[Word]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from builder.dockerfile import rules
 from builder.dockerfile.directives import CheckOptions
 from builder.dockerfile.lint import check_options, lint
 from builder.dockerfile.parser import parse, parse_partial
@@ -154,10 +153,3 @@ def test_findings_are_reported_before_an_error() -> None:
 
 def test_a_broken_word_stops_no_check() -> None:
     assert found("ARG a='x\nFROM $a\nENV b=${c:?} d='\nWORKDIR 'x\n") != []
-
-
-def test_the_table() -> None:
-    assert len(rules.ALL) == len({rule.name for rule in rules.ALL}) == 22
-    assert [rule.name for rule in rules.ALL if rule.experimental] == ["InvalidDefinitionDescription"]
-    assert [rule.name for rule in rules.ALL if not rule.url] == ["InvalidBaseImagePlatform"]
-    assert rules.JSON_ARGS_RECOMMENDED.url.endswith("/json-args-recommended/")

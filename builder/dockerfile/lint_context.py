@@ -1,0 +1,52 @@
+"""Findings that need more than the text: files of the context, pulled images (dockerfile.md 2).
+
+Pure: the engine looks, and says here what it saw. A finding about the same thing may also come from the text alone
+(a literal source of COPY); equal findings are one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from builder.dockerfile import rules
+from builder.dockerfile.instructions import Add, Copy, From
+from builder.dockerfile.rules import Finding
+from builder.dockerfile.sensitive import sensitive
+
+_SHOWN = 3
+
+
+def unmatched_wildcard(item: Copy | Add, source: str) -> Finding:
+    """Return the finding for a wildcard that matched no file."""
+    return Finding(rules.UNMATCHED_WILDCARD, f"'{source}' matches no file, so nothing is copied", item.span)
+
+
+def sensitive_files(item: Copy | Add, paths: Iterable[str]) -> Finding | None:
+    """Return the finding for the sensitive files among ``paths``, which the instruction takes from the context.
+
+    Of a directory that is sensitive as a whole only the directory is named.
+    """
+    found: dict[str, str] = {}
+    for path in paths:
+        what = sensitive(path)
+        if what is not None:
+            found.setdefault(_topmost(path), what)
+    if not found:
+        return None
+    shown = [f"'{path}', {what}" for path, what in list(found.items())[:_SHOWN]]
+    more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+    keyword = type(item).__name__.upper()
+    return Finding(rules.SENSITIVE_FILE_COPIED, f"{keyword} takes {'; '.join(shown)}{more}", item.span)
+
+
+def _topmost(path: str) -> str:
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    return next(
+        ("/".join(parts[:end]) for end in range(1, len(parts)) if sensitive("/".join(parts[:end]))), "/".join(parts)
+    )
+
+
+def base_platform(item: From, image: str, wanted: str, found: str) -> Finding:
+    """Return the finding for a base image whose platform is not the wanted one."""
+    detail = f"base image {image} is for '{found}', and the build for '{wanted}'"
+    return Finding(rules.INVALID_BASE_IMAGE_PLATFORM, detail, item.span)

@@ -1,0 +1,202 @@
+"""Every rule's own examples, its page, and the findings that need more than the text (dockerfile.md 2)."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from builder.dockerfile import rules
+from builder.dockerfile.directives import CheckOptions
+from builder.dockerfile.instructions import Add, Copy
+from builder.dockerfile.lint import lint
+from builder.dockerfile.lint_context import base_platform, sensitive_files, unmatched_wildcard
+from builder.dockerfile.parser import parse
+from builder.dockerfile.rules import Finding, Rule
+from builder.dockerfile.sensitive import sensitive
+
+ROOT = Path(__file__).resolve().parents[3]
+BY_NAME = {rule.name: rule for rule in rules.ALL}
+SITUATIONS: dict[str, dict[str, Any]] = {
+    "CopyIgnoredFile": {"ignored": lambda path: path.split("/")[0] == "tmp"},
+    "UnknownBuildArg": {"build_args": {"VERSION": "2"}},
+    "InvalidDefinitionDescription": {"options": CheckOptions(experimental=("all",))},
+}
+
+
+def check(text: str, **options: Any) -> list[Finding]:
+    return list(lint(parse(text.encode()), **options))
+
+
+def _from_engine(rule: Rule, text: str) -> list[Finding]:
+    """What the engine adds: here the context holds config/app.toml only, and images are for linux/amd64."""
+    found: list[Finding] = []
+    for stage in parse(text.encode()).stages:
+        if rule is rules.INVALID_BASE_IMAGE_PLATFORM:
+            wanted = stage.from_.platform.text if stage.from_.platform else "linux/arm64"
+            if wanted != "linux/amd64":
+                found.append(base_platform(stage.from_, "example/only-amd64", wanted, "linux/amd64"))
+        for item in stage.instructions:
+            if rule is rules.UNMATCHED_WILDCARD and isinstance(item, Copy):
+                found += [unmatched_wildcard(item, one.text) for one in item.sources if "config/" not in one.text]
+    return found
+
+
+@pytest.mark.parametrize("rule", rules.ALL, ids=lambda rule: rule.name)
+def test_the_examples_of_every_rule(rule: Rule) -> None:
+    options = SITUATIONS.get(rule.name, {})
+    bad = [*check(rule.bad, **options), *_from_engine(rule, rule.bad)]
+    assert [finding.rule.name for finding in bad] == [rule.name]
+    assert [*check(rule.good, **options), *_from_engine(rule, rule.good)] == []
+
+
+@pytest.mark.parametrize("rule", rules.ALL, ids=lambda rule: rule.name)
+def test_every_rule_can_be_skipped_for_the_file_and_for_one_instruction(rule: Rule) -> None:
+    options = SITUATIONS.get(rule.name, {})
+    skipping = {**options, "options": CheckOptions(skip=(rule.name,), experimental=("all",))}
+    assert check(rule.bad, **skipping) == []
+    findings = check(rule.bad, **options)
+    for finding in findings:
+        lines = rule.bad.split("\n")
+        start = next(
+            item.span.start_line
+            for stage in parse(rule.bad.encode()).stages
+            for item in (*parse(rule.bad.encode()).global_args, stage.from_, *stage.instructions)
+            if item.span.start_line <= finding.span.start_line <= item.span.end_line
+        )
+        lines.insert(start - 1, f"#\n# check=skip={rule.name}")
+        assert finding.rule not in [one.rule for one in check("\n".join(lines), **options)]
+
+
+def test_every_rule_has_a_page_of_its_own() -> None:
+    assert len(BY_NAME) == len(rules.ALL) == 27
+    assert len([rule for rule in rules.ALL if not rule.own]) == 21  # and InvalidBaseImagePlatform is BuildKit's too
+    assert [rule.name for rule in rules.ALL if rule.experimental] == ["InvalidDefinitionDescription"]
+    assert rules.JSON_ARGS_RECOMMENDED.url == "https://docs.docker.com/go/dockerfile/rule/json-args-recommended/"
+    assert rules.UNMATCHED_WILDCARD.url == "docs/checks.md#unmatchedwildcard"
+    page = (ROOT / "docs" / "checks.md").read_text(encoding="utf-8")
+    for rule in rules.ALL:
+        assert f"\n## {rule.name}\n" in page
+
+
+def test_the_page_is_what_the_data_says() -> None:
+    subprocess.run([sys.executable, ROOT / "scripts" / "docs", "--check"], check=True)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        ".git", ".git/config", "sub/.git/HEAD", ".env", "a/.env", ".env.local", ".ENV", "id_rsa", ".ssh/config",
+        "certs/server.key", "tls/privkey.pem", "server-key.pem", "a.p12", "a.pfx", ".npmrc", "web/.npmrc", ".pypirc",
+        "pip.conf", "etc/pip.conf", "pip.ini", ".netrc", "_netrc", ".docker/config.json", "home/.docker/config.json",
+        ".aws/credentials", ".kube/config", ".git-credentials", ".cargo/credentials.toml", "./.npmrc", ".gnupg/x",
+    ],
+)  # fmt: skip
+def test_sensitive_files(path: str) -> None:
+    assert sensitive(path) is not None
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "", ".", "a", ".gitignore", ".github/x", ".gitattributes", "env", ".env.example", ".env.sample", "id_rsa.pub",
+        "cert.pem", "ca.crt", "public_key.pem", "pubkey.pem", "config.json", "docker/config.json", "aws/credentials",
+        "credentials", "npmrc", ".dockerignore", "Dockerfile", "keys.py", ".envrc.d", "git/config", "monkey.txt",
+    ],
+)  # fmt: skip
+def test_files_that_are_not_sensitive(path: str) -> None:
+    assert sensitive(path) is None
+
+
+def _copy(text: str) -> Copy | Add:
+    [item] = parse(f"FROM scratch\n{text}".encode()).stages[0].instructions
+    assert isinstance(item, Copy | Add)
+    return item
+
+
+def test_sensitive_files_of_a_context_are_one_finding() -> None:
+    item = _copy("COPY . /")
+    assert sensitive_files(item, ["a", "b/c"]) is None
+    paths = [".git/HEAD", ".git/config", "a", ".env", "web/.npmrc", "web/id_rsa", "x.key"]
+    finding = sensitive_files(item, paths)
+    assert finding is not None
+    assert finding.detail == (
+        "COPY takes '.git', a git repository with its whole history; "
+        "'.env', a file of environment variables, often with passwords; "
+        "'web/.npmrc', a file where tools keep passwords and tokens and 2 more"
+    )
+    assert finding.span == item.span
+
+
+@pytest.mark.parametrize(
+    ("line", "fires"),
+    [
+        ("COPY .env /app/", True),
+        ("ADD ./web/../.npmrc /", True),
+        ("COPY .git /src", True),
+        ("COPY .git* /src/", False),  # the engine knows what it matches
+        ("COPY --from=x .env /app/", False),
+        ("COPY .env.example /app/.env", False),
+        ("ADD https://example.com/.env /", False),
+        ("COPY <<.env /app/\nE\n.env", False),
+    ],
+)
+def test_literal_sources_that_are_sensitive(line: str, fires: bool) -> None:
+    names = [finding.rule.name for finding in check(f"FROM scratch AS x\nFROM scratch\n{line}")]
+    assert names == (["SensitiveFileCopied"] if fires else [])
+
+
+@pytest.mark.parametrize(
+    ("lines", "fires"),
+    [
+        ("COPY a b /c", True),
+        ("COPY a* b /c", True),
+        ("COPY <<A <<B /c\nA\nB", True),
+        ("COPY --from=x a b /c", True),
+        ('ADD ["a", "b", "c"]', True),
+        ("ENV D=/c\nCOPY a b $D", True),
+        ("ENV D=/c/\nCOPY a b $D", False),
+        ("COPY a b /c/", False),
+        ("COPY a b .", False),
+        ("COPY a b /c/.", False),
+        ("COPY a b ..", False),
+        ("COPY a /c", False),
+        ("COPY a* /c", False),
+        ("COPY a/ b/ /c", False),
+        ("COPY . b /c", False),
+        ("WORKDIR /c\nCOPY a b /c", False),
+    ],
+)
+def test_several_sources_need_a_directory(lines: str, fires: bool) -> None:
+    names = [finding.rule.name for finding in check(f"FROM scratch AS x\nFROM scratch\n{lines}")]
+    assert names == (["SeveralSourcesNoDirectory"] if fires else [])
+
+
+@pytest.mark.parametrize(
+    ("text", "given", "details"),
+    [
+        ("FROM scratch\nARG A", {"A": "1"}, []),
+        ("ARG A\nFROM scratch", {"A": None}, []),
+        ("FROM scratch\nONBUILD ARG A", {"A": "1"}, []),
+        ("FROM scratch", {"http_proxy": "1", "No_Proxy": "1", "TARGETARCH": "x", "SOURCE_DATE_EPOCH": "0"}, []),
+        ("FROM scratch", {"BUILDKIT_SYNTAX": "dockerfile.v0", "BUILDKIT_ATTEST_SBOM": ""}, []),
+        ("FROM scratch", {"FROM_BASE": "1"}, []),
+        ("FROM scratch", {"X": "1"}, ["no ARG declares the build argument 'X'"]),
+        (
+            "FROM scratch\nARG VERSION",
+            {"VERSOIN": "1"},
+            ["no ARG declares the build argument 'VERSOIN' (did you mean VERSION?)"],
+        ),
+        (
+            "FROM scratch\nARG Version",
+            {"VERSION": "1"},
+            ["no ARG declares the build argument 'VERSION' (did you mean Version?)"],
+        ),
+    ],
+)
+def test_unknown_build_arguments(text: str, given: dict[str, str | None], details: list[str]) -> None:
+    found = check(text, build_args=given, base_args=["FROM_BASE"])
+    assert [finding.detail for finding in found] == details
