@@ -53,7 +53,7 @@ def walk(tree: Tree, path: str = "") -> Iterator[Entry]:
             pending.append(iter(tree.children(entry.path)))
 
 
-def resolve(tree: Tree, path: str, *, follow_last: bool = True) -> str:
+def resolve(tree: Tree, path: str) -> str:
     """Return ``path`` with every symlink on it replaced, never leaving the root: ``..`` above it stays there.
 
     What does not exist is kept as it was written. Raises ContextError for a loop.
@@ -64,7 +64,7 @@ def resolve(tree: Tree, path: str, *, follow_last: bool = True) -> str:
         return entry.target if entry is not None and entry.kind is Kind.SYMLINK else None
 
     try:
-        return resolve_links(path, read_link, follow_last=follow_last)
+        return resolve_links(path, read_link)
     except UnsafePathError as error:
         raise ContextError(error.message) from error
 

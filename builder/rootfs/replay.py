@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from builder.rootfs.entry import Kind, UnsafePathError
-from builder.rootfs.limits import MAX_LINKS
+from builder.rootfs.entry import Kind
+from builder.rootfs.rooted import resolve_links
 from builder.rootfs.tocformat import (
     DELETION,
     DIRECTORY,
@@ -34,34 +34,17 @@ _OPAQUE_KIND = ord(Kind.OPAQUE)
 _DIRECTORIES = (DIRECTORY, IMPLIED)
 
 
-def resolve(path: str, look: Callable[[str], tuple[Kind, str] | None], *, follow_last: bool = True) -> str:
+def resolve(path: str, look: Callable[[str], tuple[Kind, str] | None]) -> str:
     """Return ``path`` with its symlinks followed inside the root; ``look`` gives kind and target without following.
 
     ``..`` stops at the root; components that do not exist are kept as text. Raises UnsafePathError for a loop.
     """
-    todo = [part for part in reversed(path.split("/")) if part and part != "."]
-    done: list[str] = []
-    links = 0
-    while todo:
-        part = todo.pop()
-        if part == "..":
-            del done[-1:]
-            continue
-        done.append(part)
-        if not todo and not follow_last:
-            break
-        found = look("/".join(done))
-        if found is None or found[0] is not Kind.SYMLINK:
-            continue
-        links += 1
-        if links > MAX_LINKS:
-            raise UnsafePathError(f"too many symlinks on the way to {path!r}")
-        done.pop()
-        target = found[1]
-        if target.startswith("/"):
-            done.clear()
-        todo += [part for part in reversed(target.split("/")) if part and part != "."]
-    return "/".join(done)
+
+    def read_link(candidate: str) -> str | None:
+        found = look(candidate)
+        return found[1] if found is not None and found[0] is Kind.SYMLINK else None
+
+    return resolve_links(path, read_link)
 
 
 def replay(log: Log, base: int, lower: Lower | None) -> Slots:

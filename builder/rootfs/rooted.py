@@ -12,6 +12,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from builder.rootfs.entry import UnsafePathError
 from builder.rootfs.limits import MAX_LINKS
@@ -80,74 +81,23 @@ def resolve(root: int, path: str, *, follow_last: bool = True) -> str:
     return resolve_links(path, read_link, follow_last=follow_last)
 
 
-def open_directory(root: int, path: str) -> int:
-    """Open the directory ``path`` leads to. Raises OSError as open(2) does, UnsafePathError for a tree that changes."""
-    return _descend(root, resolve(root, path), create=None)
-
-
-def make_directories(root: int, path: str, mode: int = 0o755) -> int:
-    """Open the directory ``path`` leads to; make what is missing of it, with exactly ``mode``."""
-    return _descend(root, resolve(root, path), create=mode)
-
-
 def open_parent(root: int, path: str) -> tuple[int, str]:
     """Open the directory ``path`` lies in and return it with the last name, which may be a link or missing.
 
-    Raises UnsafePathError for a path without a name of its own.
+    Raises OSError as open(2) does, UnsafePathError for a path without a name of its own and for a tree that changes.
     """
     canonical = resolve(root, path, follow_last=False)
     parent, name = split(canonical)
     if not name:
         raise UnsafePathError(f"{path or '/'}: names the root itself")
-    return _descend(root, parent, create=None), name
+    return _descend(root, parent), name
 
 
-def open_file(root: int, path: str) -> int:
-    """Open the regular file ``path`` leads to for reading; never waits for a fifo or touches a device.
-
-    Raises OSError as open(2) does, IsADirectoryError for a directory, UnsafePathError for other kinds.
-    """
-    parent, name = split(resolve(root, path))
-    if not name:
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
-    directory = _descend(root, parent, create=None)
-    try:
-        # O_PATH first: merely opening a device can rewind a tape.
-        found = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
-        try:
-            status = os.fstat(found)
-        finally:
-            os.close(found)
-        if stat.S_ISDIR(status.st_mode):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
-        if not stat.S_ISREG(status.st_mode):
-            raise UnsafePathError(f"{path}: not a regular file")
-        return os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
-    finally:
-        os.close(directory)
-
-
-def lstat(root: int, path: str) -> os.stat_result | None:
-    """Return the status of what ``path`` names, its last link not followed; None if there is nothing."""
-    try:
-        if not resolve(root, path, follow_last=False):
-            return os.fstat(root)
-        directory, name = open_parent(root, path)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    try:
-        return os.stat(name, dir_fd=directory, follow_symlinks=False)
-    except FileNotFoundError:
-        return None
-    finally:
-        os.close(directory)
-
-
-def _descend(root: int, canonical: str, *, create: int | None) -> int:
+def _descend(root: int, canonical: str) -> int:
     fd = os.dup(root)
     try:
         for name in canonical.split("/") if canonical else ():
-            below = _open_child(fd, name, create)
+            below = _open_child(fd, name)
             os.close(fd)
             fd = below
     except BaseException:
@@ -156,16 +106,9 @@ def _descend(root: int, canonical: str, *, create: int | None) -> int:
     return fd
 
 
-def _open_child(directory: int, name: str, create: int | None) -> int:
+def _open_child(directory: int, name: str) -> int:
     try:
         return os.open(name, DIRECTORY, dir_fd=directory)
-    except FileNotFoundError:
-        if create is None:
-            raise
-        os.mkdir(name, 0o700, dir_fd=directory)
-        fd = os.open(name, DIRECTORY, dir_fd=directory)
-        os.fchmod(fd, create)
-        return fd
     except NotADirectoryError:
         if stat.S_ISLNK(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
             raise UnsafePathError(f"{name}: became a symbolic link while it was used") from None
@@ -205,6 +148,20 @@ def remove(directory: int, name: str) -> None:
     finally:
         os.close(fd)
     os.rmdir(name, dir_fd=directory)
+
+
+def remove_tree(path: Path) -> None:
+    """Remove ``path`` and all below it, as far as the system lets us; never raises OSError. Any depth will do."""
+    try:
+        parent = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        remove(parent, path.name)
+    except (OSError, UnsafePathError):
+        pass  # what stays is scratch, and looked for again at the next start
+    finally:
+        os.close(parent)
 
 
 def _identity(fd: int) -> tuple[int, int]:

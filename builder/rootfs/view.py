@@ -97,12 +97,12 @@ class View:
             return entry.kind, entry.target
         return (Kind.DIRECTORY if found.kind == IMPLIED else KIND_OF[found.kind]), ""
 
-    def resolve(self, path: str, *, follow_last: bool = True) -> str:
+    def resolve(self, path: str) -> str:
         """Return ``path`` with symlinks followed inside the root; missing components stay as they are.
 
         Raises UnsafePathError after limits.MAX_LINKS links.
         """
-        return resolve(path, self.kind_of, follow_last=follow_last)
+        return resolve(path, self.kind_of)
 
     def children(self, path: str) -> Iterator[Located]:
         """Yield what is directly in the directory ``path``, sorted; nothing if there is no such directory."""

@@ -10,12 +10,13 @@ import contextlib
 import fcntl
 import itertools
 import os
-import shutil
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from builder.errors import ImageError
+from builder.rootfs.rooted import DIRECTORY, remove, remove_tree
+from builder.rootfs.whiteout import is_whiteout
 
 _MARKER = ".boot"
 
@@ -91,11 +92,11 @@ class Layers:
                 return
             stale = self.temporary()
             stale.mkdir()
-            for entry in os.scandir(self._home):
-                if not entry.name.startswith("."):
-                    os.rename(entry.path, stale / entry.name)
+            for name in os.listdir(self._home):
+                if not name.startswith("."):
+                    os.rename(self._home / name, stale / name)
             marker.write_text(boot)
-        shutil.rmtree(stale)
+        remove_tree(stale)
 
 
 def _normalise(upper: bytes, emitted: Mapping[bytes, int | None]) -> None:
@@ -105,8 +106,10 @@ def _normalise(upper: bytes, emitted: Mapping[bytes, int | None]) -> None:
         with os.scandir(upper + b"/" + place) as entries:
             for entry in list(entries):
                 path = place + b"/" + entry.name if place else entry.name
-                if path not in emitted:
-                    _remove(entry)
+                if path not in emitted or (
+                    emitted[path] is None and not is_whiteout(entry.stat(follow_symlinks=False))
+                ):
+                    _remove(entry)  # no change, or a socket, which no layer can hold
                 elif entry.is_dir(follow_symlinks=False):
                     pending.append(path)
                     _make_transparent(entry.path)
@@ -120,10 +123,11 @@ def _normalise(upper: bytes, emitted: Mapping[bytes, int | None]) -> None:
 
 
 def _remove(entry: os.DirEntry[bytes]) -> None:
-    if entry.is_dir(follow_symlinks=False):
-        shutil.rmtree(entry.path)
-    else:
-        os.unlink(entry.path)
+    parent = os.open(os.path.dirname(entry.path), DIRECTORY)
+    try:
+        remove(parent, os.fsdecode(entry.name))
+    finally:
+        os.close(parent)
 
 
 def _make_transparent(directory: bytes) -> None:

@@ -11,7 +11,6 @@ import functools
 import itertools
 import marshal
 import os
-import shutil
 import socket
 import stat
 import sys
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from builder.errors import InterruptedBuildError, SandboxError
+from builder.rootfs.rooted import remove_tree
 from builder.run import init, wire
 from builder.run.layers import Layers
 from builder.run.namespaces import IdMaps, has_id
@@ -227,7 +227,7 @@ class Step:
         """
         if self._pid:
             os.waitpid(self._pid, 0)
-        shutil.rmtree(self._scratch, ignore_errors=True)
+        remove_tree(self._scratch)
 
 
 @functools.cache

@@ -8,7 +8,6 @@ of every mount and every step; it ends itself as soon as the engine is gone.
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import sys
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from builder.errors import BuilderError, OutputError
+from builder.rootfs.rooted import remove_tree
 from builder.run import namespaces, wire
 from builder.run.layers import Layers
 from builder.run.step import Step
@@ -80,7 +80,7 @@ def _probe_overlay(scratch: str) -> bytes:
     with open(reader, "rb") as stream:
         answer = stream.read()
     os.waitpid(child, 0)
-    shutil.rmtree(scratch, ignore_errors=True)
+    remove_tree(Path(scratch))
     if answer.startswith(b"+"):
         return answer[1:]
     number, _, what = answer[1:].partition(b" ")
@@ -133,7 +133,7 @@ class _Worker:
             step.cancel()
         for thread in self._threads:
             thread.join(_JOIN_SECONDS)
-        shutil.rmtree(self._scratch, ignore_errors=True)
+        remove_tree(self._scratch)
 
     def _cancel(self, number: int) -> None:
         with self._mutex:
@@ -174,7 +174,7 @@ class _Worker:
     def _delete(self, paths: list[bytes]) -> int:
         """Delete trees that dead processes left; what belongs to other ids than ours stays for those who can."""
         for path in paths:
-            shutil.rmtree(path, ignore_errors=True)
+            remove_tree(Path(os.fsdecode(path)))
         return len(paths)
 
     def _forget(self, number: int) -> None:

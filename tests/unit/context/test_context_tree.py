@@ -109,14 +109,6 @@ def test_links_are_followed_inside_the_root(tmp_path: Path, target: str, path: s
         assert resolve(tree, path) == expected
 
 
-def test_the_last_component_may_be_kept(tmp_path: Path) -> None:
-    _fill(tmp_path, "a/f")
-    os.symlink("a", tmp_path / "d")
-    os.symlink("f", tmp_path / "a/l")
-    with _tree(tmp_path) as tree:
-        assert resolve(tree, "d/l", follow_last=False) == "a/l"
-
-
 def test_a_loop_of_links_is_an_error(tmp_path: Path) -> None:
     os.symlink("b", tmp_path / "a")
     os.symlink("a", tmp_path / "b")

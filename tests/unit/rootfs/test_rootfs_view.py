@@ -145,14 +145,11 @@ def test_resolution() -> None:
     )
     assert tree.resolve("/abs/up/z") == "b/c/z"
     assert tree.resolve("last") == "b/c"
-    assert tree.resolve("last", follow_last=False) == "last"
-    assert tree.resolve("abs/up", follow_last=False) == "a/up"
-    assert tree.resolve("abs/", follow_last=False) == "abs"
     assert tree.resolve("../../abs/..") == ""
     assert tree.resolve("gone") == "x"
     assert tree.resolve("file/../a") == "a"
     assert tree.resolve("") == tree.resolve("/") == tree.resolve(".") == ""
-    with pytest.raises(UnsafePathError, match="too many symlinks"):
+    with pytest.raises(UnsafePathError, match="too many symbolic links"):
         tree.resolve("loop")
 
 

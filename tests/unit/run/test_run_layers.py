@@ -82,6 +82,8 @@ def test_a_kept_upper_holds_what_the_layer_says(tmp_path: Path) -> None:
     (upper / "seen" / "file").touch()
     (upper / "seen" / "same").touch()
     os.mknod(upper / "seen" / "pointless", stat.S_IFCHR, 0)
+    os.mknod(upper / "seen" / "socket", stat.S_IFSOCK)
+    os.mknod(upper / "seen" / "gone", stat.S_IFSOCK)  # a socket where a file was: the layer deletes the file
     os.setxattr(upper / "seen", "user.overlay.opaque", b"y")
     kept = layers(tmp_path)
     kept.adopt(upper, "name", {"seen": OLD, "seen/deep": OLD + 1, "seen/file": OLD + 2, "seen/gone": None})

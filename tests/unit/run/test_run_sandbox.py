@@ -10,6 +10,7 @@ import pytest
 from runbox import Box, directory, link, regular, tar_of
 
 from builder.errors import SandboxError
+from builder.rootfs.entry import LayerFormatError
 from builder.run.spec import BindMount, CacheMount, CommandFailedError, RunSpec, SecretMount, TmpfsMount
 
 
@@ -429,6 +430,15 @@ def test_nothing_is_left(fresh_box: Box) -> None:
         fresh_box.run("true", user="nobody")
     fresh_box.close()
     assert mounts(fresh_box.root.parent) == []
+    assert list((fresh_box.root / "tmp").iterdir()) == []
+
+
+def test_a_tree_of_any_depth_is_removed(fresh_box: Box) -> None:
+    deep = "mkdir /d && cd /d && i=0 && while [ $i -lt 1500 ]; do mkdir d && cd d && i=$((i+1)); done"
+    assert fresh_box.run(deep + "; false").status.code == 1
+    with pytest.raises(LayerFormatError, match="directories deep"):
+        fresh_box.run(deep)
+    fresh_box.close()
     assert list((fresh_box.root / "tmp").iterdir()) == []
 
 
