@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from builder.dockerfile.heredoc import strip_tabs
 from builder.dockerfile.instructions import Add, Copy, Heredoc
 from builder.dockerfile.statement import FlagKind, Statement, read_json_list
-from builder.dockerfile.text import split_blanks
+from builder.dockerfile.text import SPACE, split_blanks
 from builder.dockerfile.word import Word, plain
 from builder.dockerfile.wordparser import parse_body
 
@@ -113,7 +113,7 @@ def _read_words(statement: Statement) -> _Paths:
         word = parse_body(content) if opener.expand else plain(content)
         heredocs.append(Heredoc(opener.name, word, opener.expand, opener.chomp, opener.fd))
         position = opener.end
-        last_is_heredoc = not text[position:stop].strip()
+        last_is_heredoc = not text[position:stop].strip(SPACE)
     rest = [statement.word(piece) for _, piece in split_blanks(text[position:stop])]
     if len(sources) + len(heredocs) + len(rest) < 2:
         raise _too_few(statement, len(sources) + len(heredocs) + len(rest))

@@ -104,16 +104,20 @@ class LineReader:
             return self.next_line()
         return LogicalLine(self.source, joined, tuple(pieces), self.position, comments, tuple(blank))
 
-    def read_heredoc(self, name: str, *, chomp: bool, opener: LogicalLine) -> str:
-        """Return the lines up to the one that is ``name``, with their line endings."""
+    def read_heredoc(self, name: str, chomp: bool, line: LogicalLine, start: int, end: int) -> str:
+        """Return the lines up to the one that is ``name``, with their line endings.
+
+        ``line.text[start:end]`` announced it.
+        """
         text_lines = self.source.text.split("\n") if "\r" in self.source.text else None
         body: list[str] = []
         while self.position < len(self.source.lines):
-            line = self._take()
-            if (line.lstrip("\t") if chomp else line) == name:
+            physical = self._take()
+            if (physical.lstrip("\t") if chomp else physical) == name:
                 return "".join(body)
-            body.append((text_lines[self.position - 1] if text_lines else line) + "\n")
-        raise opener.error("unterminated heredoc", hint=f"add a line that is exactly {name!r} after the body")
+            body.append((text_lines[self.position - 1] if text_lines else physical) + "\n")
+        hint = f"add a line that is exactly {name!r} after the body"
+        raise line.error("unterminated heredoc", start, end, hint)
 
     def _take(self) -> str:
         line = self.source.lines[self.position]

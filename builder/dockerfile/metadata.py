@@ -19,8 +19,9 @@ from builder.dockerfile.instructions import (
     Volume,
     Workdir,
 )
+from builder.dockerfile.source import DockerfileError
 from builder.dockerfile.statement import FlagKind, Statement, read_json_list, split_statement
-from builder.dockerfile.suggest import did_you_mean
+from builder.dockerfile.suggest import distance
 from builder.dockerfile.text import BLANKS, SPACE, split_blanks, split_words
 from builder.dockerfile.word import Word
 
@@ -40,10 +41,7 @@ def parse_from(statement: Statement) -> From:
             message = f'invalid name for build stage: "{given}", name can\'t start with a number or contain symbols'
             raise statement.error(message, start, start + len(given))
     elif len(pieces) != 1:
-        hint = ""
-        if len(pieces) == 3:
-            hint = did_you_mean(pieces[1][1], ("AS",))
-        raise statement.args_error(f"FROM requires either one or three arguments{hint}")
+        raise _from_arguments(statement, [text for _, text in pieces])
     statement.accept_flags(platform=FlagKind.TEXT)
     written = statement.written
     if second:
@@ -56,6 +54,14 @@ def parse_from(statement: Statement) -> From:
         raw=statement.raw,
         written=written,
     )
+
+
+def _from_arguments(statement: Statement, words: list[str]) -> DockerfileError:
+    meant = len(words) == 3 and distance(words[1].upper(), "AS") == 1
+    message = f"FROM requires either one or three arguments{' (did you mean AS?)' if meant else ''}"
+    comment = any(word.startswith("#") for word in words)
+    hint = "a comment needs a line of its own" if comment else "write FROM image, or FROM image AS name"
+    return statement.args_error(message, hint=hint)
 
 
 def parse_env(statement: Statement) -> Env:

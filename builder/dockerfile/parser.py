@@ -26,6 +26,7 @@ from builder.dockerfile.lines import LineReader, LogicalLine
 from builder.dockerfile.source import DockerfileError, Source, Span
 from builder.dockerfile.statement import Statement, read_json_list, split_statement
 from builder.dockerfile.suggest import did_you_mean
+from builder.dockerfile.text import SPACE
 
 _PARSERS: Final[Mapping[str, Callable[[Statement], Instruction]]] = {
     "ADD": files.parse_add,
@@ -155,7 +156,8 @@ def _read_instruction(reader: LineReader, line: LogicalLine) -> Instruction:
     openers = _openers(statement)
     if openers:
         bodies = tuple(
-            (opener, reader.read_heredoc(opener.name, chomp=opener.chomp, opener=line)) for opener in openers
+            (opener, reader.read_heredoc(opener.name, opener.chomp, line, opener.start, opener.end))
+            for opener in openers
         )
         statement = replace(statement, heredocs=bodies, end_line=reader.position)
     return parser(statement)
@@ -164,11 +166,16 @@ def _read_instruction(reader: LineReader, line: LogicalLine) -> Instruction:
 def _known(statement: Statement) -> Callable[[Statement], Instruction]:
     parser = _PARSERS.get(statement.command)
     if parser is None:
-        start = len(statement.line.text) - len(statement.line.text.lstrip())
-        hint = did_you_mean(statement.command, _PARSERS)
-        message = f"unknown instruction: {statement.keyword}{hint}"
-        raise statement.error(message, start, start + len(statement.keyword))
+        message = f"unknown instruction: {statement.keyword}{did_you_mean(statement.command, _PARSERS)}"
+        end = statement.offset + len(statement.keyword)
+        raise statement.error(message, statement.offset, end, hint=_odd_blank(statement.keyword))
     return parser
+
+
+def _odd_blank(keyword: str) -> str | None:
+    """Explain a keyword that an editor shows as two words."""
+    odd = next((ch for ch in keyword if ch in SPACE), None)
+    return None if odd is None else f"U+{ord(odd):04X} in {keyword!r} is no blank here: type a plain space"
 
 
 def _openers(statement: Statement) -> list[Opener]:

@@ -18,7 +18,7 @@ from builder.dockerfile.word import Word, plain
 
 _T = TypeVar("_T")
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Raise when the parser gives another result for the same text."""
 
 _TYPES: Final[dict[str, type]] = {

@@ -55,7 +55,7 @@ class Source:
 
 
 def _visible(line: str) -> str:
-    """Keep an excerpt on its line and harmless to a terminal."""
+    """Keep a line one line, and harmless to a terminal."""
     return "".join(ch if ch == "\t" or ch.isprintable() else "\ufffd" for ch in line)
 
 
@@ -69,7 +69,7 @@ def _caret(line: str, span: Span) -> str:
 class DockerfileError(BuilderError):
     """The Dockerfile is wrong: where, what, and what to do about it.
 
-    ``message`` is the bare sentence; ``str()`` adds the place, the excerpt and the hint.
+    ``message`` is the bare sentence, without control characters; ``str()`` adds the place, the excerpt and the hint.
     """
 
     exit_code: ClassVar[int] = 65
@@ -77,7 +77,7 @@ class DockerfileError(BuilderError):
     def __init__(
         self, message: str, *, source: Source | None = None, span: Span | None = None, hint: str | None = None
     ) -> None:
-        super().__init__(message, hint=hint)
+        super().__init__(_visible(message), hint=hint)
         self.source_name = source.name if source else ""
         self.span = span
         self.excerpt = source.excerpt(span) if source and span else ""

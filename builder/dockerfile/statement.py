@@ -55,7 +55,7 @@ class FlagKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """An instruction's pieces; offsets count in ``line.text``."""
+    """An instruction's pieces; offsets count in ``line.text``, and ``offset`` is the keyword's."""
 
     line: LogicalLine
     keyword: str
@@ -65,6 +65,7 @@ class Statement:
     escape: str
     heredocs: tuple[tuple[Opener, str], ...] = ()
     end_line: int = 0
+    offset: int = 0
     used: dict[str, list[Flag]] = field(default_factory=dict, compare=False)
 
     @property
@@ -92,17 +93,19 @@ class Statement:
         """How it was written."""
         return Written(self.keyword, self.line.comments, self.line.blank_lines)
 
-    def error(self, message: str, start: int | None = None, end: int | None = None) -> DockerfileError:
+    def error(
+        self, message: str, start: int | None = None, end: int | None = None, *, hint: str | None = None
+    ) -> DockerfileError:
         """Return an error at ``line.text[start:end]``, by default at the whole instruction."""
         if start is None:
-            return DockerfileError(message, source=self.line.source, span=self.span)
-        return self.line.error(message, start, end)
+            return DockerfileError(message, source=self.line.source, span=self.span, hint=hint)
+        return self.line.error(message, start, end, hint)
 
-    def args_error(self, message: str) -> DockerfileError:
+    def args_error(self, message: str, *, hint: str | None = None) -> DockerfileError:
         """Return an error that points at the arguments."""
         if not self.args:
-            return self.error(message)
-        return self.error(message, self.args_offset, self.args_offset + len(self.args))
+            return self.error(message, hint=hint)
+        return self.error(message, self.args_offset, self.args_offset + len(self.args), hint=hint)
 
     def word(self, text: str) -> Word:
         """Parse a word with this file's escape character."""
@@ -149,10 +152,10 @@ def split_statement(line: LogicalLine, offset: int, escape: str) -> Statement:
     stop = len(text.rstrip(SPACE))
     gap = BLANKS.search(text, start, stop)
     if gap is None:
-        return Statement(line, text[start:stop], (), "", stop, escape)
+        return Statement(line, text[start:stop], (), "", stop, escape, offset=start)
     flags, rest = _read_flags(text, gap.end(), stop, escape)
     rest = min(rest + len(text[rest:stop]) - len(text[rest:stop].lstrip(SPACE)), stop)
-    return Statement(line, text[start : gap.start()], tuple(flags), text[rest:stop], rest, escape)
+    return Statement(line, text[start : gap.start()], tuple(flags), text[rest:stop], rest, escape, offset=start)
 
 
 def _read_flags(text: str, position: int, stop: int, escape: str) -> tuple[list[Flag], int]:

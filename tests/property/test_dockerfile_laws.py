@@ -1,12 +1,17 @@
-"""Laws of the Dockerfile language: total on any bytes, stable through JSON, and agreeing with simple models."""
+"""Laws of the Dockerfile language: total on any bytes, stable through JSON, and agreeing with simple models.
+
+With PYBUILD_TEST_FULL the laws of whole files try 2,000 examples each, or as many as PYBUILD_TEST_EXAMPLES says.
+"""
 
 from __future__ import annotations
 
 import fnmatch
+import os
 import re
 from dataclasses import replace
+from pathlib import Path
 
-from hypothesis import assume, given
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from builder.dockerfile.directives import CheckOptions
@@ -39,6 +44,25 @@ _WORDS = st.lists(
     max_size=16,
 ).map("".join)
 _ENV = st.dictionaries(st.sampled_from(["A", "B", "a"]), st.none() | st.text("a*? b\n/", max_size=6))
+_GOLDEN = sorted(Path(__file__).parents[2].glob("testdata/dockerfiles/*/Dockerfile"))
+_TEXTS = [path.read_bytes().decode("utf-8", "surrogateescape") for path in _GOLDEN]
+_EXAMPLES = int(os.environ.get("PYBUILD_TEST_EXAMPLES") or (2000 if os.environ.get("PYBUILD_TEST_FULL") else 100))
+_MANY = settings(max_examples=_EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@st.composite
+def _mutants(draw: st.DrawFn) -> str:
+    """A golden Dockerfile after some accidents: text cut out, put in, moved, or doubled."""
+    text = draw(st.sampled_from(_TEXTS))
+    for _ in range(draw(st.integers(1, 6))):
+        start = draw(st.integers(0, len(text)))
+        end = min(len(text), start + draw(st.integers(0, 12)))
+        other = draw(st.integers(0, len(text)))
+        new = draw(
+            st.one_of(_PIECES, st.characters(exclude_categories=["Cs"]), st.just(text[other : other + 20]), st.just(""))
+        )
+        text = text[:start] + new + text[draw(st.sampled_from([start, end])) :]
+    return text
 
 
 def _parse(data: bytes) -> Dockerfile | DockerfileError:
@@ -48,14 +72,16 @@ def _parse(data: bytes) -> Dockerfile | DockerfileError:
         return failure
 
 
+@_MANY
 @given(st.binary(max_size=200))
 def test_any_bytes_give_a_dockerfile_or_an_error(data: bytes) -> None:
     assert str(_parse(data))
 
 
-@given(_DOCKERFILES)
+@_MANY
+@given(_DOCKERFILES.map("FROM a\n".__add__) | _mutants())
 def test_any_mixture_of_the_language_gives_a_dockerfile_or_an_error(text: str) -> None:
-    data = ("FROM a\n" + text).encode("utf-8", "surrogateescape")
+    data = text.encode("utf-8", "surrogateescape")
     result = _parse(data)
     partial = parse_partial(data)
     assert (partial.error is None) == isinstance(result, Dockerfile)
@@ -82,9 +108,10 @@ def _meaning(dockerfile: Dockerfile) -> object:
     )
 
 
-@given(_DOCKERFILES, st.sampled_from(["", "# escape=`\n"]))
+@_MANY
+@given(_DOCKERFILES.map("FROM a\n".__add__) | _mutants(), st.sampled_from(["", "# escape=`\n"]))
 def test_printing_and_parsing_again_changes_nothing(text: str, directive: str) -> None:
-    parsed = parse_partial((directive + "FROM a\n" + text).encode("utf-8", "surrogateescape")).dockerfile
+    parsed = parse_partial((directive + text).encode("utf-8", "surrogateescape")).dockerfile
     assume(parsed.stages)
     printed = format_dockerfile(parsed)
     again = parse(printed.encode("utf-8", "surrogateescape"))
@@ -92,13 +119,16 @@ def test_printing_and_parsing_again_changes_nothing(text: str, directive: str) -
     assert format_dockerfile(again) == printed
 
 
-@given(_DOCKERFILES)
+@_MANY
+@given(_DOCKERFILES.map("ARG A=a\nFROM a\n".__add__) | _mutants())
 def test_checks_never_crash(text: str) -> None:
-    parsed = parse_partial(("ARG A=a\nFROM a\n" + text).encode("utf-8", "surrogateescape")).dockerfile
-    for finding in lint(parsed, options=CheckOptions(experimental=("all",)), base_env={0: {}}, ignored=lambda _: True):
+    parsed = parse_partial(text.encode("utf-8", "surrogateescape")).dockerfile
+    everything = CheckOptions(experimental=("all",))
+    for finding in lint(parsed, options=everything, build_args={"A": ""}, base_env={0: {}}, ignored=lambda _: True):
         assert 1 <= finding.span.start_line <= len(parsed.source.lines)
 
 
+@_MANY
 @given(_DOCKERFILES)
 def test_triggers_and_mounts_never_crash(text: str) -> None:
     for read in (parse_trigger, parse_mount):
@@ -109,6 +139,7 @@ def test_triggers_and_mounts_never_crash(text: str) -> None:
     find_openers(text)
 
 
+@_MANY
 @given(_WORDS, _ENV, st.sampled_from(["\\", "`"]))
 def test_any_word_expands_or_is_an_error(text: str, env: dict[str, str | None], escape: str) -> None:
     word = parse_word(text, escape=escape)

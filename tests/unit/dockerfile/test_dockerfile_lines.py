@@ -181,7 +181,7 @@ def test_bad_check_options(value: str) -> None:
     [
         ("FNTRYPOINT a", Span(1, 1, 1, 11), "unknown instruction: FNTRYPOINT (did you mean ENTRYPOINT?)"),
         ("FROM scratch\n  foo", Span(2, 2, 3, 6), "unknown instruction: foo"),
-        ("FROM scratch\nRUN a \\\n  b <<EOF\n", Span(2, 3, 1, 10), "unterminated heredoc"),
+        ("FROM scratch\nRUN a \\\n  b <<EOF\n", Span(3, 3, 5, 10), "unterminated heredoc"),
         ("FROM scratch\nRUN \\\n  --mont=x a", Span(3, 3, 3, 11), "unknown flag: --mont (did you mean mount?)"),
         ("FROM scratch\nENV a=b \\\n  c", Span(3, 3, 3, 4), 'Syntax error - can\'t find = in "c"'),
         ("FROM a b", Span(1, 1, 6, 9), "FROM requires either one or three arguments"),
