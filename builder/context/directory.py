@@ -117,7 +117,9 @@ class DirectoryTree:
         """Return the entry at ``path``, None if it is absent or ignored. No symlink is followed."""
         if path == "":
             info = os.fstat(self._root_fd)
-            return Entry(path="", kind=Kind.DIRECTORY, mode=info.st_mode & 0o7777, mtime=int(info.st_mtime // 1))
+            return Entry(
+                path="", kind=Kind.DIRECTORY, mode=info.st_mode & 0o7777, mtime=info.st_mtime_ns // 1_000_000_000
+            )
         node = self._node(path)
         return node.entry if node is not None else None
 
@@ -169,15 +171,21 @@ class DirectoryTree:
     def _has_some(self, directory: str) -> bool:
         """Say whether anything below an ignored directory was brought back."""
         with self._lock:
-            known = self._inhabited.get(directory)
-            if known is None:
-                listing = self._list(directory)
+            seen: list[str] = []
+            todo = [directory]
+            while todo:
+                place = todo.pop()
+                known = self._inhabited.get(place)
+                listing = self._list(place) if known is None else None
                 nodes = listing.nodes.values() if listing is not None else ()
-                known = any(not node.conditional for node in nodes) or any(
-                    self._has_some(node.entry.path) for node in nodes
-                )
-                self._inhabited[directory] = known
-            return known
+                if known or any(not node.conditional for node in nodes):
+                    # All that was seen before and does not lie above is known to hold nothing.
+                    self._inhabited.update((one, _is_at_or_below(place, one)) for one in [*seen, place])
+                    return True
+                seen.append(place)
+                todo += [node.entry.path for node in nodes]
+            self._inhabited.update(dict.fromkeys(seen, False))
+            return False
 
     def _list(self, directory: str) -> _Listing | None:
         """Return what is in ``directory``; None if it is not there, ignored with all below, or no directory."""
@@ -185,21 +193,32 @@ class DirectoryTree:
         if listing is not None:
             return listing
         with self._lock:
-            listing = self._listings.get(directory)
-            if listing is None:
-                conditional = False
-                scope = self._patterns.scope()
-                if directory:
-                    above, _, name = directory.rpartition("/")
-                    parent = self._list(above)
-                    node = parent.nodes.get(name) if parent is not None else None
-                    if parent is None or node is None or node.entry.kind is not Kind.DIRECTORY:
-                        return None
-                    conditional = node.conditional
-                    scope = parent.scope.enter(directory)
-                listing = self._read(directory, scope, forgiving=conditional)
-                self._listings[directory] = listing
+            # From the nearest one that is listed down: paths may have more names than Python has stack frames.
+            parents = [directory]
+            while parents[-1] and parents[-1] not in self._listings:
+                parents.append(parents[-1].rpartition("/")[0])
+            while parents:
+                listing = self._list_below(parents.pop())
+                if listing is None:
+                    return None
             return listing
+
+    def _list_below(self, directory: str) -> _Listing | None:
+        """Do what ``_list`` does, with the directory above listed already."""
+        listing = self._listings.get(directory)
+        if listing is None:
+            conditional = False
+            scope = self._patterns.scope()
+            if directory:
+                above, _, name = directory.rpartition("/")
+                parent = self._listings[above]
+                node = parent.nodes.get(name)
+                if node is None or node.entry.kind is not Kind.DIRECTORY:
+                    return None
+                conditional = node.conditional
+                scope = parent.scope.enter(directory)
+            listing = self._listings[directory] = self._read(directory, scope, forgiving=conditional)
+        return listing
 
     def _read(self, directory: str, scope: Scope, *, forgiving: bool) -> _Listing:
         listing = _Listing(scope)
@@ -279,6 +298,10 @@ class DirectoryTree:
 
 def _name(found: os.DirEntry[str]) -> str:
     return found.name if _UTF8_NAMES else os.fsencode(found.name).decode("utf-8", "surrogateescape")
+
+
+def _is_at_or_below(path: str, top: str) -> bool:
+    return path == top or path.startswith(top + "/")
 
 
 def _encode(name: str) -> bytes:

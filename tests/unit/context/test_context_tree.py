@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from builder.context.directory import DirectoryTree
 from builder.context.ignore import IgnoreRules
 from builder.context.tree import expand, read_file, resolve, walk
 from builder.errors import ContextError
+from builder.rootfs import rooted
 from builder.rootfs.entry import Kind
 from tests.support.need import need, need_root
 
@@ -136,6 +138,30 @@ def test_a_fifo_in_place_of_a_file_does_not_hang(tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "f")
         with pytest.raises(ContextError, match="replaced"):
             tree.open("f")
+
+
+def test_a_path_of_more_names_than_python_has_frames(tmp_path: Path) -> None:
+    root = os.open(tmp_path, os.O_RDONLY)
+    here = os.dup(root)
+    for _ in range(700):
+        os.mkdir("d", dir_fd=here)
+        below = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(os.open("f", os.O_CREAT, dir_fd=here))
+    os.close(here)
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(500)
+    try:
+        for rules in ("", "*\n!**/f", "*\n!**/g"):
+            with _tree(tmp_path, rules) as tree:
+                assert (tree.lstat("d/" * 700 + "f") is None) == ("g" in rules)
+                assert len(tree.children("")) == ("g" not in rules)
+                assert tree.lstat("d/" * 2000 + "f") is None
+    finally:
+        sys.setrecursionlimit(limit)
+        rooted.remove(root, "d")
+        os.close(root)
 
 
 def test_special_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
