@@ -13,12 +13,14 @@ find_python() {
 
 # use_venv EXTRA: EXTRA is "" for what users get, or "dev".
 use_venv() {
-    local extra=$1 base stamp
+    local extra=$1 base stamp found
     if [ -n "${VIRTUAL_ENV:-}" ] && [ -x "$VIRTUAL_ENV/bin/python" ]; then
         base=$VIRTUAL_ENV
     else
         base=$PWD/.venv
-        [ -x "$base/bin/python" ] || "$(find_python)" -m venv "$base" || return 1
+        if [ ! -x "$base/bin/python" ]; then
+            found=$(find_python) && "$found" -m venv "$base" || return 1
+        fi
     fi
     python=$base/bin/python
     # The path is part of the stamp because an editable installation names its checkout.
