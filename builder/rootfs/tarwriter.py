@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 
 from builder.rootfs.entry import Entry, Kind, LayerFormatError
+from builder.rootfs.limits import MAX_COMPONENT, MAX_DEPTH, MAX_EXTENSION, MAX_FILE_SIZE, MAX_PATH
 
 BLOCK = 512
 END = bytes(2 * BLOCK)
@@ -46,14 +47,18 @@ def header(entry: Entry) -> bytes:
     """Return what precedes ``entry``'s contents: its header, after an extended one where needed.
 
     Whiteouts become empty files with ``.wh.`` names that carry only their time. Raises LayerFormatError for an entry
-    that no tar can hold.
+    that no tar can hold, or that tarreader would refuse.
     """
     name = _name(entry)
+    if len(name) > MAX_COMPONENT:
+        _check_parts(entry.path)
     kind = entry.kind
     if kind is Kind.WHITEOUT or kind is Kind.OPAQUE:
         entry = Entry(path=entry.path, kind=Kind.FILE, mode=0, mtime=entry.mtime)
     if min(entry.uid, entry.gid, entry.size) < 0:
         raise LayerFormatError(f"a tar cannot hold a negative owner or size, as {entry.path} has")
+    if entry.size > MAX_FILE_SIZE:
+        raise LayerFormatError(f"{entry.path} has {entry.size} bytes; a layer takes files of at most {MAX_FILE_SIZE}")
     target = _encode(entry.target) if kind is Kind.SYMLINK or kind is Kind.HARDLINK else b""
     size = entry.size if kind is Kind.FILE else 0
     records = _extended(entry, name, target, size)
@@ -75,7 +80,18 @@ def _encode(text: str) -> bytes:
     raw = text.encode("utf-8", "surrogateescape")
     if not raw or b"\0" in raw:
         raise LayerFormatError(f"a tar cannot hold the name {text!r}")
+    if len(raw) > MAX_PATH:
+        raise LayerFormatError(f"a name of {len(raw)} bytes is too long for a layer: {text[:60]!r}...")
     return raw
+
+
+def _check_parts(path: str) -> None:
+    """Refuse what no reader of layers, ours included, would take."""
+    parts = path.encode("utf-8", "surrogateescape").split(b"/")
+    if max(map(len, parts)) > MAX_COMPONENT:
+        raise LayerFormatError(f"a name in {path[:60]!r}... is longer than {MAX_COMPONENT} bytes")
+    if len(parts) > MAX_DEPTH:
+        raise LayerFormatError(f"{path[:60]!r}... lies more than {MAX_DEPTH} directories deep")
 
 
 def _name(entry: Entry) -> bytes:
@@ -131,6 +147,8 @@ def _is_utf8(raw: bytes) -> bool:
 def _extension(records: dict[str, bytes]) -> bytes:
     """Return a whole extended header: same records, same bytes; its own name comes from its contents."""
     body = b"".join(_record(key.encode("utf-8", "surrogateescape"), records[key]) for key in sorted(records))
+    if len(body) > MAX_EXTENSION:
+        raise LayerFormatError(f"names and attributes of one file that take more than {MAX_EXTENSION} bytes in a tar")
     name = b"PaxHeaders/" + hashlib.sha256(body).hexdigest()[:32].encode()
     return _block(name, _PAX, mode=0o644, size=len(body)) + body + padding(len(body))
 

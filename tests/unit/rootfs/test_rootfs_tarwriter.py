@@ -93,6 +93,34 @@ def test_the_size_of_a_huge_file_moves_to_the_extended_header() -> None:
     assert member.entry.size == 8 << 30
 
 
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        (Entry(path="a/" + "n" * 256, kind=Kind.FILE), "longer than 255 bytes"),
+        (Entry(path="a/" * 256 + "f", kind=Kind.FILE), "more than 256 directories deep"),
+        (Entry(path="n" * 200 + ("/" + "n" * 200) * 20, kind=Kind.FILE), "too long"),
+        (Entry(path="l", kind=Kind.SYMLINK, target="t" * 4097), "too long"),
+        (Entry(path="f", kind=Kind.FILE, size=(1 << 40) + 1), "at most"),
+        (Entry(path="f", kind=Kind.FILE, xattrs={f"user.{i}": bytes(1 << 16) for i in range(16)}), "attributes"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_nothing_is_written_that_cannot_be_read_back(entry: Entry, message: str) -> None:
+    with pytest.raises(LayerFormatError, match=message):
+        header(entry)
+
+
+def test_the_longest_names_are_read_back() -> None:
+    entries = (
+        Entry(path="a/" * 255 + "f", kind=Kind.FILE),
+        Entry(path="d/" + "n" * 255, kind=Kind.DIRECTORY),
+        Entry(path="w/" + "n" * 255, kind=Kind.WHITEOUT, mode=0),
+        Entry(path=("n" * 199 + "/") * 20 + "n" * 95, kind=Kind.DIRECTORY),
+        Entry(path="l", kind=Kind.SYMLINK, target="t" * 4096),
+    )
+    assert [member.entry for member, _ in read_members(io.BytesIO(tar(*entries)))] == list(entries)
+
+
 def test_padding() -> None:
     assert [len(padding(size)) for size in (0, 1, 511, 512, 513)] == [0, 511, 1, 0, 511]
     assert not any(END)
