@@ -32,7 +32,7 @@ class Services:
     times: TimePolicy
     reporter: Reporter
     platform: Platform
-    secrets: Mapping[str, SecretReader] = field(default_factory=dict)
+    secrets: Mapping[str, SecretReader] = field(default_factory=dict, repr=False)
     no_cache: bool = False
     timeout: float | None = None
     cancel: threading.Event = field(default_factory=threading.Event)

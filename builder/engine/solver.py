@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from builder.engine.handlers import Result, Task
 from builder.engine.services import Services
-from builder.errors import BuilderError, InterruptedBuildError
+from builder.errors import BuilderError, InterruptedBuildError, SandboxError
 from builder.events import BuildStarted, VertexCompleted, VertexFailed, VertexStarted
 from builder.plan.graph import Plan, Vertex, VertexID
 
@@ -84,8 +84,11 @@ class Solver:
                 self._results[key] = found
                 self._emit_completed(vertex, time.monotonic() - started, cached=True)
                 continue
+            try:
+                threading.Thread(target=self._execute, args=(task,), name=vertex.name, daemon=True).start()
+            except RuntimeError as error:
+                raise SandboxError(f"no thread can be started for {vertex.name}: {error}") from error
             self._running += 1
-            threading.Thread(target=self._execute, args=(task,), name=vertex.name, daemon=True).start()
 
     def _task(self, vertex: Vertex) -> Task:
         parent = () if vertex.parent is None else self._results[vertex.parent].stack
@@ -93,10 +96,10 @@ class Solver:
 
     def _execute(self, task: Task) -> None:
         started = time.monotonic()
-        self.services.reporter.emit(VertexStarted(task.vertex.id, task.vertex.name))
         result: Result | None = None
         error: BaseException | None = None
         try:
+            self.services.reporter.emit(VertexStarted(task.vertex.id, task.vertex.name))
             result = task.execute()
         except BaseException as caught:  # noqa: BLE001  # carried to the main thread, whatever it is
             error = caught
