@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -85,6 +86,8 @@ def replacing(path: Path, *, mode: int = 0o644, sync: bool = False) -> Iterator[
 
     Raises OutputError for a file system that refuses.
     """
+    if not path.name:
+        raise OutputError(f"cannot write {path}: it is a directory", hint="name a file in it")
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}")
     try:
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
@@ -102,3 +105,31 @@ def replacing(path: Path, *, mode: int = 0o644, sync: bool = False) -> Iterator[
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[BinaryIO]:
+    """Open what the user named as an output: like ``replacing``, but devices, pipes and descriptors are written to.
+
+    ``/dev/null`` must not become a file, and ``/dev/stdout`` means where it leads. Raises OutputError.
+    """
+    if not _is_special(path):
+        with replacing(path) as stream:
+            yield stream
+        return
+    try:
+        # Appending: a descriptor of a file may have been written to already.
+        with open(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOCTTY), "wb") as stream:
+            yield stream
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror}") from error
+
+
+def _is_special(path: Path) -> bool:
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            return True
+        link = os.readlink(path) if os.path.islink(path) else ""
+        return link.startswith("/proc/") or os.path.realpath(path.parent).startswith("/proc/")
+    except OSError:
+        return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -115,7 +116,7 @@ def split_location(text: str) -> tuple[Path, str]:
     """
     cuts = [len(text), *(found.start() for found in reversed(list(re.finditer("[:@]", text))))]
     for cut in cuts:
-        if cut and Path(text[:cut]).exists():
+        if cut and os.path.exists(text[:cut]):
             rest = text[cut:]
             return Path(text[:cut]), rest if rest.startswith("@") else rest[1:]
     raise ContextError(f"there is no image file or layout at {text}")

@@ -11,7 +11,7 @@ from builder.errors import OutputError
 from builder.image.digest import Digest, copy_verified
 from builder.rootfs.entry import Entry, Kind
 from builder.rootfs.tarwriter import END, header, padding
-from builder.streams import Readable, Writable, replacing
+from builder.streams import Readable, Writable, writing
 
 
 class TarSink:
@@ -48,7 +48,7 @@ def output(target: Path | BinaryIO) -> Iterator[BinaryIO]:
     Raises OutputError, also for what goes wrong while writing.
     """
     if isinstance(target, Path):
-        with replacing(target) as stream:
+        with writing(target) as stream:
             yield stream
         return
     try:

@@ -15,13 +15,13 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from builder.cli.options import parse, split_command
-from builder.cli.reporters import make_reporter
+from builder.cli.reporters import make_reporter, print_line
 from builder.cli.reports import (
     Recorder,
     describe,
-    exit_code,
     failure,
     success,
+    understood,
     write_metadata,
     write_results,
 )
@@ -39,25 +39,49 @@ if TYPE_CHECKING:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return the exit status."""
+    _open_standard_streams()
     words = sys.argv[1:] if argv is None else argv
-    debug = "--debug" in words
     try:
         command, rest = split_command(words)
         options = parse(command, rest)
         _set_up_logging(options)
         return _COMMANDS[command](options)
-    except BuilderError as error:
-        if debug:
-            raise
-        print(f"pybuild: error: {describe(error)}", file=sys.stderr)
-        return exit_code(error)
     except KeyboardInterrupt:
-        print("pybuild: interrupted", file=sys.stderr)
+        print_line(sys.stderr, "pybuild: interrupted")
         return 130
-    except BrokenPipeError:
-        # Nobody reads our output any more; closing it again at exit must not complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return OutputError.exit_code
+    except Exception as error:  # noqa: BLE001  the end of every failure: it becomes a message and an exit status
+        return _report(error, debug="--debug" in words)
+
+
+def _report(error: Exception, *, debug: bool) -> int:
+    """Print what ended the command and return its exit status; a bug of ours keeps its traceback."""
+    known = understood(error)
+    if known is None or debug:
+        import traceback
+
+        print_line(sys.stderr, "".join(traceback.format_exception(error)).rstrip())
+    if known is None:
+        return BuilderError.exit_code
+    print_line(sys.stderr, f"pybuild: error: {describe(known)}")
+    return known.exit_code
+
+
+def _open_standard_streams() -> None:
+    """Let standard streams that were closed lead nowhere: the next file opened would have their descriptors."""
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        if getattr(sys, name) is None:
+            opened = os.open(os.devnull, os.O_RDWR)
+            if opened != number:
+                os.dup2(opened, number)
+                os.close(opened)
+            os.set_inheritable(number, True)
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115  open until the process ends
+
+
+def _answer(line: str) -> None:
+    """Print the result. Raises OutputError when it cannot be written."""
+    if not print_line(sys.stdout, line):
+        raise OutputError(f"cannot write to standard output: {line}")
 
 
 def _set_up_logging(options: argparse.Namespace) -> None:
@@ -153,7 +177,7 @@ def _build(options: argparse.Namespace) -> int:
     if options.metadata_file:
         write_metadata(options.metadata_file, success(request, result, recorder, time.monotonic() - started))
     if not any(one.dest is sys.stdout.buffer for one in request.outputs):
-        print(_line(request.tags[0] if request.tags else None, result.image.digest), flush=True)
+        _answer(_line(request.tags[0] if request.tags else None, result.image.digest))
     return 0
 
 
@@ -173,7 +197,7 @@ def _push(options: argparse.Namespace) -> int:
         for reference in references:
             image = built_image(reference, env.store, _bases(env))
             push(image, [reference], env.registry(), reporter)
-            print(_line(reference, image.digest), flush=True)
+            _answer(_line(reference, image.digest))
     return 0
 
 
@@ -191,7 +215,7 @@ def _save(options: argparse.Namespace) -> int:
         image = built_image(reference, env.store, _bases(env))
         write(output, image, [reference], env.store, env.registry, reporter)
     if output.dest is not sys.stdout.buffer:
-        print(_line(reference, image.digest), flush=True)
+        _answer(_line(reference, image.digest))
     return 0
 
 
@@ -209,7 +233,7 @@ def _validate(options: argparse.Namespace) -> int:
         else:
             image = built_image(Reference.parse(options.image), env.store, _bases(env))
         validate_whole(image.raw_manifest, image.raw_config, image.layers)
-    print(image.digest, flush=True)
+    _answer(image.digest)
     return 0
 
 

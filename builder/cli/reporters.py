@@ -1,9 +1,13 @@
-"""Events into text: plain lines that never interleave, JSON lines, or only warnings."""
+"""Events into text: plain lines that never interleave, JSON lines, or only warnings.
+
+A stream that nobody can write to any more (its reader is gone, its disk full) is given up; the build goes on.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import threading
 import time
 from typing import TextIO
@@ -32,6 +36,20 @@ def printable(text: str) -> str:
     return "".join(char if char == "\t" or char.isprintable() else "\ufffd" for char in text)
 
 
+def print_line(stream: TextIO, line: str) -> bool:
+    """Print a line at once and say whether that worked; after a failure the stream leads nowhere."""
+    try:
+        stream.write(line + "\n")
+        stream.flush()
+    except OSError:
+        # Flushing again at exit must not complain, nor change the exit status.
+        nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+        return False
+    return True
+
+
 class PlainReporter:
     """Numbered lines in the order things happen. Thread-safe."""
 
@@ -45,9 +63,8 @@ class PlainReporter:
     def emit(self, event: Event) -> None:
         """Print one event."""
         with self._lock:
-            for line in self._lines(event):
-                print(line, file=self._stream)
-            self._stream.flush()
+            if lines := self._lines(event):
+                print_line(self._stream, "\n".join(lines))
 
     def _lines(self, event: Event) -> list[str]:
         match event:
@@ -115,7 +132,7 @@ class JsonReporter:
             value[field.name] = item.decode("utf-8", "replace") if isinstance(item, bytes) else item
         line = json.dumps(value)
         with self._lock:
-            print(line, file=self._stream, flush=True)
+            print_line(self._stream, line)
 
 
 class QuietReporter:
@@ -127,7 +144,7 @@ class QuietReporter:
     def emit(self, event: Event) -> None:
         """Print a warning."""
         if isinstance(event, Warned):
-            print(f"warning: {printable(event.message)}", file=self._stream, flush=True)
+            print_line(self._stream, f"warning: {printable(event.message)}")
 
 
 def make_reporter(progress: str, stream: TextIO) -> Reporter:

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from builder.cli.reporters import printable
 from builder.dockerfile.source import DockerfileError
-from builder.errors import BuilderError
+from builder.errors import BuilderError, OutputError
 from builder.events import Event, Reporter, VertexCompleted, VertexFailed
-from builder.streams import replacing
+from builder.streams import writing
 
 if TYPE_CHECKING:
     from builder.engine.build import BuildResult
     from builder.engine.request import BuildRequest
+
+_MACHINE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
 
 
 @dataclass(slots=True)
@@ -37,7 +42,7 @@ class Recorder:
 
 def write_text(path: str, text: str) -> None:
     """Write a small file, whole or not at all. Raises OutputError."""
-    with replacing(Path(path)) as stream:
+    with writing(Path(path)) as stream:
         stream.write(text.encode())
 
 
@@ -71,23 +76,28 @@ def success(request: BuildRequest, result: BuildResult, recorder: Recorder, seco
 
 def failure(error: BaseException, recorder: Recorder, seconds: float) -> dict[str, object]:
     """Return the metadata of a build that ended early."""
-    known = isinstance(error, BuilderError)
+    known = understood(error)
     value: dict[str, object] = {
         "status": "failed",
-        "exit_code": exit_code(error),
-        "error": type(error).__name__,
-        "message": str(error) if known else "internal error",
-        "retryable": isinstance(error, BuilderError) and error.retryable,
+        "exit_code": 130 if isinstance(error, KeyboardInterrupt) else (known or BuilderError).exit_code,
+        "error": type(known or error).__name__,
+        "message": str(known or "internal error"),
+        "retryable": known is not None and known.retryable,
         "vertex": recorder.failed,
         "steps": recorder.steps,
         "seconds": round(seconds, 3),
     }
     if isinstance(error, DockerfileError) and error.span is not None:
         value["line"] = error.span.start_line
-    status = getattr(error, "status", None)
-    if isinstance(status, int):
-        value["command_status"] = status
+    if _is_command_failure(error):
+        value["command_status"] = value["exit_code"]
     return value
+
+
+def _is_command_failure(error: BaseException) -> bool:
+    from builder.run.spec import CommandFailedError
+
+    return isinstance(error, CommandFailedError)
 
 
 def write_metadata(path: str, value: dict[str, object]) -> None:
@@ -95,11 +105,14 @@ def write_metadata(path: str, value: dict[str, object]) -> None:
     write_text(path, json.dumps(value, indent=2) + "\n")
 
 
-def exit_code(error: BaseException) -> int:
-    """Return the process's exit status for an error."""
-    if isinstance(error, KeyboardInterrupt):
-        return 130
-    return error.exit_code if isinstance(error, BuilderError) else 70
+def understood(error: BaseException) -> BuilderError | None:
+    """Return an error as one of ours, None for a bug: a full disk or table of files can meet any call."""
+    if isinstance(error, BuilderError):
+        return error
+    if isinstance(error, OSError) and error.errno in _MACHINE:
+        where = f": {os.fsdecode(error.filename)}" if isinstance(error.filename, str | bytes) else ""
+        return OutputError(f"the system refuses{where}: {error.strerror}")
+    return None
 
 
 def describe(error: BuilderError) -> str:
@@ -107,4 +120,5 @@ def describe(error: BuilderError) -> str:
     text = str(error)
     if error.hint and not isinstance(error, DockerfileError):
         text += f"\nhint: {error.hint}"
-    return text
+    # File names and registries' answers are strangers' text.
+    return "\n".join(map(printable, text.split("\n")))

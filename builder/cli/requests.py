@@ -72,7 +72,7 @@ def _platform(text: str) -> Platform:
 
 
 def _number(option: str, text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 0 < int(text) <= 1024:
+    if not text.isascii() or not text.isdigit() or len(text) > 4 or not 0 < int(text) <= 1024:
         raise UsageError(f"{option} {text}: expected a whole number from 1 to 1024")
     return int(text)
 
@@ -203,10 +203,10 @@ def destination(text: str, dest: str, *, directory: bool) -> Path | BinaryIO:
         return sys.stdout.buffer
     path = Path(dest)
     if directory:
-        if path.exists() and not path.is_dir():
+        if os.path.exists(path) and not os.path.isdir(path):
             raise UsageError(f"{text}: {dest} is not a directory")
-    elif path.is_dir():
+    elif os.path.isdir(path):
         raise UsageError(f"{text}: {dest} is a directory", hint="name a file in it")
-    if not path.absolute().parent.is_dir():
+    if not os.path.isdir(path.absolute().parent):
         raise UsageError(f"{text}: there is no directory {path.parent}")
     return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def local_dockerfile(request: BuildRequest) -> Path | None:
     if request.dockerfile is not None:
         return Path(request.dockerfile)
     candidates = [Path(request.context) / name for name in _NAMES]
-    return next((path for path in candidates if path.exists()), candidates[0])
+    return next((path for path in candidates if os.path.exists(path)), candidates[0])
 
 
 def is_local(context: str) -> bool:

@@ -39,13 +39,16 @@ def built_image(reference: Reference, store: Store, bases: Bases) -> BuiltImage:
 
 def file_image(path: Path, platform: Platform, scratch: Path) -> ArchiveImage:
     """Return the image in an OCI layout or docker archive. Raises ContextError, ImageError."""
-    from builder.archive.docker_archive import open_docker_archive
-    from builder.archive.oci_layout import open_oci_layout
+    from builder.archive.docker_archive import read_archive
+    from builder.archive.files import open_files
+    from builder.archive.oci_layout import read_layout
 
+    files = open_files(path, scratch)
     try:
-        return open_oci_layout(str(path), platform, scratch)
-    except ImageError:
-        return open_docker_archive(str(path), scratch)
+        return read_archive(files) if files.size("oci-layout") is None else read_layout(files, "", platform)
+    except BaseException:
+        files.close()
+        raise
 
 
 def validate_whole(raw_manifest: bytes, raw_config: bytes, layers: Sequence[Layer]) -> None:
