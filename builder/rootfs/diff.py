@@ -24,7 +24,6 @@ from builder.rootfs.limits import MAX_DEPTH
 from builder.rootfs.pack import Item
 from builder.rootfs.rooted import join
 from builder.rootfs.whiteout import (
-    OPAQUE_MARKER,
     PREFIX,
     descend,
     describe,
@@ -128,18 +127,14 @@ class _Diff:
     def _children(self, parent: _Node) -> Iterator[_Node]:
         gone: set[str] = set()
         present: dict[str, os.stat_result] = {}
-        opaque = parent.opaque
         with os.scandir(self._file(parent.path)) as entries:
             for found in entries:
                 status = found.stat(follow_symlinks=False)
-                if found.name == OPAQUE_MARKER:
-                    opaque = True
-                elif is_whiteout(status) or stat.S_ISSOCK(status.st_mode):
+                if is_whiteout(status) or stat.S_ISSOCK(status.st_mode):
                     gone.add(found.name)
                 else:
                     present[found.name] = status
-        if opaque and parent.stack:
-            parent.opaque = True
+        if parent.opaque:
             gone |= names(parent.stack) - present.keys()
         for name in sorted(gone):
             if lookup(parent.stack, name) is not None:

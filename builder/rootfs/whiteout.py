@@ -1,10 +1,9 @@
 """The overlay form of a layer on disk: deletions, opaque directories, recorded owners, and lookups down a stack.
 
 run-sandbox.md 2 and 5, semantics 51 and 57. A deleted name is a character device 0:0, a directory that hides the layers
-below it has the attribute ``user.overlay.opaque`` = ``y``; one form for root and for user namespaces. The forms of
-overlay mounts without ``userxattr`` and of fuse-overlayfs are understood when reading. A stack of layers is always
-given **top first** to the functions here, as the kernel looks names up; directories in it are plain path strings,
-because the layers below are complete and nobody writes to them. This module neither walks trees nor knows tar.
+below it has the attribute ``user.overlay.opaque`` = ``y``; one form for root and for user namespaces. A stack of layers
+is always given **top first** to the functions here, as the kernel looks names up; directories in it are plain path
+strings, because the layers below are complete and nobody writes to them. This module neither walks trees nor knows tar.
 """
 
 from __future__ import annotations
@@ -16,12 +15,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 from builder.rootfs.entry import Entry, Kind, LayerFormatError
 
-OPAQUE_MARKER = ".wh..wh..opq"
 PREFIX = ".wh."
 OWNER = "user.rootlesscontainers"
 """Holds the owner a file should have where only one uid exists: protobuf, field 1 uid, field 2 gid."""
 
-_OPAQUE = ("user.overlay.opaque", "trusted.overlay.opaque", "user.fuseoverlayfs.opaque")
+# Nothing else counts as a mark: a step can set other tools' attributes itself, and would delete what is below.
+_OPAQUE = "user.overlay.opaque"
 # An image or a program could otherwise make its own redirects, metacopies and opaque directories.
 _OVERLAY = ("user.overlay.", "trusted.overlay.", "user.fuseoverlayfs.")
 _HOST_ONLY = ("security.selinux", "system.nfs4_acl", OWNER)
@@ -49,12 +48,17 @@ def make_whiteout(name: str, directory: int) -> None:
 
 def set_opaque(directory: int) -> None:
     """Let the directory hide what the layers below have under its name."""
-    os.setxattr(directory, _OPAQUE[0], b"y")
+    os.setxattr(directory, _OPAQUE, b"y")
 
 
 def is_opaque(directory: str) -> bool:
     """Whether the directory hides what the layers below have under its name."""
-    return b"y" in read_xattrs(directory, _OPAQUE.__contains__).values()
+    try:
+        return os.getxattr(directory, _OPAQUE, follow_symlinks=False) == b"y"
+    except OSError as error:
+        if error.errno in _UNSUPPORTED:
+            return False
+        raise
 
 
 def may_unpack(attribute: str) -> bool:
