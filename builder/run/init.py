@@ -360,12 +360,12 @@ def command(plan: Plan, report: int) -> NoReturn:
         if plan["namespaces"] & CLONE_NEWNET:
             loopback_up()
         tree, cwd = furnish(plan)
-        send(report, ("stubs", tree.stubs))
         libc.sethostname(plan["hostname"], ctypes.c_size_t(len(plan["hostname"])))
         pivot(tree.root)
         os.fchdir(cwd)
         os.umask(0o022)
         surrender(plan)
+        send(report, ("stubs", tree.stubs))  # fails if the helper died before PDEATHSIG could tell
         execute(plan["args"], dict(plan["env"]))
     except Failure as failure:
         send(report, ("failure", *failure.report))
@@ -570,6 +570,7 @@ def helper(plan: Plan, channel: int, life: int) -> None:
     report, writer = os.pipe()
     child = os.fork()
     if child == 0:
+        os.close(report)
         command(plan, writer)
     os.close(writer)
     reports, why = supervise(child, report, life, plan["timeout"])

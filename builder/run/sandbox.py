@@ -158,6 +158,9 @@ class Sandbox:
 
     def _plan(self, spec: RunSpec, attempt: Attempt) -> dict[str, Any]:
         """Return what ``run.init`` needs to know, without the places only the worker knows."""
+        texts = (*spec.args, *(part for pair in spec.env for part in pair), spec.cwd, *(m.target for m in spec.mounts))
+        if any("\0" in text for text in texts):
+            raise SandboxError("the RUN has a NUL in its command, environment, directory or mounts")
         try:
             resolver = self._resolver.read_bytes()
         except OSError:

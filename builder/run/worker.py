@@ -35,11 +35,11 @@ def main() -> None:
     try:
         maps = _enter(mode, sock)
         overlay = _probe_overlay(os.path.join(scratch, "probe"))
+        layers = Layers(Path(root), view, Path(scratch), single=mode == "single")
     except OSError as error:
         wire.send(sock, ("failed", str(error.filename), error.errno))
         return
-    single = mode == "single"
-    worker = _Worker(sock, Path(scratch), Layers(Path(root), view, Path(scratch), single=single), overlay, maps, single)
+    worker = _Worker(sock, Path(scratch), layers, overlay, maps, mode == "single")
     wire.send(sock, ("ready",))
     worker.serve()
 

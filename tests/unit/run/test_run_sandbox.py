@@ -77,11 +77,21 @@ def test_failures_become_errors_with_the_commands_status(box: Box) -> None:
         ({"cwd": "/etc/passwd/x"}, "working directory"),
         ({"mounts": (BindMount(target="/x", source=Path("/no/such/place")),)}, "cannot mount /x"),
         ({"mounts": (TmpfsMount(target="/"),)}, "cannot mount on"),
+        ({"mounts": (TmpfsMount(target="/a\0"),)}, "has a NUL"),
+        ({"cwd": "/a\0"}, "has a NUL"),
+        ({"env": (("A", "\0"),)}, "has a NUL"),
     ],
 )
 def test_a_failing_setup_is_no_exit_status(box: Box, spec: dict[str, object], text: str) -> None:
     with pytest.raises(SandboxError, match=text):
         box.run("true", **spec)
+
+
+def test_a_store_that_takes_no_layers_is_named(fresh_box: Box) -> None:
+    (fresh_box.root / "layers").touch()
+    with pytest.raises(SandboxError, match=r"root: .*/layers.*: ENOTDIR") as caught:
+        fresh_box.run("true")
+    assert "Traceback" not in caught.value.message
 
 
 def test_timeout(box: Box) -> None:
