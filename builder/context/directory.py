@@ -22,19 +22,11 @@ from typing import BinaryIO
 from builder.context.ignore import IgnoreRules, Patterns, Scope
 from builder.errors import ContextError
 from builder.rootfs.entry import Entry, Kind
+from builder.rootfs.rooted import DIRECTORY
+from builder.rootfs.whiteout import KINDS, belongs_in_layer
 
 _IDENTITY = struct.Struct("<QQqqq")
 _NO_XATTRS: Mapping[str, bytes] = MappingProxyType({})
-_KINDS = {
-    stat.S_IFREG: Kind.FILE,
-    stat.S_IFDIR: Kind.DIRECTORY,
-    stat.S_IFLNK: Kind.SYMLINK,
-    stat.S_IFCHR: Kind.CHAR,
-    stat.S_IFBLK: Kind.BLOCK,
-    stat.S_IFIFO: Kind.FIFO,
-    stat.S_IFSOCK: Kind.FILE,
-}
-_DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Without O_NONBLOCK, a FIFO that took the file's place would hold us for ever.
 _FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _UTF8_NAMES = sys.getfilesystemencoding() == "utf-8"
@@ -254,7 +246,7 @@ class DirectoryTree:
         return node
 
     def _entry(self, fd: int, path: str, name: str, info: os.stat_result, key: bytes) -> Entry:
-        kind = _KINDS[stat.S_IFMT(info.st_mode)]
+        kind = KINDS.get(stat.S_IFMT(info.st_mode), Kind.FILE)  # sockets become empty files
         mtime = info.st_mtime_ns // 1_000_000_000
         if kind is Kind.SYMLINK:
             target = os.readlink(_encode(name), dir_fd=fd).decode("utf-8", "surrogateescape")
@@ -281,7 +273,7 @@ class DirectoryTree:
         self._shorten_trail(common)
         fd = self._trail[-1][1] if self._trail else self._root_fd
         for part in parts[common:]:
-            fd = os.open(_encode(part), _DIRECTORY_FLAGS, dir_fd=fd)
+            fd = os.open(_encode(part), DIRECTORY, dir_fd=fd)
             self._trail.append((part, fd))
         return fd
 
@@ -318,9 +310,7 @@ def _read_xattrs(fd: int, name: str) -> Mapping[str, bytes]:
         return _NO_XATTRS
     kept: dict[str, bytes] = {}
     for attribute in names:
-        if attribute == "security.capability" or (
-            attribute.startswith("user.") and not attribute.startswith(("user.overlay.", "user.rootlesscontainers"))
-        ):
+        if belongs_in_layer(attribute):
             try:
                 kept[attribute] = os.getxattr(place, attribute, follow_symlinks=False)
             except OSError:

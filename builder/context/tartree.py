@@ -18,6 +18,7 @@ from builder.errors import ContextError, ImageError
 from builder.rootfs.entry import Entry, Kind
 from builder.rootfs.rooted import resolve_links, split
 from builder.rootfs.tarreader import read_members
+from builder.rootfs.whiteout import belongs_in_layer
 from builder.streams import CHUNK, Readable
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class _Node:
 
 
 class TarTree:
-    """The files of an uncompressed tar. Owners are 0:0 as in every context. Close it, or use it as a context manager.
+    """The files of an uncompressed tar. Owners and attributes are those of every context (directory.py). Close it, or use it as a context manager.
 
     Raises ContextError for what is no tar, breaks off or goes beyond the limits of ``rootfs.limits``.
     """
@@ -110,7 +111,7 @@ class TarTree:
         return node.entry.target if node is not None and node.entry.kind is Kind.SYMLINK else None
 
     def _add(self, entry: Entry, contents: Readable) -> None:
-        entry = replace(entry, uid=0, gid=0)
+        entry = replace(entry, uid=0, gid=0, xattrs={k: v for k, v in entry.xattrs.items() if belongs_in_layer(k)})
         if not entry.path:
             self._root.entry = entry
             return

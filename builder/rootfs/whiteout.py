@@ -26,7 +26,7 @@ _OVERLAY = ("user.overlay.", "trusted.overlay.", "user.fuseoverlayfs.")
 _HOST_ONLY = ("security.selinux", "system.nfs4_acl", OWNER)
 _UNSUPPORTED = (errno.ENOTSUP, errno.ENODATA)
 
-_KINDS = {
+KINDS = {
     stat.S_IFREG: Kind.FILE,
     stat.S_IFDIR: Kind.DIRECTORY,
     stat.S_IFLNK: Kind.SYMLINK,
@@ -34,6 +34,7 @@ _KINDS = {
     stat.S_IFBLK: Kind.BLOCK,
     stat.S_IFIFO: Kind.FIFO,
 }
+"""What a layer can hold, by the type bits of a mode."""
 
 
 def is_whiteout(status: os.stat_result) -> bool:
@@ -142,7 +143,7 @@ def describe(file: str, path: str, status: os.stat_result, *, single: bool, xatt
 
     Raises LayerFormatError for what no layer can hold.
     """
-    kind = _KINDS.get(stat.S_IFMT(status.st_mode))
+    kind = KINDS.get(stat.S_IFMT(status.st_mode))
     if kind is None:
         raise LayerFormatError(f"{path}: a layer cannot hold a file of this type")
     owner = recorded_owner(file) if single else None

@@ -126,6 +126,15 @@ def test_tars_that_mean_nothing_good(tmp_path: Path, members: tuple[tarfile.TarI
     assert list(tmp_path.iterdir()) == []
 
 
+def test_attributes_are_those_a_directory_would_give(tmp_path: Path) -> None:
+    names = ("user.mine", "user.overlay.opaque", "trusted.overlay.opaque", "security.selinux", "security.capability")
+    marked = images.file("f", "x", pax_headers={f"SCHILY.xattr.{name}": "y" for name in names})
+    with TarTree(io.BytesIO(images.layer(marked)), tmp_path) as tree:
+        entry = tree.lstat("f")
+    assert entry is not None
+    assert dict(entry.xattrs) == {"user.mine": b"y", "security.capability": b"y"}
+
+
 def test_whiteout_names_are_plain_files(tmp_path: Path) -> None:
     with TarTree(
         io.BytesIO(images.layer(images.file(".wh.x", "1"), images.file(".wh..wh..opq", "2"))), tmp_path
