@@ -41,8 +41,9 @@ class _Node:
 
 
 class TarTree:
-    """The files of an uncompressed tar. Owners and attributes are those of every context (directory.py). Close it, or use it as a context manager.
+    """The files of an uncompressed tar, with the owners and attributes a directory of the user's has in a context.
 
+    Close it, or use it as a context manager.
     Raises ContextError for what is no tar, breaks off or goes beyond the limits of ``rootfs.limits``.
     """
 
