@@ -6,9 +6,11 @@ inflated into an unlinked temporary file first, because its parts are needed in 
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import posixpath
+import re
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 MAX_FILES = 100_000
 """Entries of one image archive; a few per layer are normal."""
 
+_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
+_NAME = re.compile("[^\0/\ud800-\udfff]+")
 _LINK_LIMIT = 8
 _TAR_MAGIC_AT = 257
 _TAR_MAGIC = b"ustar"
@@ -79,8 +83,10 @@ class DirectoryFiles:
         """Return a file's size, None when there is no such file."""
         try:
             fd = self._open(name)
-        except FileNotFoundError:
-            return None
+        except OSError as error:
+            if error.errno in _ABSENT:
+                return None
+            raise ImageError(f"{self.where}: cannot read {name}: {error.strerror}") from error
         try:
             return os.fstat(fd).st_size
         finally:
@@ -116,7 +122,7 @@ class DirectoryFiles:
         return fd
 
     def _step(self, directory: int, part: str, flags: int, name: str) -> int:
-        if part in ("", ".", ".."):
+        if part in ("", ".", "..") or not _NAME.fullmatch(part):
             raise UnsafePathError(f"{self.where}: {name!r} is not a name inside it")
         try:
             return os.open(part, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | flags, dir_fd=directory)

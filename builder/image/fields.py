@@ -21,6 +21,13 @@ def _no_constant(name: str) -> object:
     raise ValueError(f"{name} is not JSON")
 
 
+def _finite(text: str) -> float:
+    value = float(text)
+    if value in (float("inf"), float("-inf")):
+        raise ValueError(f"{text[:20]} is too large a number")
+    return value
+
+
 class Fields:
     """A JSON object under ``path``; getters raise ImageError naming the field."""
 
@@ -38,7 +45,7 @@ class Fields:
         if len(raw) > JSON_LIMIT:
             raise ImageError(f"{what} is {len(raw)} bytes long; the limit is {JSON_LIMIT}")
         try:
-            value = json.loads(raw, parse_constant=_no_constant)
+            value = json.loads(raw, parse_constant=_no_constant, parse_float=_finite)
         except (ValueError, RecursionError) as error:
             raise ImageError(f"{what} is not valid JSON: {error}") from error
         return cls(value, what)
@@ -131,9 +138,12 @@ def _kind(value: object) -> str:
 def to_bytes(value: Mapping[str, object]) -> bytes:
     """Serialise ``value`` in the one form we write: compact, UTF-8, keys in the order given.
 
-    Bytes that were no UTF-8 become U+FFFD, as Go's encoder does.
+    Bytes that were no UTF-8 become U+FFFD, as Go's encoder does. Raises ImageError for what is nested too deeply.
     """
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    try:
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    except RecursionError as error:
+        raise ImageError("an image's JSON is nested too deeply to be written") from error
     if not text.isascii():
         text = _SURROGATES.sub("\ufffd", text)
     return text.encode()

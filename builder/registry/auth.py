@@ -223,7 +223,8 @@ class Login:
 
 
 def _basic(credential: Credential) -> str:
-    pair = f"{credential.username}:{credential.password}".encode()
+    # JSON can hold what is no text; the registry then refuses the account.
+    pair = f"{credential.username}:{credential.password}".encode(errors="replace")
     return "Basic " + base64.b64encode(pair).decode()
 
 
@@ -236,10 +237,10 @@ def _token_request(realm: str, service: str, scopes: list[str], credential: Cred
             "scope": " ".join(scopes),
             "refresh_token": credential.identity_token,
         }
-        return TokenRequest(realm, form=urlencode(form).encode())
+        return TokenRequest(realm, form=urlencode(form, errors="replace").encode())
     query = [("service", service)] if service else []
     query += [("scope", scope) for scope in scopes]
     if credential is not None:
         query.append(("account", credential.username))
-    url = realm + ("&" if "?" in realm else "?") + urlencode(query) if query else realm
+    url = realm + ("&" if "?" in realm else "?") + urlencode(query, errors="replace") if query else realm
     return TokenRequest(url, _basic(credential) if credential is not None else "")

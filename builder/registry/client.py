@@ -6,10 +6,12 @@ pieces is in ``download`` and ``upload``, what makes up an image in ``pull`` and
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from builder.errors import ImageError
 from builder.events import Reporter
 from builder.image import descriptor as media
 from builder.image.blobs import BlobStore
@@ -27,6 +29,8 @@ from builder.registry.session import Call, Session, SessionSettings
 
 if TYPE_CHECKING:
     import httpx
+
+_SIZE = re.compile(r"[0-9]{1,18}", re.ASCII)
 
 Progress = Callable[[int, int], None]
 """Is told how many bytes of how many have been moved."""
@@ -221,11 +225,13 @@ def _described(response: httpx.Response, wanted: Digest | None) -> Descriptor | 
     media_type = headers.get("content-type", "").partition(";")[0].strip()
     size = headers.get("content-length", "")
     claimed = headers.get("docker-content-digest", "")
-    if media_type not in media.MANIFESTS | media.INDEXES or not (size.isascii() and size.isdigit()):
+    if media_type not in media.MANIFESTS | media.INDEXES or not _SIZE.fullmatch(size):
         return None
-    if wanted is None and not claimed.startswith("sha256:"):
+    try:
+        digest = wanted or Digest.parse(claimed)
+    except ImageError:
         return None
-    return Descriptor(media_type=media_type, digest=wanted or Digest.parse(claimed), size=int(size))
+    return Descriptor(media_type=media_type, digest=digest, size=int(size))
 
 
 def _limited_body(response: httpx.Response, what: str) -> bytes:

@@ -260,7 +260,7 @@ def _run_helper(
     try:
         value = json.loads(done.stdout)
         username, secret = value["Username"], value["Secret"]
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         raise AuthenticationError(f"{name} answered for {registry} with something else than an account") from None
     if not isinstance(username, str) or not isinstance(secret, str) or not secret:
         return None

@@ -98,27 +98,33 @@ class Transport:
         """
         host = urlsplit(url).netloc.rpartition("@")[2]
         sent = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **headers}
-        stream: httpx.SyncByteStream | None = None
         if isinstance(body, Body):
-            stream = _Stream(body)
             sent["Content-Length"] = str(body.size)
         elif body is None and method in ("POST", "PUT", "PATCH"):
             sent["Content-Length"] = "0"
         try:
-            client = self._client(url)
-            content = body if isinstance(body, bytes) else None
-            request = client.build_request(
-                method, url, headers=sent, content=content, extensions={"timeout": _timeouts(method)}
-            )
-            if stream is not None:
-                request.stream = stream
-            response = client.send(request, stream=True)
+            response = self._send(method, url, sent, body)
             try:
                 yield response
             finally:
                 response.close()
         except (httpx.TransportError, httpx.InvalidURL) as error:
             raise _translate(error, host) from error
+
+    def _send(self, method: str, url: str, headers: Mapping[str, str], body: Body | bytes | None) -> httpx.Response:
+        client = self._client(url)
+        content = body if isinstance(body, bytes) else None
+        try:
+            request = client.build_request(
+                method, url, headers=headers, content=content, extensions={"timeout": _timeouts(method)}
+            )
+            if isinstance(body, Body):
+                request.stream = _Stream(body)
+            return client.send(request, stream=True)
+        except UnicodeError:
+            # A host name here or in a redirect, or credentials: not chained, so that these stay unseen.
+            host = urlsplit(url).netloc.rpartition("@")[2]
+            raise RegistryError(f"a request to {host[:100]!a} or its redirect has a name that cannot be sent") from None
 
     def _client(self, url: str) -> httpx.Client:
         parts = urlsplit(url)

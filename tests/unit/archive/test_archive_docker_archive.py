@@ -223,3 +223,13 @@ def test_no_docker_archive(tmp_path: Path) -> None:
     (tmp_path / "x.tar").write_bytes(LAYERS[0])
     with pytest.raises(ImageError, match=r"manifest\.json"):
         open_docker_archive(str(tmp_path / "x.tar"))
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a\0b", "\ud800", "config.json/x", "../x", "/etc/passwd", "absent"])
+@pytest.mark.parametrize("field", ["layer", "config"])
+def test_names_of_strangers_in_a_directory(tmp_path: Path, name: str, field: str) -> None:
+    (tmp_path / "config.json").write_bytes(RAW_CONFIG)
+    listing = listed(name) if field == "layer" else listed("a", config=name)
+    (tmp_path / "manifest.json").write_text(json.dumps([listing]))
+    with pytest.raises(ImageError):
+        open_docker_archive(str(tmp_path))

@@ -207,3 +207,17 @@ def test_an_index_is_no_image() -> None:
     raw = b'{"schemaVersion":2,"manifests":[]}'
     with pytest.raises(InvalidImageError, match="index"):
         validate(raw, b"{}")
+
+
+@pytest.mark.parametrize("number", [b"1e999", b"-1e999", b"NaN", b"Infinity", b"1" * 5000])
+def test_numbers_that_cannot_be_written_again_are_not_read(number: bytes) -> None:
+    with pytest.raises(ImageError, match="not valid JSON"):
+        ImageConfig.parse(b'{"architecture":"amd64","os":"linux","x":%b}' % number)
+
+
+def test_what_is_nested_too_deeply_is_an_error_also_when_writing() -> None:
+    deep: list[object] = []
+    for _ in range(100_000):
+        deep = [deep]
+    with pytest.raises(ImageError, match="nested too deeply"):
+        ImageConfig(platform=Platform("linux", "amd64"), extra={"x": deep}).to_bytes()

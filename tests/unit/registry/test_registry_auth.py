@@ -191,3 +191,12 @@ def test_a_refused_account_is_named_by_its_source() -> None:
 def test_a_token_server_out_of_order_is_transient() -> None:
     with pytest.raises(TransientRegistryError):
         step(login().challenged("a/b", PULL, [REALM], ""), TokenAnswer(503, {"retry-after": "7"}, b""))
+
+
+def test_an_account_that_is_no_text_is_sent_as_something_that_will_be_refused() -> None:
+    odd = Credential(username="\ud800", password="\udfff")
+    requests, _ = step(login(odd).challenged("a/b", PULL, [REALM], ""), token())
+    assert requests[0].authorization.startswith("Basic ")
+    odd = Credential(identity_token="\ud800")
+    requests, _ = step(login(odd).challenged("a/b", PULL, [REALM], ""), token())
+    assert b"refresh_token=%3F" in (requests[0].form or b"")

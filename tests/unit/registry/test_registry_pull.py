@@ -136,6 +136,24 @@ def test_resolving_where_head_is_unknown(
     assert [one.method for one in fake.seen] == ["HEAD", "GET"]
 
 
+@pytest.mark.parametrize(
+    "headers", [{"Content-Length": "1" * 5000}, {"Docker-Content-Digest": "sha256:zz"}, {"Content-Length": "\u00b2"}]
+)
+def test_a_head_that_says_nonsense_is_asked_again_as_a_get(
+    fake: FakeRegistry, connect: Any, stored: Any, pushed: Any, layer: Any, headers: dict[str, str]
+) -> None:
+    digest = stored("a/b", "1", pushed(layer(DATA)))
+    plain = {"Content-Type": media.OCI_MANIFEST, "Docker-Content-Digest": digest}
+    fake.plan = first(lambda seen: seen.method == "HEAD", Fault(status=200, headers={**plain, **headers}))
+    assert connect().resolve(at(fake)).digest == digest
+
+
+def test_a_redirect_to_a_name_that_cannot_be(fake: FakeRegistry, connect: Any, blobs: MemoryBlobs) -> None:
+    fake.plan = lambda _: Fault(status=307, headers={"Location": "http://xn--/x"})
+    with pytest.raises(RegistryError, match="cannot be sent"):
+        connect().fetch_blob(at(fake), descriptor_of(DATA), blobs)
+
+
 def test_an_unknown_tag_shows_what_the_registry_said(fake: FakeRegistry, connect: Any) -> None:
     with pytest.raises(RegistryError, match=r"cannot pull .*a/b:1.*404.*MANIFEST_UNKNOWN: about") as caught:
         connect().resolve(at(fake))
