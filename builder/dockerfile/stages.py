@@ -1,4 +1,4 @@
-"""Which stage does a name mean, and which stages does a target need (dockerfile.md 1.5, 1.6; semantics 17, 40).
+"""Which stage does a name mean (dockerfile.md 1.5, 1.6; semantics 17, 40).
 
 Names are case-insensitive. Everything that is not a stage is left to the caller as a name: an image, or a named
 context, which the caller looks up first.
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from builder.dockerfile.expansion import evaluate
-from builder.dockerfile.instructions import Arg, Copy, Dockerfile, Onbuild, Run, Stage, StageInstruction
+from builder.dockerfile.instructions import Arg, Copy, Dockerfile, Run, Stage, StageInstruction
 from builder.dockerfile.mounts import mount_from
 from builder.dockerfile.source import DockerfileError, Span
 from builder.dockerfile.suggest import did_you_mean
@@ -65,11 +65,11 @@ class GlobalScope:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A use of another stage or image by a stage: FROM, ``COPY --from``, a mount, or an ONBUILD trigger."""
+    """A use of another stage or image by an instruction."""
 
     name: str
     span: Span
-    what: str  # "FROM", "COPY --from" or "RUN --mount from"
+    what: str  # "COPY --from" or "RUN --mount from"
 
 
 def find_target(dockerfile: Dockerfile, target: str | None) -> Stage:
@@ -180,7 +180,7 @@ def _latest(dockerfile: Dockerfile, name: str, before: int) -> Stage | None:
 
 
 def references(instruction: StageInstruction) -> Iterator[Reference]:
-    """Yield what an instruction takes files from; ONBUILD triggers are parsed for theirs."""
+    """Yield what an instruction takes files from; ONBUILD only says what a trigger will."""
     match instruction:
         case Copy(from_stage=str() as name):
             yield Reference(name, instruction.span, "COPY --from")
@@ -191,49 +191,3 @@ def references(instruction: StageInstruction) -> Iterator[Reference]:
                     yield Reference(name_or_none, instruction.span, "RUN --mount from")
         case _:
             return
-
-
-def trigger_references(stage: Stage) -> Iterator[Reference]:
-    """Yield what the ONBUILD triggers of a stage will take files from in a stage built on it."""
-    for instruction in stage.instructions:
-        if not isinstance(instruction, Onbuild):
-            continue
-        from builder.dockerfile.parser import parse_trigger
-
-        try:
-            trigger = parse_trigger(instruction.trigger)
-        except DockerfileError:
-            continue  # reported where it is triggered
-        for reference in references(trigger):
-            yield Reference(reference.name, instruction.span, reference.what)
-
-
-def dependencies(dockerfile: Dockerfile, stage: Stage, scope: GlobalScope) -> Iterator[Stage]:
-    """Yield the stages that ``stage`` needs directly: its base, and what it copies or mounts from."""
-    base = resolve_base(dockerfile, stage, base_name(dockerfile, stage, scope))
-    if base is not None:
-        yield base
-        for reference in trigger_references(base):
-            found = resolve_from(dockerfile, stage, reference.name, what=reference.what, span=stage.from_.span)
-            if found is not None:
-                yield found
-    for instruction in stage.instructions:
-        for reference in references(instruction):
-            found = resolve_from(dockerfile, stage, reference.name, what=reference.what, span=reference.span)
-            if found is not None:
-                yield found
-
-
-def reachable(dockerfile: Dockerfile, target: Stage, scope: GlobalScope) -> tuple[Stage, ...]:
-    """Return the stages that ``target`` needs and ``target`` itself, each after what it needs.
-
-    References only point backwards, so the order of the file is such an order and there are no cycles.
-    """
-    needed: set[int] = set()
-    pending = [target]
-    while pending:
-        stage = pending.pop()
-        if stage.index not in needed:
-            needed.add(stage.index)
-            pending += dependencies(dockerfile, stage, scope)
-    return tuple(stage for stage in dockerfile.stages if stage.index in needed)

@@ -70,8 +70,8 @@ class Statement:
 
     @property
     def command(self) -> str:
-        """The keyword in upper case."""
-        return self.keyword.upper()
+        """The keyword in upper case; other letters than ASCII's are never part of one."""
+        return self.keyword.upper() if self.keyword.isascii() else self.keyword
 
     @property
     def span(self) -> Span:

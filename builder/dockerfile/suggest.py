@@ -23,15 +23,19 @@ def distance(left: str, right: str) -> int:
 
 
 def nearest(name: str, candidates: Iterable[str], *, ignore_case: bool = True) -> str | None:
-    """Return the candidate closest to ``name`` if fewer than three edits away and not the same word."""
+    """Return the candidate closest to ``name`` if fewer than three edits away and not the same word.
+
+    Of equally close ones the first with the same letters in another order is best, then the first.
+    """
     best: str | None = None
-    best_distance = _LIMIT
+    best_rank = (_LIMIT, False)
     for candidate in candidates:
         if max(len(name), len(candidate)) > _LONGEST or abs(len(name) - len(candidate)) >= _LIMIT:
             continue
-        edits = distance(name.lower(), candidate.lower()) if ignore_case else distance(name, candidate)
-        if edits < best_distance and candidate != name:
-            best, best_distance = candidate, edits
+        left, right = (name.lower(), candidate.lower()) if ignore_case else (name, candidate)
+        rank = (distance(left, right), sorted(left) != sorted(right))
+        if rank < best_rank and candidate != name:
+            best, best_rank = candidate, rank
     return best
 
 

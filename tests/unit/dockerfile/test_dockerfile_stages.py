@@ -1,4 +1,4 @@
-"""Rules of dockerfile.md 1.5 and 1.6 and semantics.md 17, 26, 36, 40: names, scopes and what a target needs."""
+"""Rules of dockerfile.md 1.5 and 1.6 and semantics.md 17, 26, 36, 40: names and scopes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from builder.dockerfile.stages import (
     find_target,
     global_scope,
     platform_name,
-    reachable,
     resolve_base,
     resolve_from,
     target_stage_name,
@@ -24,12 +23,6 @@ NOTHING = GlobalScope({}, ())
 
 def read(text: str) -> Dockerfile:
     return parse(text.encode())
-
-
-def needed(text: str, target: str | None = None) -> list[int]:
-    dockerfile = read(text)
-    scope = global_scope(dockerfile, {}, {})
-    return [stage.index for stage in reachable(dockerfile, find_target(dockerfile, target), scope)]
 
 
 def test_targets_are_names_without_case() -> None:
@@ -76,39 +69,6 @@ def test_a_stage_must_be_defined_before_it_is_used(name: str) -> None:
     with pytest.raises(DockerfileError, match="needs to be defined before current stage") as caught:
         resolve_from(dockerfile, dockerfile.stages[1], name)
     assert caught.value.span is not None
-
-
-@pytest.mark.parametrize(
-    ("text", "target", "expected"),
-    [
-        ("FROM a\nFROM b\n", None, [1]),
-        ("FROM a AS x\nFROM b AS y\nFROM x\n", None, [0, 2]),
-        ("FROM a AS x\nFROM b AS y\nFROM x\n", "y", [1]),
-        ("FROM a AS x\nFROM b AS y\nFROM c\nCOPY --from=0 a b\n", None, [0, 2]),
-        ("FROM a AS x\nFROM x AS y\nFROM c\nCOPY --from=Y a b\n", None, [0, 1, 2]),
-        ("FROM a AS x\nFROM b\nRUN --mount=from=x,target=/x true\n", None, [0, 1]),
-        ("FROM a AS x\nFROM b\nRUN --mount=type=cache,from=x,target=$t true\n", None, [0, 1]),
-        ("FROM a AS x\nFROM b AS y\nONBUILD COPY --from=x a b\nFROM y\n", None, [0, 1, 2]),
-        ("FROM a AS x\nFROM b AS y\nONBUILD COPY --from=x a b\n", None, [1]),
-        ("FROM a AS x\nFROM b\nCOPY --from=busybox a b\n", None, [1]),
-        ("ARG B=x\nFROM a AS x\nFROM ${B}\n", None, [0, 1]),
-        ("FROM nope$\nFROM b\n", None, [1]),
-    ],
-)
-def test_only_what_the_target_needs_is_built(text: str, target: str | None, expected: list[int]) -> None:
-    assert needed(text, target) == expected
-
-
-def test_out_of_order_references_fail_where_they_stand() -> None:
-    with pytest.raises(DockerfileError) as caught:
-        needed("FROM a AS x\nCOPY --from=y b c\nFROM b AS y\nFROM x\n")
-    assert caught.value.span is not None
-    assert caught.value.span.start_line == 2
-
-
-def test_a_chain_of_many_stages_is_no_problem() -> None:
-    text = "FROM a AS s0\n" + "".join(f"FROM s{i} AS s{i + 1}\n" for i in range(3000))
-    assert len(needed(text)) == 3001
 
 
 # 1.5 the global scope
