@@ -1,7 +1,7 @@
 """Go's ``filepath.Match`` and ``filepath.Clean``, which the Dockerfile language is defined by (dockerfile.md 1.8).
 
 Owns the syntax of one pattern and its translation to :mod:`re`. The wider patterns of ignore files, with ``**``, are
-:mod:`builder.context.ignore`'s; walking a tree with a pattern is :mod:`builder.context.glob`'s.
+:mod:`builder.context.ignore`'s; walking a tree with a pattern is :mod:`builder.context.tree`'s.
 """
 
 from __future__ import annotations

@@ -66,11 +66,6 @@ class _Note:
     last_modified: str
 
 
-def is_http_url(text: str) -> bool:
-    """Say whether ``text`` is an http or https URL."""
-    return text.lower().startswith(("http://", "https://"))
-
-
 def file_name(url: str) -> str:
     """Return the name ADD gives to what it downloads from ``url``: its path's last component, or ``__unnamed__``."""
     name = unquote(urlsplit(url).path, errors="surrogateescape").rstrip("/").rpartition("/")[2]
@@ -105,7 +100,7 @@ class Downloads:
     ) -> Download:
         """Return the file at ``url``, from the server or, if that says it has not changed, from the store.
 
-        ``checksum`` (``sha256:...``) is what it must be; bytes of that digest in the store need no request at all.
+        ``checksum`` (``sha256:...``) is what it must be; if the URL gave those bytes before, it is not asked again.
         ``authorization`` is sent to the URL's own origin only. Raises ContextError, TransientContextError.
         """
         wanted = Digest.parse(checksum) if checksum else None

@@ -27,20 +27,15 @@ _OCTAL = re.compile(r"[0-7]+", re.ASCII)
 _SYMBOLIC = re.compile(r"[ugoa]*(?:[-+=](?:[rwxXst]+|[ugo])?)+", re.ASCII)
 
 
-def clean_path(path: str) -> str:
-    """Return an absolute path without ``.``, ``..`` and doubled slashes; ``..`` stops at the root."""
+def join_path(cwd: str, path: str) -> str:
+    """Return ``path`` seen from ``cwd``: absolute, without ``.``, ``..`` and doubled slashes."""
     parts: list[str] = []
-    for part in path.split("/"):
+    for part in (path if path.startswith("/") else f"{cwd or '/'}/{path}").split("/"):
         if part == "..":
-            del parts[-1:]
+            del parts[-1:]  # at the root, nothing
         elif part not in ("", "."):
             parts.append(part)
     return "/" + "/".join(parts)
-
-
-def join_path(cwd: str, path: str) -> str:
-    """Return ``path`` seen from ``cwd``, cleaned."""
-    return clean_path(path if path.startswith("/") else f"{cwd or '/'}/{path}")
 
 
 def destination(cwd: str, path: str) -> str:
