@@ -37,6 +37,7 @@ MAX_MEMBER = 4 << 20
 """Uncompressed bytes between two members of a blob for its member table to be worth keeping."""
 
 _FLUSH = 1 << 18
+_MAX_KEPT = 8
 
 
 class TocWriter:
@@ -81,8 +82,13 @@ class TocWriter:
             self._flush()
 
     def keep(self, offset: int, contents: bytes) -> None:
-        """Remember the contents of a small file that start at ``offset`` of the layer."""
+        """Remember the contents of a small file that start at ``offset`` of the layer.
+
+        Only of the last few: a hostile layer may hold the same file a million times.
+        """
         self._small[str(offset)] = contents
+        if len(self._small) > _MAX_KEPT:
+            del self._small[next(iter(self._small))]
 
     def finish(self, diff_id: DiffID, uncompressed_size: int, members: Sequence[tuple[int, int]] = ()) -> None:
         """Write the rest. ``members`` are the (compressed, uncompressed) offsets of the blob's members.

@@ -137,6 +137,17 @@ def test_entries_behind_a_symlink_of_the_same_layer() -> None:
         toc_of(made(S, "a", "b"), made(S, "b", "a"), made(F, "a/x"))
 
 
+def test_only_the_last_of_many_small_files_are_kept() -> None:
+    stream = io.BytesIO()
+    writer = TocWriter(stream)
+    for number in range(100):
+        writer.add(Member(Entry(path="etc/passwd", kind=Kind.FILE, size=1000), 512 + 2048 * number))
+        writer.keep(512 + 2048 * number, b"%1000d" % number)
+    writer.finish(DiffID(Digest.of(b"")), 1 << 20)
+    assert Toc(stream.getvalue()).small_file("etc/passwd") == b"%1000d" % 99
+    assert len(stream.getvalue()) < 20_000
+
+
 def test_small_files_are_kept() -> None:
     items = [
         Item(made(F, "etc/passwd", size=3), b"old"),
