@@ -516,7 +516,7 @@ def supervise(child: int, report: int, life: int, timeout: float | None) -> tupl
     reports, why = b"", ""
     while True:
         left = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
-        events = [fd for fd, _ in poll.poll(left)]
+        events = [fd for fd, _ in poll.poll(None if left is None else min(left, 1e9))]  # poll(2) takes an int
         if report in events:
             chunk = os.read(report, 65536)
             reports += chunk
@@ -525,7 +525,7 @@ def supervise(child: int, report: int, life: int, timeout: float | None) -> tupl
         if pidfd in events and report not in events:
             os.close(pidfd)
             return reports, why
-        if life in events or (not events and deadline is not None):
+        if life in events or (not events and deadline is not None and time.monotonic() >= deadline):
             why = "cancelled" if life in events else f"timeout {timeout:g}s"
             os.kill(child, SIGKILL)
             deadline = None

@@ -100,6 +100,10 @@ def test_timeout(box: Box) -> None:
     assert str(status.failure("RUN sleep")) == "RUN sleep: killed by signal 9 (timeout 0.3s)"
 
 
+def test_a_timeout_of_years(box: Box) -> None:
+    assert box.run("exit 3", timeout=1e12).status.code == 3
+
+
 def test_cancel(box: Box) -> None:
     cancel = threading.Event()
     threading.Timer(0.2, cancel.set).start()
