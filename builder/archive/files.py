@@ -12,6 +12,7 @@ import os
 import posixpath
 import re
 import stat
+import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
@@ -78,6 +79,8 @@ class DirectoryFiles:
     def __init__(self, path: Path) -> None:
         self.where = str(path)
         self._root = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        # An image may be used to the end without anybody who knows that; a file closes itself then, a descriptor not.
+        self._closing = weakref.finalize(self, os.close, self._root)
 
     def size(self, name: str) -> int | None:
         """Return a file's size, None when there is no such file."""
@@ -101,9 +104,8 @@ class DirectoryFiles:
 
     def close(self) -> None:
         """Close the directory."""
-        if self._root >= 0:
-            os.close(self._root)
-            self._root = -1
+        self._closing()
+        self._root = -1
 
     def _open(self, name: str) -> int:
         *parents, last = name.split("/")

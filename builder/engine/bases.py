@@ -21,7 +21,7 @@ from builder.image.config import ImageConfig
 from builder.image.descriptor import Descriptor
 from builder.image.digest import DiffID, Digest
 from builder.image.manifest import Manifest, ManifestError, parse_manifest
-from builder.image.platform import Platform
+from builder.image.platform import Platform, PlatformNotFoundError
 from builder.image.reference import Reference
 from builder.plan.graph import Base, ImageSource
 from builder.registry.errors import RegistryError
@@ -179,6 +179,11 @@ class Bases:
             return self.load(descriptor, platform, reference)
         except CacheError:
             return None
+        except PlatformNotFoundError:
+            if self._pull == "never":
+                raise
+            # The registry's index may have it by now.
+            return None
 
     def load(
         self, descriptor: Descriptor, platform: Platform | None, reference: Reference | None = None
@@ -217,8 +222,9 @@ class Bases:
         return raw
 
     def _import(self, image: ArchiveImage) -> StoredImage:
-        self._store.blobs.put(image.raw_manifest)
-        self._store.blobs.put(image.raw_config)
+        for raw in (image.raw_manifest, image.raw_config):
+            if not self._store.blobs.contains(Digest.of(raw), len(raw)):
+                self._store.blobs.put(raw)
         layers = tuple(StoreLayer(self._store, layer.diff_id, layer.descriptor, source=layer) for layer in image.layers)
         return StoredImage(image.raw_manifest, image.raw_config, image.manifest, layers)
 

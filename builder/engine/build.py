@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,9 +23,11 @@ from builder.engine.solver import Solver
 from builder.engine.sources import local_dockerfile, parse_dockerfile, read_dockerfile
 from builder.engine.times import TimePolicy
 from builder.events import BuildFinished, Reporter, Warned
+from builder.image.digest import DigestMismatchError
 from builder.plan.graph import Base, ImageSource, Plan
 from builder.plan.lower import lower
 from builder.plan.references import PlanOptions, base_references
+from builder.rootfs.entry import LayerFormatError
 
 if TYPE_CHECKING:
     from builder.registry.client import Registry
@@ -78,13 +80,27 @@ def build(request: BuildRequest, env: Environment) -> BuildResult:
             timeout=request.timeout,
             cancel=env.cancel,
         )
-        results = Solver(plan, services, max(1, request.jobs)).solve()
-        image = assemble(plan, results, services, request.image_format, request.annotations)
-        outputs.keep(env.store, image, request.tags, plan.platform, clock)
-        for output in request.outputs:
-            outputs.write(output, image, request.tags, env.store, env.registry, env.reporter)
+        solver = Solver(plan, services, max(1, request.jobs))
+        with _healing(solver):
+            image = assemble(plan, solver.solve(), services, request.image_format, request.annotations)
+            outputs.keep(env.store, image, request.tags, plan.platform, clock)
+            for output in request.outputs:
+                outputs.write(output, image, request.tags, env.store, env.registry, env.reporter)
     env.reporter.emit(BuildFinished(image.digest, time.monotonic() - started))
     return BuildResult(image, tuple((source.location, base.digest) for source, base in known.items()))
+
+
+@contextlib.contextmanager
+def _healing(solver: Solver) -> Iterator[None]:
+    """Remove damaged layers from the store when bytes turn out not to be what they should be."""
+    try:
+        yield
+    except (DigestMismatchError, LayerFormatError) as error:
+        layers = {layer.descriptor.digest: layer for result in solver.results.values() for layer in result.stack}
+        damaged = [layer for layer in layers.values() if layer.damaged()]
+        if damaged:
+            error.hint = "the store's copy was damaged and has been removed: build again"
+        raise
 
 
 def _contexts(request: BuildRequest, env: Environment) -> Contexts:

@@ -72,10 +72,17 @@ class StoreLayer:
         """Say whether the bytes are in the store."""
         return self._store.blobs.contains(self.descriptor.digest, self.descriptor.size)
 
+    def damaged(self) -> bool:
+        """Say whether the store had other bytes than this layer's; they are then removed, to be had anew."""
+        return self.here() and not self._store.blobs.verify(self.descriptor.digest)
+
     def _fetch(self) -> None:
         if self._source is None:
             raise CacheError(f"the layer {self.descriptor.digest} is not in the store any more")
         digest = self.descriptor.digest
+        if self._store.blobs.contains(digest):
+            # Of another size: a source that looks into the same store must not find a damaged one there.
+            self._store.blobs.verify(digest)
         with self._source.open() as stream:
             if self.here():
                 return

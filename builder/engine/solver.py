@@ -36,7 +36,7 @@ class Solver:
     plan: Plan
     services: Services
     jobs: int
-    _results: dict[VertexID, Result] = field(default_factory=dict)
+    results: dict[VertexID, Result] = field(default_factory=dict)
     _finished: queue.SimpleQueue[_Done] = field(default_factory=queue.SimpleQueue)
     _running: int = 0
     _failure: BaseException | None = None
@@ -57,13 +57,13 @@ class Solver:
                     raise self._failure
         finally:
             self._drain()
-        return self._results
+        return self.results
 
     def _can_start(self, waiting: Mapping[VertexID, Vertex]) -> bool:
         return self._running < self.jobs and any(self._complete(vertex) for vertex in waiting.values())
 
     def _complete(self, vertex: Vertex) -> bool:
-        return all(one in self._results for one in vertex.inputs)
+        return all(one in self.results for one in vertex.inputs)
 
     def _start_some(self, waiting: dict[VertexID, Vertex]) -> None:
         """Take every vertex whose inputs are there: hits are done at once, misses get a thread."""
@@ -81,7 +81,7 @@ class Solver:
                 self._fail(vertex, error, time.monotonic() - started)
                 return
             if found is not None:
-                self._results[key] = found
+                self.results[key] = found
                 self._emit_completed(vertex, time.monotonic() - started, cached=True)
                 continue
             try:
@@ -91,8 +91,8 @@ class Solver:
             self._running += 1
 
     def _task(self, vertex: Vertex) -> Task:
-        parent = () if vertex.parent is None else self._results[vertex.parent].stack
-        return Task(vertex, parent, [self._results[one].stack for one in vertex.sources], self.services)
+        parent = () if vertex.parent is None else self.results[vertex.parent].stack
+        return Task(vertex, parent, [self.results[one].stack for one in vertex.sources], self.services)
 
     def _execute(self, task: Task) -> None:
         started = time.monotonic()
@@ -112,7 +112,7 @@ class Solver:
             return
         self._running -= 1
         if done.result is not None:
-            self._results[done.vertex.id] = done.result
+            self.results[done.vertex.id] = done.result
             self._emit_completed(done.vertex, done.seconds, cached=False)
         elif done.error is not None:
             self._fail(done.vertex, done.error, done.seconds)

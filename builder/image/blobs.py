@@ -38,6 +38,10 @@ class BlobStore(Protocol):
         """Say whether ``open`` would find it."""
         ...
 
+    def drop(self, digest: Digest) -> None:
+        """Remove a blob whose bytes turned out to be others."""
+        ...
+
     def writer(self) -> BlobWriter:
         """Start a new blob."""
         ...

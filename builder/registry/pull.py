@@ -111,30 +111,37 @@ def _document(
     registry: Registry, reference: Reference, blobs: BlobStore, known: Descriptor | None
 ) -> tuple[bytes, str, Digest]:
     wanted = known.digest if known is not None else reference.digest
-    if known is not None and known.size <= JSON_LIMIT and blobs.contains(known.digest):
-        return _read(blobs, known), known.media_type, known.digest
+    if known is not None and (stored := _stored(blobs, known.digest)) is not None:
+        return stored, known.media_type, known.digest
     raw, media_type, digest = registry.manifest(reference, wanted)
-    _keep(blobs, raw, digest)
+    with blobs.writer() as writer:
+        writer.write(raw)
+        writer.commit(digest)
     return raw, media_type or (known.media_type if known is not None else ""), digest
 
 
 def _config(registry: Registry, reference: Reference, descriptor: Descriptor, blobs: BlobStore) -> bytes:
     if descriptor.size > JSON_LIMIT:
         raise ManifestError(f"{reference}: a config of {descriptor.size} bytes; the limit is {JSON_LIMIT}")
-    registry.fetch_blob(reference, descriptor, blobs)
-    return _read(blobs, descriptor)
-
-
-def _read(blobs: BlobStore, descriptor: Descriptor) -> bytes:
-    with blobs.open(descriptor.digest) as stream:
-        raw = stream.read(JSON_LIMIT + 1)
-    if Digest.of(raw) != descriptor.digest:
-        raise DigestMismatchError(f"the store's copy of {descriptor.digest} is damaged")
+    raw = _stored(blobs, descriptor.digest)
+    if raw is None:
+        registry.fetch_blob(reference, descriptor, blobs)
+        raw = _stored(blobs, descriptor.digest)
+    if raw is None:
+        raise DigestMismatchError(f"{reference}: the config {descriptor.digest} is not what it should be")
     return raw
 
 
-def _keep(blobs: BlobStore, raw: bytes, digest: Digest) -> None:
-    if not blobs.contains(digest):
-        with blobs.writer() as writer:
-            writer.write(raw)
-            writer.commit(digest)
+def _stored(blobs: BlobStore, digest: Digest) -> bytes | None:
+    """Return a document of the store, None for one that is not there; a damaged one is dropped."""
+    try:
+        with blobs.open(digest) as stream:
+            raw = stream.read(JSON_LIMIT + 1)
+    except FileNotFoundError:
+        return None
+    if Digest.of(raw) == digest:
+        return raw
+    if len(raw) <= JSON_LIMIT:
+        # Larger ones may be whole: a stranger's manifest says that a layer is a document.
+        blobs.drop(digest)
+    return None

@@ -25,6 +25,9 @@ class MemoryBlobs:
     def contains(self, digest: Digest) -> bool:
         return digest in self.data
 
+    def drop(self, digest: Digest) -> None:
+        self.data.pop(digest, None)
+
     def writer(self) -> MemoryBlobWriter:
         return MemoryBlobWriter(self)
 
