@@ -67,14 +67,15 @@ def lint(
     build_args: Mapping[str, str | None] | None = None,
     base_env: Mapping[int, Mapping[str, str]] | None = None,
     ignored: Callable[[str], bool] | None = None,
-    base_args: Collection[str] = (),
+    base_args: Collection[str] | None = (),
 ) -> tuple[Finding, ...]:
     """Return the findings in the order of the file.
 
     ``stages`` are the indexes to look at, all by default. ``base_env`` is the environment of the image that a stage
     starts from; a stage whose image is unknown gets no UndefinedVar. ``ignored`` tells whether a context path is
     excluded by .dockerignore; leave it out when that file has ``!`` patterns. ``base_args`` are the names that ONBUILD
-    triggers of base images declare with ARG.
+    triggers of base images declare with ARG; None, also for a partial Dockerfile, where not every ARG is known: then no
+    build argument is called unknown.
     """
     chosen = options if options is not None else check_options(dockerfile)
     selected = [stage for stage in dockerfile.stages if stages is None or stage.index in stages]
@@ -135,9 +136,11 @@ def _written(dockerfile: Dockerfile, stages: list[Stage]) -> Iterator[Finding]:
 
 
 def _unknown_build_args(
-    dockerfile: Dockerfile, given: Mapping[str, str | None], base_args: Collection[str]
+    dockerfile: Dockerfile, given: Mapping[str, str | None], base_args: Collection[str] | None
 ) -> Iterator[Finding]:
-    """Report build arguments that nothing declares, at the ARG that was probably meant."""
+    """Report build arguments that nothing declares, at the ARG that was probably meant or the first FROM."""
+    if base_args is None or not dockerfile.stages:
+        return
     declared: dict[str, Span] = {}
     for item in _instructions(dockerfile, dockerfile.stages):
         for name in _declared_names(item):
@@ -148,7 +151,7 @@ def _unknown_build_args(
             continue
         meant = nearest(name, declared)
         hint = f" (did you mean {meant}?)" if meant else ""
-        span = declared[meant] if meant else dockerfile.stages[0].from_.span if dockerfile.stages else Span(1, 1)
+        span = declared[meant] if meant else dockerfile.stages[0].from_.span
         yield Finding(rules.UNKNOWN_BUILD_ARG, f"no ARG declares the build argument '{name}'{hint}", span)
 
 

@@ -200,3 +200,8 @@ def test_several_sources_need_a_directory(lines: str, fires: bool) -> None:
 def test_unknown_build_arguments(text: str, given: dict[str, str | None], details: list[str]) -> None:
     found = check(text, build_args=given, base_args=["FROM_BASE"])
     assert [finding.detail for finding in found] == details
+
+
+def test_build_arguments_are_not_unknown_while_the_file_is() -> None:
+    assert check("FROM scratch", build_args={"X": "1"}, base_args=None) == []
+    assert check("FROM scratch", build_args={"X": "1"}) != []
