@@ -28,8 +28,8 @@ PR_SET_PDEATHSIG, PR_CAPBSET_READ, PR_CAPBSET_DROP = 1, 23, 24
 SIGKILL = 9
 NR_MOUNT_SETATTR = 442
 NR = {
-    "x86_64": {"pivot_root": 155, "seccomp": 317, "keyctl": 250},
-    "aarch64": {"pivot_root": 41, "seccomp": 277, "keyctl": 219},
+    "x86_64": {"pivot_root": 155, "seccomp": 317, "keyctl": 250, "rt_sigaction": 13},
+    "aarch64": {"pivot_root": 41, "seccomp": 277, "keyctl": 219, "rt_sigaction": 134},
 }.get(os.uname().machine, {})
 LOOKUP = O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 MAX_DATABASE = 10 << 20
@@ -405,8 +405,7 @@ def surrender(plan: Plan) -> None:
             os.fchown(fd, uid, gid)  # so that the command can open /dev/stdout
         except OSError:
             pass
-    if NR:
-        libc.syscall(NR["keyctl"], 1, None)  # a session keyring of its own: ours may hold the user's keys
+    libc.syscall(NR["keyctl"], 1, None)  # a session keyring of its own: ours may hold the user's keys
     if plan["seccomp"]:
         load_filter(plan["seccomp"])
     keep = reduce_bounding_set(plan["capabilities"])
@@ -422,8 +421,8 @@ def surrender(plan: Plan) -> None:
     os.setresgid(gid, gid, gid)
     os.setresuid(uid, uid, uid)
     prctl(PR_SET_PDEATHSIG, SIGKILL)  # changing credentials has cleared it
-    for number in range(1, 65):
-        libc.signal(number, None)
+    for number in range(1, 65):  # by the system call: libc keeps two signals to itself, ignored by posix_spawn
+        libc.syscall(NR["rt_sigaction"], number, (ctypes.c_ulong * 4)(), None, ctypes.c_size_t(8))
     libc.sigprocmask(2, (ctypes.c_uint64 * 16)(), None)
 
 

@@ -161,6 +161,10 @@ class Sandbox:
         texts = (*spec.args, *(part for pair in spec.env for part in pair), spec.cwd, *(m.target for m in spec.mounts))
         if any("\0" in text for text in texts):
             raise SandboxError("the RUN has a NUL in its command, environment, directory or mounts")
+        machine = os.uname().machine
+        filtered = seccomp.denylist(machine)
+        if filtered is None:
+            raise SandboxError(f"RUN is not supported on {machine}: its system calls are not known here")
         try:
             resolver = self._resolver.read_bytes()
         except OSError:
@@ -179,7 +183,7 @@ class Sandbox:
             "cwd": os.fsencode(spec.cwd),
             "hostname": spec.hostname.encode(),
             "capabilities": _ALL_CAPABILITIES if spec.insecure else mounts.CAPABILITIES,
-            "seccomp": None if spec.insecure else seccomp.denylist(os.uname().machine),
+            "seccomp": None if spec.insecure else filtered,
             "insecure": spec.insecure,
             "strict_ids": attempt.mode != "single",
             "timeout": spec.timeout,

@@ -150,6 +150,11 @@ def test_capabilities(box: Box) -> None:
     assert user["CapEff"] == user["CapPrm"] == "0000000000000000"
 
 
+def test_signals_are_as_after_a_boot(box: Box) -> None:
+    out = box.run("grep -E '^Sig(Blk|Ign|Cgt)' /proc/self/status").out
+    assert out.split() == ["SigBlk:", "0" * 16, "SigIgn:", "0" * 16, "SigCgt:", "0" * 16]
+
+
 def test_descriptors_and_stdin(box: Box) -> None:
     ran = box.run("ls /proc/self/fd; readlink /proc/self/fd/0; cat")
     assert ran.out.split() == ["0", "1", "2", "3", "/dev/null"]  # 3 is the directory ls itself has open
