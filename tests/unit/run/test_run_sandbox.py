@@ -151,7 +151,8 @@ def test_capabilities(box: Box) -> None:
 
 
 def test_signals_are_as_after_a_boot(box: Box) -> None:
-    out = box.run("grep -E '^Sig(Blk|Ign|Cgt)' /proc/self/status").out
+    # Without a shell: the one of busybox ignores SIGQUIT.
+    out = box.run("grep", "-E", "^Sig(Blk|Ign|Cgt)", "/proc/self/status").out
     assert out.split() == ["SigBlk:", "0" * 16, "SigIgn:", "0" * 16, "SigCgt:", "0" * 16]
 
 
