@@ -107,15 +107,15 @@ def _environment(options: argparse.Namespace, reporter: Reporter, jobs: int) -> 
     root = choose_root(os.environ, explicit, os.geteuid(), warn=warn)
     with contextlib.ExitStack() as closing:
         store = closing.enter_context(Store.open(root, warn=warn))
-        make, close = _registry(os.environ, reporter, jobs)
-        closing.callback(close)
         cancel = threading.Event()
+        make, close = _registry(os.environ, reporter, jobs, cancel)
+        closing.callback(close)
         closing.enter_context(_signals(cancel))
         yield Environment(store, make, reporter, cancel)
 
 
 def _registry(
-    environment: Mapping[str, str], reporter: Reporter, jobs: int
+    environment: Mapping[str, str], reporter: Reporter, jobs: int, cancel: threading.Event
 ) -> tuple[Callable[[], Registry], Callable[[], None]]:
     """Return what makes the registry client once, when it is needed, and what closes it."""
     made: list[Registry] = []
@@ -128,7 +128,9 @@ def _registry(
         with lock:
             if not made:
                 credentials = ConfiguredCredentials(environment)
-                made.append(Registry(credentials, jobs=max(2, jobs), environment=environment, reporter=reporter))
+                made.append(
+                    Registry(credentials, jobs=max(2, jobs), environment=environment, reporter=reporter, cancel=cancel)
+                )
             return made[0]
 
     def close() -> None:

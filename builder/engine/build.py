@@ -22,6 +22,7 @@ from builder.engine.services import Services
 from builder.engine.solver import Solver
 from builder.engine.sources import local_dockerfile, parse_dockerfile, read_dockerfile
 from builder.engine.times import TimePolicy
+from builder.errors import InterruptedBuildError
 from builder.events import BuildFinished, Reporter, Warned
 from builder.image.digest import DigestMismatchError
 from builder.plan.graph import Base, ImageSource, Plan
@@ -85,6 +86,8 @@ def build(request: BuildRequest, env: Environment) -> BuildResult:
             image = assemble(plan, solver.solve(), services, request.image_format, request.annotations)
             outputs.keep(env.store, image, request.tags, plan.platform, clock)
             for output in request.outputs:
+                if env.cancel.is_set():
+                    raise InterruptedBuildError("interrupted before every output was written")
                 outputs.write(output, image, request.tags, env.store, env.registry, env.reporter)
     env.reporter.emit(BuildFinished(image.digest, time.monotonic() - started))
     return BuildResult(image, tuple((source.location, base.digest) for source, base in known.items()))

@@ -7,6 +7,7 @@ pieces is in ``download`` and ``upload``, what makes up an image in ``pull`` and
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -49,13 +50,18 @@ class Registry:
         ca_file: Path | None = None,
         reporter: Reporter | None = None,
         retry: RetryPolicy | None = None,
+        cancel: threading.Event | None = None,
     ) -> None:
-        """``environment`` is where the proxy variables are looked up; ``jobs`` bounds parallel transfers of a push."""
+        """``environment`` is where the proxy variables are looked up; ``jobs`` bounds parallel transfers of a push.
+
+        Once ``cancel`` is set, every request, transfer and wait ends with InterruptedBuildError.
+        """
         settings = SessionSettings(
             insecure=insecure, ca_file=ca_file, proxies=Proxies.from_environment(environment or {})
         )
-        self.session = Session(credentials or NoCredentials(), settings, reporter)
-        self.retry = retry or RetryPolicy()
+        cancel = cancel or threading.Event()
+        self.session = Session(credentials or NoCredentials(), settings, reporter, cancel)
+        self.retry = retry or RetryPolicy(sleep=cancel.wait)
         self.jobs = jobs
 
     def __enter__(self) -> Registry:

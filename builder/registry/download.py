@@ -132,6 +132,7 @@ class _Download:
         return self._writer
 
     def _take(self, writer: BlobWriter, chunk: bytes) -> None:
+        self._session.go_on()
         size = self._descriptor.size
         if self.received + len(chunk) > size:
             raise DigestMismatchError(f"blob {self._descriptor.digest} is longer than the {size} bytes it should have")

@@ -26,7 +26,7 @@ class RetryPolicy:
     first: float = 0.5
     longest: float = 20.0
     budget: float = 120.0
-    sleep: Callable[[float], None] = time.sleep
+    sleep: Callable[[float], object] = time.sleep
     random: Callable[[], float] = field(default=random.random)
 
     def delay(self, error: TransientRegistryError, failures: int, waited: float) -> float | None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
+from builder.errors import InterruptedBuildError
 from builder.events import Reporter, SilentReporter, Warned
 from builder.registry.auth import TOKEN_LIMIT, Exchange, Login, TokenAnswer, TokenRequest
 from builder.registry.credentials import CredentialSource
@@ -70,11 +71,16 @@ class Session:
     """Logins, connections and schemes by host, shared by all threads of a build."""
 
     def __init__(
-        self, credentials: CredentialSource, settings: SessionSettings, reporter: Reporter | None = None
+        self,
+        credentials: CredentialSource,
+        settings: SessionSettings,
+        reporter: Reporter | None = None,
+        cancel: threading.Event | None = None,
     ) -> None:
         self._credentials = credentials
         self._settings = settings
         self._reporter = reporter or SilentReporter()
+        self._cancel = cancel or threading.Event()
         self._lock = threading.Lock()
         self._transport: Transport | None = None
         self._logins: dict[str, Login] = {}
@@ -90,9 +96,15 @@ class Session:
         if transport is not None:
             transport.close()
 
+    def go_on(self) -> None:
+        """Raise InterruptedBuildError if whoever waits for us wants to stop."""
+        if self._cancel.is_set():
+            raise InterruptedBuildError("interrupted while talking to a registry")
+
     @contextlib.contextmanager
     def open(self, call: Call) -> Iterator[httpx.Response]:
         """Send ``call`` and yield the final response, body unread, whatever its status; see ``expect``."""
+        self.go_on()
         base = self.base(call.registry)
         url = call.target if "://" in call.target else base + call.target
         authorization = self._authorize(call, base, url)

@@ -124,14 +124,19 @@ class _Upload:
         from builder.registry.transport import Body
 
         digest, size = self._descriptor.digest, self._descriptor.size
-        report = self._progress
+
+        def report(sent: int) -> None:
+            self._session.go_on()
+            if self._progress is not None:
+                self._progress(sent, size)
+
         call = self._call(
             f"cannot push blob {short(digest)} to {self._reference.name}",
             "PUT",
             # The location is opaque and may have a query of its own.
             f"{location}{'&' if '?' in location else '?'}digest={quote(digest, safe=':')}",
             headers={"Content-Type": "application/octet-stream"},
-            body=Body(size, self._open_blob, None if report is None else lambda sent: report(sent, size)),
+            body=Body(size, self._open_blob, report),
             replayable=False,
         )
         with self._session.open(call) as response:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from builder.errors import ImageError
+from builder.errors import ImageError, InterruptedBuildError
 from builder.events import Transfer, Warned
 from builder.image import descriptor as media
 from builder.image.descriptor import Descriptor
@@ -408,3 +408,19 @@ def test_an_insecure_registry_without_tls_is_spoken_to_in_plain_http(
 ) -> None:
     stored("a/b", "1", pushed(layer(DATA)))
     assert connect(insecure=frozenset({fake.host})).resolve(at(fake)).size
+
+
+@pytest.mark.parametrize("after", [0, 5000])
+def test_a_cancelled_download_ends(fake: FakeRegistry, connect: Any, blobs: MemoryBlobs, after: int) -> None:
+    fake.put_blob("a/b", DATA)
+    cancel = threading.Event()
+    if not after:
+        cancel.set()
+
+    def progress(current: int, _total: int) -> None:
+        if current >= after:
+            cancel.set()
+
+    with pytest.raises(InterruptedBuildError):
+        connect(cancel=cancel).fetch_blob(at(fake), descriptor_of(DATA), blobs, progress)
+    assert blobs.uncommitted == 0
