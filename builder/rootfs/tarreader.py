@@ -206,8 +206,10 @@ def _member(source: _Source, header: Header, records: Records) -> tuple[Member, 
     path = clean_path(name)
     if not path and kind is not Kind.DIRECTORY:
         raise LayerFormatError("a tar entry without a name is no directory")
-    stored = _size(parse_decimal(records["size"], "size") if records.get("size") else header.size, path)
-    size = stored = stored if kind is Kind.FILE else 0
+    claimed = _size(parse_decimal(records["size"], "size") if records.get("size") else header.size, path)
+    size = claimed if kind is Kind.FILE else 0
+    # A directory of an incremental archive is followed by a list of its names; other kinds by nothing, whatever they say.
+    stored = claimed if header.type == b"D" else size
     start = source.position
     sparse = None
     if kind is Kind.FILE:

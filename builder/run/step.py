@@ -149,6 +149,7 @@ class Step:
             arguments = [sys.executable, "-I", "-S", "-X", "utf8", "-c", _BOOTSTRAP, "3", "4", "5", "6"]
             self._pid = os.posix_spawn(sys.executable, arguments, {}, file_actions=actions, setsid=True)
         except OSError as error:
+            ours.close()
             raise SandboxError(f"cannot start a process for the RUN: {error.strerror}") from error
         finally:
             for fd in (*high, spec, code):

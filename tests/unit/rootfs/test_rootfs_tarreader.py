@@ -376,3 +376,12 @@ def test_a_member_says_where_its_contents_are() -> None:
     [(member, _)] = list(read_members(io.BytesIO(data)))
     assert member == Member(Entry(path="f", kind=Kind.FILE, mode=0o644, size=4), member.offset)
     assert data[member.offset : member.offset + 4] == b"data"
+
+
+def test_directories_of_incremental_archives_are_followed_by_names() -> None:
+    data = block(b"d/", b"D", size=7, mode=0o755) + padded(b"Yf\0Nx\0\0") + block(b"d/f") + END
+    members = [(member.entry, member.offset) for member, _ in read_members(io.BytesIO(data))]
+    assert members == [
+        (Entry(path="d", kind=Kind.DIRECTORY, mode=0o755), 512),
+        (Entry(path="d/f", kind=Kind.FILE, mode=0o644), 1536),
+    ]
