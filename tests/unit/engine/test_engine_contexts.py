@@ -314,11 +314,11 @@ sys.exit(status)
 
 
 @pytest.mark.parametrize("exception", ["", "!src/1\n"])
-def test_what_is_excluded_is_not_walked(tmp_path: Path, full: bool, exception: str) -> None:
-    """No listing is asked for of an excluded directory, however much is in it; each other one is listed once."""
+def test_what_is_excluded_is_not_walked(tmp_path: Path, exception: str) -> None:
+    """An excluded directory with 100,000 files is never listed; each other one is, once."""
     context = write_context(tmp_path / "context", DOCKERFILE, {".dockerignore": f"node_modules\n{exception}"})
-    modules, many = context / "node_modules", 100_000 if full else 2_000
-    for number in range(many // 1000):
+    modules = context / "node_modules"
+    for number in range(100):
         (modules / f"m{number}").mkdir(parents=True)
         first = modules / f"m{number}" / "0"
         first.touch()
