@@ -208,7 +208,7 @@ def _member(source: _Source, header: Header, records: Records) -> tuple[Member, 
         raise LayerFormatError("a tar entry without a name is no directory")
     claimed = _size(parse_decimal(records["size"], "size") if records.get("size") else header.size, path)
     size = claimed if kind is Kind.FILE else 0
-    # A directory of an incremental archive is followed by a list of its names; other kinds by nothing, whatever they say.
+    # A directory of an incremental archive is followed by a list of its names, other kinds by nothing.
     stored = claimed if header.type == b"D" else size
     start = source.position
     sparse = None

@@ -86,6 +86,7 @@ class Toc:
         self._index: bytes | mmap.mmap = data
         self._index_at, length = self._sections["index"]
         self._pool, self._pool_at = bytearray(), len(data)
+        self._sparse: dict[int, tuple[Segments, int]] | None = None
         self.slots = length // SLOT.size
         """Number of slots; positions below this are what the methods for views take."""
 
@@ -179,19 +180,9 @@ class Toc:
 
     def sparse_at(self, offset: int) -> tuple[Segments, int] | None:
         """Return the data runs and the size of the sparse file whose data starts at ``offset``, None if it is none."""
-        data = self._section("sparse")
-        try:
-            at = 0
-            while at < len(data):
-                start, size, count = struct.unpack_from("<QQI", data, at)
-                at += 20
-                if start == offset:
-                    numbers = struct.unpack_from(f"<{2 * count}Q", data, at)
-                    return tuple(zip(numbers[::2], numbers[1::2], strict=True)), size
-                at += 16 * count
-        except _ERRORS as error:
-            raise broken(error) from error
-        return None
+        if self._sparse is None:
+            self._sparse = self._read_sparse()
+        return self._sparse.get(offset)
 
     # What views work with: slots, sorted by key. A subtree is the run from its slot to ``end``.
 
@@ -304,6 +295,20 @@ class Toc:
     def _section(self, name: str) -> bytes:
         at, length = self._sections[name]
         return self._data[at : at + length]
+
+    def _read_sparse(self) -> dict[int, tuple[Segments, int]]:
+        data = self._section("sparse")
+        found: dict[int, tuple[Segments, int]] = {}
+        at = 0
+        try:
+            while at < len(data):
+                start, size, count = struct.unpack_from("<QQI", data, at)
+                numbers = struct.unpack_from(f"<{2 * count}Q", data, at + 20)
+                found[start] = tuple(zip(numbers[::2], numbers[1::2], strict=True)), size
+                at += 20 + 16 * count
+        except _ERRORS as error:
+            raise broken(error) from error
+        return found
 
     def _paths(self, name: str) -> tuple[str, ...]:
         data = self._section(name)
