@@ -18,7 +18,7 @@ from builder.context.directory import DirectoryTree
 from builder.context.giturl import GitSource
 from builder.context.http import TransientContextError
 from builder.context.tree import resolve
-from builder.errors import ContextError
+from builder.errors import ContextError, OutputError
 
 if TYPE_CHECKING:
     import subprocess
@@ -117,8 +117,15 @@ def resolve_commit(source: GitSource, access: GitAccess) -> str:
 def checkout(source: GitSource, commit: str, scratch: Path, access: GitAccess) -> Checkout:
     """Put the files of ``commit`` into the new directory ``scratch``; modes are 0644 and 0755, no history is fetched.
 
-    Without ``keep_git_dir`` nothing called ``.git`` is left. Raises ContextError.
+    Without ``keep_git_dir`` nothing called ``.git`` is left. Raises ContextError, OutputError for a full disk.
     """
+    try:
+        return _checkout(source, commit, scratch, access)
+    except OSError as error:
+        raise OutputError(f"cannot store the files of {source.remote} in {scratch}: {error.strerror}") from error
+
+
+def _checkout(source: GitSource, commit: str, scratch: Path, access: GitAccess) -> Checkout:
     scratch.mkdir()
     scratch.chmod(0o755)  # whatever the umask
     git = _Git(source, access, scratch)

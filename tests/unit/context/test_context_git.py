@@ -14,7 +14,7 @@ import pytest
 
 from builder.context.git import GitAccess, checkout, commit_time, resolve_commit
 from builder.context.giturl import GitSource, is_git_url, parse_git_url
-from builder.errors import ContextError
+from builder.errors import ContextError, OutputError
 from tests.support.need import need_tool
 
 _TIME = 1_500_000_000
@@ -259,6 +259,11 @@ def test_files_are_for_tests_only(repository: Path) -> None:
         parse_git_url(f"file://{repository}/.git")
     with pytest.raises(ContextError, match="not allowed"):
         resolve_commit(_source(repository), GitAccess({"PATH": os.environ["PATH"]}))
+
+
+def test_a_place_that_cannot_be_written_to(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="cannot store the files of https://h/r.git"):
+        checkout(parse_git_url("https://h/r.git"), "0" * 40, tmp_path / "none" / "out", _access())
 
 
 def test_commit_time(repository: Path, tmp_path: Path) -> None:
