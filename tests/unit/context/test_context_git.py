@@ -262,7 +262,7 @@ def test_files_are_for_tests_only(repository: Path) -> None:
 
 
 def test_a_place_that_cannot_be_written_to(tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match="cannot store the files of https://h/r.git"):
+    with pytest.raises(OutputError, match=r"cannot store the files of https://h/r\.git"):
         checkout(parse_git_url("https://h/r.git"), "0" * 40, tmp_path / "none" / "out", _access())
 
 
