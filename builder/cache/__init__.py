@@ -1,1 +1,1 @@
-"""What was built before: blobs, selectors, records."""
+"""What was built before: blobs, selectors, references."""

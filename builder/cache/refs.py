@@ -8,7 +8,6 @@ name. Whether a resolution is still fresh is the engine's decision.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from builder.cache.table import Table
@@ -57,16 +56,6 @@ class References:
             "platform": record.platform,
         }
         self._table.put(_name(record.reference, built_here=record.built_here), value)
-
-    def remove(self, reference: str, *, built_here: bool) -> None:
-        """Forget a reference."""
-        self._table.remove(_name(reference, built_here=built_here))
-
-    def all(self) -> Iterator[RefRecord]:
-        """Yield every record: what a prune must keep, and a listing shows."""
-        for name in self._table.names():
-            if (record := self._read(name)) is not None:
-                yield record
 
     def _read(self, name: str) -> RefRecord | None:
         value = self._table.get(name)

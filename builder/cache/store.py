@@ -22,7 +22,6 @@ from builder.cache.filesystem import filesystem_type, is_network
 from builder.cache.location import prepare_root
 from builder.cache.locks import hold, try_lock
 from builder.cache.parsed import Parsed
-from builder.cache.records import Records
 from builder.cache.refs import References
 from builder.cache.scratch import Scratch
 from builder.cache.selectors import Selectors
@@ -47,7 +46,6 @@ class Store:
         self.selectors = Selectors(self._table("selectors", "selector"))
         self.variants = Variants(self._table("variants", "variant"))
         self.refs = References(self._table("refs", "reference"))
-        self.records = Records(self._table("records", "record"))
         self.parsed = Parsed(root, self._scratch, warn)
         self.mounts = CacheMounts(root, warn)
 

@@ -1,4 +1,4 @@
-"""Small JSON records by name, one sealed file each: what selectors, variants, refs and records are kept in.
+"""Small JSON records by name, one sealed file each: what selectors, variants and refs are kept in.
 
 Reading never fails: a missing file is a miss, a broken one is a miss with a warning that names it. Writing replaces
 or, with ``add``, lets the first writer win. Which fields a record has is the callers' business.

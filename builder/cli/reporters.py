@@ -19,7 +19,6 @@ from builder.events import (
     Notice,
     Output,
     Reporter,
-    SilentReporter,
     Transfer,
     VertexCompleted,
     VertexFailed,
@@ -154,7 +153,5 @@ def make_reporter(progress: str, stream: TextIO) -> Reporter:
             return JsonReporter(stream)
         case "quiet":
             return QuietReporter(stream)
-        case "silent":
-            return SilentReporter()
         case _:
             return PlainReporter(stream)

@@ -27,7 +27,6 @@ from builder.rootfs.entry import Entry, Kind
 COPY_VERSION = 1
 RUN_VERSION = 1
 DIRECTORY_VERSION = 1
-CONTENT_VERSION = 1
 
 
 def directory_key(operation: MakeDirectory, parent: ChainID, times: TimePolicy) -> Key:

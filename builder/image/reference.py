@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from builder.errors import ImageError
 from builder.image.digest import Digest
@@ -78,10 +78,6 @@ class Reference:
             if short != text and Reference.parse(short) == self:
                 return short
         return text
-
-    def with_digest(self, digest: Digest) -> Reference:
-        """Return this reference pinned to ``digest``."""
-        return replace(self, digest=digest)
 
 
 def _is_repository(registry: str, repository: str) -> bool:

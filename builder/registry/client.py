@@ -10,7 +10,7 @@ import re
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 from builder.errors import ImageError
 from builder.events import Reporter
@@ -145,30 +145,6 @@ class Registry:
         from builder.registry.download import fetch
 
         fetch(self.session, self.retry, reference, descriptor, blobs, progress)
-
-    def mount(self, reference: Reference, digest: Digest, from_repository: str) -> bool:
-        """Make a blob of another repository of the same registry appear in this one; False if it has to be uploaded."""
-        from builder.registry.upload import cancel, mount_or_begin
-
-        location = mount_or_begin(self.session, self.retry, reference, digest, from_repository)
-        if location:
-            cancel(self.session, reference, location)
-        return location is None
-
-    def upload(
-        self,
-        reference: Reference,
-        descriptor: Descriptor,
-        open_blob: Callable[[], BinaryIO],
-        progress: Progress | None = None,
-    ) -> None:
-        """Upload a blob in one piece (POST, PUT); ``open_blob`` is called anew for every try.
-
-        After a failure the registry is asked whether it has the blob, then a new upload begins.
-        """
-        from builder.registry.upload import upload
-
-        upload(self.session, self.retry, reference, descriptor, open_blob, progress)
 
     def put_manifest(self, reference: Reference, target: str, raw: bytes, media_type: str) -> None:
         """Store a manifest or index under ``target``, a tag or a digest; its blobs must be there."""

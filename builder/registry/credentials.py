@@ -11,7 +11,7 @@ import binascii
 import json
 import re
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -55,23 +55,6 @@ class NoCredentials:
         """Return None."""
         del registry, repository
         return None
-
-
-class StaticCredentials:
-    """One account for the named registries, as ``--creds`` gives it; ``others`` answers for the rest."""
-
-    def __init__(
-        self, credential: Credential, registries: Iterable[str], others: CredentialSource | None = None
-    ) -> None:
-        self._credential = credential
-        self._registries = frozenset(map(canonical_host, registries))
-        self._others = others or NoCredentials()
-
-    def find(self, registry: str, repository: str = "") -> Credential | None:
-        """Return the account, or what the others know."""
-        if canonical_host(registry) in self._registries:
-            return self._credential
-        return self._others.find(registry, repository)
 
 
 class ConfiguredCredentials:

@@ -44,23 +44,6 @@ def mount_or_begin(
         return ""
 
 
-def cancel(session: Session, reference: Reference, location: str) -> None:
-    """Tell the registry that an upload will not be finished; what it says to that does not matter."""
-    call = Call(
-        action="cannot cancel an upload",
-        method="DELETE",
-        registry=reference.registry,
-        repository=reference.repository,
-        target=location,
-        scopes=push_scope(reference.repository),
-    )
-    try:
-        with session.open(call):
-            pass
-    except RegistryError:
-        pass
-
-
 def upload(
     session: Session,
     retry: RetryPolicy,

@@ -102,7 +102,6 @@ def work(root):
             store.variants.put(DIFF_ID, "gzip", DESCRIPTOR)
             (store.scratch() / "file").write_bytes(b"x")
             assert store.selectors.record(KEY, SELECTOR) == SELECTOR
-        store.records.put(KEY, {"a": 1})
         store.parsed.put(KEY, b"parsed")
         store.refs.put(REF)
         with store.acquire_mount("id", "private"):
@@ -111,7 +110,7 @@ def work(root):
 def damage(root):
     # As a killed machine might leave it: every small file emptied.
     work(root)
-    for kind in ("selectors", "variants", "records", "parsed", "refs"):
+    for kind in ("selectors", "variants", "parsed", "refs"):
         for path in (root / kind).rglob("*"):
             if path.is_file():
                 os.truncate(path, 0)
@@ -124,7 +123,6 @@ def check(root, warned):
         for found, wanted in (
             (store.selectors.find(KEY), SELECTOR),
             (store.variants.get(DIFF_ID, "gzip"), DESCRIPTOR),
-            (store.records.get(KEY), {"a": 1}),
             (store.parsed.get(KEY), b"parsed"),
             (store.refs.get(REF.reference), REF),
         ):
@@ -197,4 +195,4 @@ def test_a_process_killed_at_any_instant_leaves_a_store_that_works(tmp_path):
 
 
 def test_a_process_killed_while_it_repairs_leaves_a_store_that_works(tmp_path):
-    assert kill_at_every_instant(tmp_path, "damaged") > 50
+    assert kill_at_every_instant(tmp_path, "damaged") > 40

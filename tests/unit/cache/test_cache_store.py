@@ -191,16 +191,10 @@ def test_an_image_built_here_and_a_registrys_answer_do_not_mix(store):
     store.refs.put(BUILT)
     assert store.refs.get(BUILT.reference) == BUILT
     assert store.refs.get(BUILT.reference, built_here=False) == seen
-    assert set(store.refs.all()) == {seen, BUILT}
-    store.refs.remove(BUILT.reference, built_here=True)
-    assert store.refs.get(BUILT.reference, built_here=True) is None
     assert store.refs.get("other") is None
 
 
-def test_records_and_parsed(store):
-    store.records.put(KEY, {"args": ["make"], "epoch": None})
-    assert store.records.get(KEY) == {"args": ["make"], "epoch": None}
-    assert list(store.records.keys()) == [KEY]
+def test_parsed(store):
     name = store.parsed.name(b"FROM scratch\n", "1")
     assert name != store.parsed.name(b"1FROM scratch\n", "")
     assert store.parsed.get(name) is None
@@ -225,13 +219,11 @@ def fill(store: Store) -> dict[str, Callable[[], object]]:
     store.selectors.record(KEY, SELECTOR)
     store.variants.put(DIFF_ID, "gzip", LAYER)
     store.refs.put(BUILT)
-    store.records.put(KEY, {"a": 1})
     store.parsed.put(KEY, b"parsed")
     return {
         "selectors": lambda: store.selectors.find(KEY),
         "variants": lambda: store.variants.get(DIFF_ID, "gzip"),
         "refs": lambda: store.refs.get(BUILT.reference),
-        "records": lambda: store.records.get(KEY),
         "parsed": lambda: store.parsed.get(KEY),
     }
 
@@ -258,7 +250,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-@pytest.mark.parametrize("kind", ["selectors", "variants", "refs", "records", "parsed"])
+@pytest.mark.parametrize("kind", ["selectors", "variants", "refs", "parsed"])
 def test_damage_is_a_miss_with_a_warning_that_names_the_file(store, warned, kind, damage):
     read = fill(store)[kind]
     assert read() is not None
@@ -303,18 +295,14 @@ def test_a_whole_file_that_says_nonsense_is_a_miss_and_replaced(store, warned, r
 
 def test_a_store_that_cannot_be_written_fails_outputs_and_only_warns_for_the_cache(store, warned):
     store.hold_lease()
-    for name in ("selectors", "variants", "refs", "records", "parsed", "blobs", "toc"):
+    for name in ("selectors", "variants", "refs", "parsed", "blobs", "toc"):
         (store.root / name).write_text("a file where a directory should be")
     assert store.selectors.record(KEY, SELECTOR) == SELECTOR
     store.variants.put(DIFF_ID, "gzip", LAYER)
-    store.records.put(KEY, {})
     store.parsed.put(KEY, b"")
-    assert [
-        name for name in ("selectors", "variants", "records", "parsed") if any(name in text for text in warned)
-    ] == [
+    assert [name for name in ("selectors", "variants", "parsed") if any(name in text for text in warned)] == [
         "selectors",
         "variants",
-        "records",
         "parsed",
     ]
     with pytest.raises(OutputError, match="refs"):

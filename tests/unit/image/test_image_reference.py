@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from builder.errors import ImageError
-from builder.image.digest import Digest
 from builder.image.reference import Reference, ReferenceSyntaxError
 
 HEX = "a" * 64
@@ -108,10 +107,3 @@ def test_upper_case_names_get_a_hint() -> None:
     with pytest.raises(ReferenceSyntaxError) as caught:
         Reference.parse("user/App")
     assert "lower-case" in (caught.value.hint or "")
-
-
-def test_a_reference_can_be_pinned() -> None:
-    digest = Digest.of(b"x")
-    pinned = Reference.parse("app:1").with_digest(digest)
-    assert str(pinned) == f"docker.io/library/app:1@{digest}"
-    assert pinned.name == "docker.io/library/app"

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builder.registry.auth import Challenge, Exchange, Login, TokenAnswer, TokenRequest, parse_challenges
-from builder.registry.credentials import Credential, NoCredentials, StaticCredentials
+from builder.registry.credentials import Credential, NoCredentials
 from builder.registry.errors import AuthenticationError, TransientRegistryError
+from tests.support.credentials import StaticCredentials
 
 REALM = 'Bearer realm="https://auth.example/token",service="reg",scope="repository:a/b:pull"'
 PULL = frozenset({"repository:a/b:pull"})

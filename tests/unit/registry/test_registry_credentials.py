@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.registry.credentials import ConfiguredCredentials, Credential, StaticCredentials
+from builder.registry.credentials import ConfiguredCredentials, Credential
 from builder.registry.errors import AuthenticationError
 
 
@@ -175,12 +175,6 @@ def test_a_helper_that_is_none(name: str, tmp_path: Path) -> None:
     environment = {"DOCKER_AUTH_CONFIG": json.dumps({"credHelpers": {"reg.example": name}}), "PATH": str(tmp_path)}
     with pytest.raises(AuthenticationError):
         ConfiguredCredentials(environment).find("reg.example")
-
-
-def test_the_given_account_is_for_the_named_registries_only() -> None:
-    source = StaticCredentials(Credential(username="ann", password="pw"), ["docker.io"])
-    assert source.find("index.docker.io") is not None
-    assert source.find("reg.example") is None
 
 
 def test_no_secret_in_a_representation() -> None:

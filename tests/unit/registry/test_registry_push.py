@@ -15,6 +15,7 @@ from builder.image.digest import Digest, DigestMismatchError
 from builder.image.reference import Reference
 from builder.registry.errors import AuthenticationError, RegistryError, TransientRegistryError
 from builder.registry.push import push_image
+from builder.registry.upload import upload
 from tests.support.fake_registry import FakeRegistry, Fault, Seen
 
 QUIET = SilentReporter()
@@ -126,15 +127,6 @@ def test_a_mount_that_is_an_error_is_an_upload(
     assert_whole(fake, "a/b", "1", image)
 
 
-def test_mounting_by_hand(fake: FakeRegistry, connect: Any) -> None:
-    digest = Digest(fake.put_blob("base", DATA))
-    client = connect()
-    assert client.mount(at(fake), digest, "base")
-    assert not client.mount(at(fake), Digest.of(b"absent"), "base")
-    assert len(fake.asked("DELETE")) == 1
-    assert client.blob_exists(at(fake), digest)
-
-
 def test_a_mount_asks_for_a_token_of_both_repositories(
     fake: FakeRegistry, connect: Any, pushed: Any, layer: Any
 ) -> None:
@@ -181,7 +173,8 @@ def test_an_upload_elsewhere_takes_no_credentials_along(fake: FakeRegistry, conn
     elsewhere = Fault(status=202, headers={"Location": f"http://{fake.store_host}/a/b/upload"})
     fake.plan = first(lambda seen: seen.method == "POST" and "authorization" in seen.headers, elsewhere)
     one = layer(DATA)
-    connect("ann", "s3cret").upload(at(fake), one.descriptor, one.open)
+    client = connect("ann", "s3cret")
+    upload(client.session, client.retry, at(fake), one.descriptor, one.open)
     assert one.data in fake.blobs["a/b"].values(), "refused there, it went the ordinary way"
     assert [one.headers.get("authorization") for one in fake.asked("PUT", origin="store")] == [None]
 
