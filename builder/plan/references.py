@@ -109,7 +109,8 @@ class Names:
 
     def source_of(self, name: str, stage: df.Stage, span: Span, what: str = "COPY --from") -> Meaning:
         """Say what ``--from=name`` inside ``stage`` names; a number is a stage's index."""
-        if name.isascii() and name.isdigit() and int(name) >= len(self.dockerfile.stages):
+        # Of thousands of digits, Python makes no number.
+        if name.isascii() and name.isdigit() and (len(name) > 9 or int(name) >= len(self.dockerfile.stages)):
             raise self.expand.fail(f"invalid stage index {name}: there are {len(self.dockerfile.stages)} stages", span)
         found = stages.resolve_from(self.dockerfile, stage, name, what=what, span=span)
         if found is not None:

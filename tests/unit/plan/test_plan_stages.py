@@ -93,6 +93,7 @@ def test_copy_from_an_empty_stage_finds_nothing_and_asks_nobody() -> None:
     [
         ("FROM scratch\nCOPY --from=0 /x /", "needs to be defined before"),
         ("FROM scratch\nCOPY --from=7 /x /", "index 7"),
+        ("FROM scratch\nCOPY --from=" + "9" * 5000 + " /x /", "index 99"),
         ("FROM scratch\nCOPY --from=1 /x /\nFROM scratch AS b\nFROM scratch", "needs to be defined before"),
         ("FROM scratch AS a\nCOPY --from=b /x /\nFROM scratch AS b\nFROM a", "needs to be defined before"),
         ("FROM scratch AS a\nCOPY --from=a /x /", "(?i)before|itself|current"),
