@@ -16,7 +16,7 @@ import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
-from builder.errors import ContextError, ImageError
+from builder.errors import ContextError, ImageError, OutputError
 from builder.rootfs.entry import Kind, UnsafePathError
 from builder.streams import CHUNK, copy, read_limited
 
@@ -63,7 +63,7 @@ def read_file(files: Files, name: str, limit: int) -> bytes:
 def open_files(path: Path, scratch: Path | None = None) -> Files:
     """Open a directory or a tar of any compression; ``scratch`` is where a compressed one is inflated.
 
-    Raises ContextError when there is nothing to open, ImageError for what is no tar.
+    Raises ContextError when there is nothing to open, ImageError for what is no tar, OutputError for a full disk.
     """
     try:
         if path.is_dir():
@@ -181,11 +181,14 @@ class TarFiles:
 
         from builder.rootfs.compression import decompress
 
-        with self._stream as packed:
-            plain = cast(BinaryIO, tempfile.TemporaryFile(dir=scratch))  # noqa: SIM115  closed by close()
-            self._stream = plain
-            copy(decompress(packed), plain)
-        plain.flush()
+        try:
+            with self._stream as packed:
+                plain = cast(BinaryIO, tempfile.TemporaryFile(dir=scratch))  # noqa: SIM115  closed by close()
+                self._stream = plain
+                copy(decompress(packed), plain)
+            plain.flush()
+        except OSError as error:
+            raise OutputError(f"cannot inflate {self.where}: {error.strerror}") from error
         plain.seek(0)
 
     def _index(self) -> None:

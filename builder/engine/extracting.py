@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from builder.context.source import is_tar
 from builder.engine.copying import CopyRules
 from builder.engine.layerbuilder import LayerBuilder, parent_of
-from builder.errors import ContextError
+from builder.errors import ContextError, OutputError
 from builder.rootfs.compression import decompress
 from builder.rootfs.entry import Kind, LayerFormatError
 from builder.rootfs.tarreader import Member, read_members
@@ -37,7 +37,10 @@ class Archive:
 
 
 def unpack_archive(stream: BinaryIO, scratch: Path) -> Archive | None:
-    """Return the archive in ``stream``, None for what is no archive or cannot be read as one: it is a plain file."""
+    """Return the archive in ``stream``, None for what is no archive or cannot be read as one: it is a plain file.
+
+    ``scratch`` is where its tar is kept. Raises OutputError when that cannot be written.
+    """
     try:
         plain = decompress(stream)
         block = _first_block(plain)
@@ -51,6 +54,8 @@ def unpack_archive(stream: BinaryIO, scratch: Path) -> Archive | None:
     except LayerFormatError:
         scratch.unlink(missing_ok=True)
         return None
+    except OSError as error:
+        raise OutputError(f"cannot unpack an archive into {scratch}: {error.strerror}") from error
 
 
 def _first_block(stream: BinaryIO) -> bytes:

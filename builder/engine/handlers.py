@@ -19,6 +19,7 @@ from builder.engine.layers import LayerStack, StoreLayer, stack_id
 from builder.engine.packing import stored_layer
 from builder.engine.runs import run_command
 from builder.engine.services import Services
+from builder.events import Notice
 from builder.plan.graph import BaseImage, ContextOrigin, CopyFiles, MakeDirectory, RunCommand, Vertex
 from builder.rootfs.pack import ContentChangedError
 
@@ -72,10 +73,14 @@ class Task:
             known = list(self._keys(work))
             if isinstance(self.vertex.operation, RunCommand) and self.services.sandbox.get().mode == "single":
                 known = [flat_key(key) for key in known]
-            with self.services.store.lock(known[-1], cancel=self.services.cancel):
+            with self.services.store.lock(known[-1], cancel=self.services.cancel, waiting=self._say_waiting):
                 if not self.services.no_cache and (found := self._lookup(iter(known))) is not None:
                     return found
                 return self._record(known, self._perform(work))
+
+    def _say_waiting(self) -> None:
+        name = self.vertex.name
+        self.services.reporter.emit(Notice(f"{name}: another build is doing the same; waiting for its result"))
 
     def _work(self) -> contextlib.AbstractContextManager[CopyWork | None]:
         operation = self.vertex.operation
@@ -140,5 +145,5 @@ class Task:
         if winner.diff_id != mine.diff_id and (adopted := self._result(winner)) is not None:
             return adopted
         if layer is None:
-            return Result(self.parent, added=False, created=created)
+            return Result(self.parent, added=False, created=winner.created)
         return Result((*self.parent, layer), added=True, created=winner.created)

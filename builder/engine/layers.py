@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from builder.cache.store import Store
-from builder.errors import CacheError
+from builder.errors import CacheError, OutputError
 from builder.image.blobs import Layer
 from builder.image.descriptor import Descriptor
 from builder.image.digest import ChainID, DiffID, DigestMismatchError, chain_id, copy_verified
@@ -107,6 +107,8 @@ class StoreLayer:
                     f"layer {self.descriptor.digest} unpacks to {found}, its image's config says {self.diff_id}"
                 )
             return Toc.open(self._store.publish_toc(temporary, self.diff_id))
+        except OSError as error:
+            raise OutputError(f"cannot write {temporary}: {error.strerror}") from error
         finally:
             temporary.unlink(missing_ok=True)
 

@@ -10,6 +10,7 @@ from builder.engine.layers import LayerStack, StoreLayer
 from builder.engine.packing import publish
 from builder.engine.services import Services
 from builder.errors import UsageError
+from builder.events import Notice, Output
 from builder.image.digest import chain_id
 from builder.plan.graph import Mount, RunCommand, StageOrigin, Vertex
 from builder.run.spec import (
@@ -39,8 +40,6 @@ def run_command(
     vertex: Vertex, operation: RunCommand, parent: LayerStack, sources: Sequence[LayerStack], services: Services
 ) -> StoreLayer | None:
     """Execute a RUN; None when it changed nothing. Raises CommandFailedError, SandboxError and others."""
-    from builder.events import Output
-
     store = services.store
     blob, toc = store.temporary(".blob"), store.temporary(".toc")
     with contextlib.ExitStack() as held:
@@ -131,7 +130,9 @@ def _mount(
         case "cache":
             identity = f"{services.sandbox.get().view}/{mount.id}/{mount.uid}/{mount.gid}/{mount.mode}"
             directory = held.enter_context(
-                services.store.acquire_mount(identity, mount.sharing, cancel=services.cancel)
+                services.store.acquire_mount(
+                    identity, mount.sharing, cancel=services.cancel, waiting=lambda: _say_waiting(mount, services)
+                )
             )
             return [
                 CacheMount(
@@ -156,6 +157,10 @@ def _mount(
             return []
         case _:
             assert_never(mount.kind)
+
+
+def _say_waiting(mount: Mount, services: Services) -> None:
+    services.reporter.emit(Notice(f"another step uses the cache mount {mount.id}; waiting for it to end"))
 
 
 def _secret(mount: Mount, environment: dict[str, str], services: Services) -> list[MountSpec]:
