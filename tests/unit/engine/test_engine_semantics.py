@@ -306,3 +306,18 @@ def test_commands_are_not_expanded(shop: Workshop, text: str) -> None:
     found = {"SHELL": config.shell, "CMD": config.cmd, "ENTRYPOINT": config.entrypoint}.get(text, check)
     assert found is not None
     assert tuple(found)[-2:] == ("/bin/$V", "${V}")
+
+
+def test_repeated_builds_do_not_fill_the_store(shop: Workshop) -> None:
+    """Neither a warm build nor one without the cache leaves anything behind."""
+
+    def size() -> tuple[int, int]:
+        found = [path.stat().st_size for path in shop.store.rglob("*") if path.is_file()]
+        return len(found), sum(found)
+
+    text = "FROM scratch\nCOPY f /\nWORKDIR /w"
+    shop.build(text, {"f": "x" * 5000}, epoch=5)
+    first = size()
+    for no_cache in (False, True, False):
+        shop.build(text, epoch=5, no_cache=no_cache)
+        assert size() == first
