@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Final
 
 from builder.dockerfile.instructions import Directive
 from builder.dockerfile.source import DockerfileError, Source, Span
 from builder.dockerfile.text import SPACE
+from builder.values import dataclass
 
 _DIRECTIVE: Final = re.compile(r"#[\t\n\f\r ]*([a-zA-Z][a-zA-Z0-9]*)[\t\n\f\r ]*=[\t\n\f\r ]*(.+?)[\t\n\f\r ]*\Z")
 _KNOWN: Final = ("syntax", "escape", "check")

@@ -6,13 +6,13 @@ Values that come out of variables are never parsed again. Operands are evaluated
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import assert_never
 
 from builder.dockerfile.pattern import PatternError, replace, trim_prefix, trim_suffix
 from builder.dockerfile.source import DockerfileError
 from builder.dockerfile.text import SPACE
 from builder.dockerfile.word import Literal, Part, Quoted, Variable, Word
+from builder.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from builder.dockerfile.heredoc import strip_tabs
 from builder.dockerfile.instructions import Add, Copy, Heredoc
 from builder.dockerfile.statement import FlagKind, Statement, read_json_list
 from builder.dockerfile.text import SPACE, split_blanks
 from builder.dockerfile.word import Word, plain
 from builder.dockerfile.wordparser import parse_body
+from builder.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

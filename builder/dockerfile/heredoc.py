@@ -6,10 +6,10 @@ The escape is a backslash here whatever the directive says.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Final
 
 from builder.dockerfile.text import SPACE
+from builder.values import dataclass
 
 _OPENER: Final = re.compile(r"(\d*)<<(-?)[\t\n\f\r ]*([^<]*)\Z", re.ASCII)
 _GLUED: Final = re.compile(r"\d*<<-?[\t\n\v\f\r ]*\Z", re.ASCII)

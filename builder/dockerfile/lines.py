@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from builder.dockerfile.source import DockerfileError, Source, Span
 from builder.dockerfile.text import SPACE
+from builder.values import dataclass
 
 _LONGEST_LINE = 16 * 1024 * 1024
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Final, Literal, cast
 
 from builder.dockerfile.expansion import evaluate
@@ -16,6 +15,7 @@ from builder.dockerfile.instructions import MountFlag
 from builder.dockerfile.source import DockerfileError
 from builder.dockerfile.suggest import did_you_mean
 from builder.dockerfile.wordparser import parse_word
+from builder.values import dataclass
 
 MountKind = Literal["bind", "cache", "tmpfs", "secret", "ssh"]
 Sharing = Literal["shared", "private", "locked"]

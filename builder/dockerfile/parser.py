@@ -7,7 +7,7 @@ the function of the instruction. Which stage refers to which is ``stages``; noth
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from builder.dockerfile import commands, files, metadata
@@ -27,6 +27,7 @@ from builder.dockerfile.source import DockerfileError, Source, Span
 from builder.dockerfile.statement import Statement, read_json_list, split_statement
 from builder.dockerfile.suggest import did_you_mean
 from builder.dockerfile.text import SPACE
+from builder.values import dataclass
 
 _PARSERS: Final[Mapping[str, Callable[[Statement], Instruction]]] = {
     "ADD": files.parse_add,

@@ -5,10 +5,10 @@ The checks themselves are in ``lint``, ``lint_stages`` and ``lint_context``. ``s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from builder.dockerfile.source import Span
+from builder.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

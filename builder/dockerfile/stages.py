@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from builder.dockerfile.expansion import evaluate
@@ -16,6 +15,7 @@ from builder.dockerfile.instructions import Arg, Copy, Dockerfile, Run, Stage, S
 from builder.dockerfile.mounts import mount_from
 from builder.dockerfile.source import DockerfileError, Span
 from builder.dockerfile.suggest import did_you_mean
+from builder.values import dataclass
 
 _INDEX: Final = re.compile(r"[0-9]{1,6}\Z", re.ASCII)
 

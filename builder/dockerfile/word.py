@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final, TypeAlias
+
+from builder.values import dataclass
 
 OPERATORS: Final = (":-", "-", ":+", "+", ":?", "?", "#", "##", "%", "%%", "/", "//")
 
