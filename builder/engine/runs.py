@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal, assert_never
 
 from builder.engine.layers import LayerStack, StoreLayer
@@ -91,12 +92,12 @@ def _spec(
     for name, value in operation.proxies:
         environment.setdefault(name, value)
     mounts: list[MountSpec] = []
-    for mount in sorted(operation.mounts, key=lambda one: (one.kind != "cache", one.id)):
-        # Cache mounts first and by id, so that two steps that lock the same ones never wait for each other.
+    caches: dict[str, Path] = {}
+    for mount in sorted(operation.mounts, key=_locking_order):
         if mount.kind == "secret":
             mounts += _secret(mount, environment, services)
         else:
-            mounts += _mount(mount, sources, services, held)
+            mounts += _mount(mount, sources, services, held, caches)
     return RunSpec(
         args=operation.args,
         env=tuple(environment.items()),
@@ -112,12 +113,21 @@ def _spec(
     )
 
 
+def _locking_order(mount: Mount) -> tuple[bool, str, str]:
+    """Put cache mounts first and in one order, so that two steps that lock the same ones never wait for each other."""
+    return (mount.kind != "cache", f"{mount.id}/{mount.uid}/{mount.gid}/{mount.mode}", mount.sharing)
+
+
 def _network(network: str) -> Literal["host", "none"]:
     return "none" if network == "none" else "host"
 
 
 def _mount(
-    mount: Mount, sources: Sequence[LayerStack], services: Services, held: contextlib.ExitStack
+    mount: Mount,
+    sources: Sequence[LayerStack],
+    services: Services,
+    held: contextlib.ExitStack,
+    caches: dict[str, Path],
 ) -> list[MountSpec]:
     match mount.kind:
         case "bind":
@@ -129,15 +139,17 @@ def _mount(
             ]
         case "cache":
             identity = f"{services.sandbox.get().view}/{mount.id}/{mount.uid}/{mount.gid}/{mount.mode}"
-            directory = held.enter_context(
-                services.store.acquire_mount(
-                    identity, mount.sharing, cancel=services.cancel, waiting=lambda: _say_waiting(mount, services)
+            if identity not in caches:
+                # Once for all mounts of this step: it would wait for itself.
+                caches[identity] = held.enter_context(
+                    services.store.acquire_mount(
+                        identity, mount.sharing, cancel=services.cancel, waiting=lambda: _say_waiting(mount, services)
+                    )
                 )
-            )
             return [
                 CacheMount(
                     target=mount.target,
-                    source=directory,
+                    source=caches[identity],
                     subpath=mount.source.strip("/"),
                     mode=0o755 if mount.mode is None else mount.mode,
                     uid=mount.uid,
@@ -174,6 +186,10 @@ def _secret(mount: Mount, environment: dict[str, str], services: Services) -> li
     data = reader()
     if len(data) > SECRET_LIMIT:
         raise UsageError(f"secret {mount.id} is larger than {SECRET_LIMIT >> 10} KiB")
+    if mount.env and b"\0" in data:
+        raise UsageError(
+            f"secret {mount.id}: it holds a NUL byte, which no variable can", hint="mount it as a file, with target="
+        )
     if mount.env:
         environment[mount.env] = data.decode("utf-8", "surrogateescape")
     if not mount.target:
