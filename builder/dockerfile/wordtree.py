@@ -43,6 +43,7 @@ class _Double:
 _Item: TypeAlias = "Literal | Quoted | Variable | _Escaped | _Double"
 
 
+@lru_cache(maxsize=1024)
 def build(text: str, start: str, escape: str) -> Word:
     """Parse ``text`` from the start symbol ``word`` or ``body``; a mistake becomes ``Word.problem``."""
     if text.count("${") > _DEEPEST and _nesting(text) > _DEEPEST:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from builder.errors import ImageError, UsageError
+from builder.values import dataclass
 
 _ARCHITECTURES = {
     "x86_64": "amd64",

@@ -7,7 +7,7 @@ read others. The effects are dockerfile.md 1.6.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from builder.dockerfile import instructions as df
 from builder.dockerfile.expansion import evaluate, evaluate_words
@@ -20,6 +20,7 @@ from builder.image.platform import Platform
 from builder.plan.gotext import duration, quote, quote_list, quote_rune
 from builder.plan.graph import Base, ImageSource, Step, VertexID
 from builder.plan.scope import Scope
+from builder.values import dataclass
 
 COMMENT = "buildkit.dockerfile.v0"
 """What the history's ``comment`` says; tools use it to tell how ``created_by`` is to be read."""
@@ -62,7 +63,7 @@ class Expander:
 
     def one(self, word: Word, scope: Scope, span: Span) -> str:
         """Return the value of ``word``. Raises DockerfileError."""
-        return self.raw(word, scope.variables(), span)
+        return word.text if word.is_plain else self.raw(word, scope.variables(), span)
 
     def raw(self, word: Word, variables: Mapping[str, str | None], span: Span) -> str:
         """Return the value of ``word`` against plain variables. Raises DockerfileError."""

@@ -26,6 +26,7 @@ from builder.dockerfile.printer import format_dockerfile
 from builder.dockerfile.serial import from_json, to_json
 from builder.dockerfile.source import DockerfileError, Span
 from builder.dockerfile.wordparser import parse_body, parse_word
+from builder.dockerfile.wordtree import build
 
 _PIECES = st.sampled_from(
     [
@@ -151,6 +152,13 @@ def test_any_word_expands_or_is_an_error(text: str, env: dict[str, str | None], 
     assert value.undefined == words.undefined
     assert not value.undefined & env.keys()
     assert "".join("".join(words.values).split()) == "".join(value.value.split())
+
+
+@_MANY
+@given(_WORDS, st.sampled_from("'\""), st.sampled_from(["\\", "`"]))
+def test_words_that_need_no_grammar_are_what_it_says(text: str, quote: str, escape: str) -> None:
+    for one in (text, quote + text + quote):
+        assert parse_word(one, escape=escape) == build(one, "word", escape)
 
 
 @given(_WORDS, _ENV)
