@@ -6,6 +6,7 @@ Written layouts are deterministic: entries sorted, no times. A directory that is
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import io
 import os
@@ -209,10 +210,11 @@ def write_oci_directory(image: SavedImage, target: Path, names: Sequence[Referen
     """Write ``image`` into a layout directory, made if need be; entries of other names in its index stay.
 
     Blobs come first and index.json is replaced last, so a reader never sees an image that is not complete. Blobs are
-    copied, never linked to the store: whoever edits the output must not edit the cache. Raises OutputError.
+    copied, never linked to the store: whoever edits the output must not edit the cache. Several processes may write
+    into one layout. Raises OutputError.
     """
     entries = index_entries(image, names)
-    with _writing(target):
+    with _writing(target), _alone(target):
         kept = _kept_entries(target, entries)
         (target / "blobs" / "sha256").mkdir(parents=True, exist_ok=True)
         for blob in blobs_of(image):
@@ -231,11 +233,21 @@ def _writing(target: Path) -> Iterator[None]:
         raise OutputError(f"cannot write the OCI layout {target}: {error.strerror}") from error
 
 
-def _kept_entries(target: Path, entries: Sequence[Descriptor]) -> tuple[Descriptor, ...]:
+@contextlib.contextmanager
+def _alone(target: Path) -> Iterator[None]:
+    """Wait for others who write here: index.json is read, added to and replaced."""
+    target.mkdir(parents=True, exist_ok=True)
+    fd = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        occupied = sorted(os.listdir(target))
-    except FileNotFoundError:
-        return ()
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _kept_entries(target: Path, entries: Sequence[Descriptor]) -> tuple[Descriptor, ...]:
+    occupied = os.listdir(target)
     if not occupied:
         return ()
     if "index.json" not in occupied or "oci-layout" not in occupied:

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import tarfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -218,6 +219,16 @@ def test_an_output_that_fails_leaves_nothing_behind(layout: Path, tmp_path: Path
     assert not (tmp_path / "dir/index.json").exists()
     with pytest.raises(OutputError):
         write_oci_archive(image, tmp_path / "absent/image.tar", NAMES)
+
+
+def test_several_who_write_into_one_layout_all_arrive(layout: Path, opened: Any, tmp_path: Path) -> None:
+    image, out = opened(layout), tmp_path / "out"
+    names = [Reference.parse(f"demo/app:{number}") for number in range(16)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda name: write_oci_directory(image, out, [name]), names))
+
+    found = json.loads((out / "index.json").read_text())["manifests"]
+    assert {one["annotations"]["io.containerd.image.name"] for one in found} == {str(one) for one in names}
 
 
 def test_a_full_disk_is_an_output_error(layout: Path, opened: Any) -> None:
