@@ -73,12 +73,21 @@ def _raw_words(text: str) -> list[tuple[int, str]] | None:
             quote = "" if ch == quote else quote
         elif ch in "'\"":
             quote = ch
-        elif ch in SPACE and not _GLUED.match(text, start, position):
-            words.append((start, text[start:position]))
-            start = position + 1
+        elif ch in SPACE:
+            end = _skip_blanks(text, position)
+            if not _GLUED.match(text, start, position):
+                words.append((start, text[start:position]))
+                start = end
+            position = end - 1
         position += 1
     words.append((start, text[start:]))
     return None if quote else words
+
+
+def _skip_blanks(text: str, position: int) -> int:
+    while position < len(text) and text[position] in SPACE:
+        position += 1
+    return position
 
 
 def _unquote(text: str) -> tuple[str, bool]:

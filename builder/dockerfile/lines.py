@@ -59,6 +59,7 @@ class LineReader:
     escape: str
     position: int = 0  # index of the next physical line
     _comments: list[str] = field(default_factory=list)
+    _endings: tuple[str, ...] = ()  # each line with what its line ending begins with, once a heredoc asks for it
     _continued: re.Pattern[str] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -110,13 +111,15 @@ class LineReader:
 
         ``line.text[start:end]`` announced it.
         """
-        text_lines = self.source.text.split("\n") if "\r" in self.source.text else None
+        if not self._endings:
+            text = self.source.text
+            self._endings = tuple(text.split("\n")) if "\r" in text else self.source.lines
         body: list[str] = []
         while self.position < len(self.source.lines):
             physical = self._take()
             if (physical.lstrip("\t") if chomp else physical) == name:
                 return "".join(body)
-            body.append((text_lines[self.position - 1] if text_lines else physical) + "\n")
+            body.append(self._endings[self.position - 1] + "\n")
         hint = f"add a line that is exactly {name!r} after the body"
         raise line.error("unterminated heredoc", start, end, hint)
 

@@ -12,6 +12,8 @@ from typing import ClassVar
 from builder.errors import BuilderError
 
 _EXCERPT_LINES = 6
+_EXCERPT_WIDTH = 160
+_LONGEST_MESSAGE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +42,18 @@ class Source:
         object.__setattr__(self, "lines", tuple(line.rstrip("\r") for line in lines))
 
     def excerpt(self, span: Span) -> str:
-        """Return the numbered lines of ``span`` with a caret under its first character."""
+        """Return the numbered lines of ``span`` with a caret under its first character; of long lines only a part."""
         last = min(span.end_line, span.start_line + _EXCERPT_LINES - 1, len(self.lines))
         width = len(str(last))
         shown: list[str] = []
         for number in range(span.start_line, last + 1):
             line = self.lines[number - 1]
-            shown.append(f"{number:>{width}} | {_visible(line)}")
-            if number == span.start_line:
-                shown.append(f"{'':>{width}} | {_caret(line, span)}")
+            marked = number == span.start_line
+            skipped = max(0, span.start_col - _EXCERPT_WIDTH // 2) if marked and len(line) > _EXCERPT_WIDTH else 0
+            part = line[skipped : skipped + _EXCERPT_WIDTH]
+            shown.append(f"{number:>{width}} | {_visible(part)}")
+            if marked:
+                shown.append(f"{'':>{width}} | {_caret(part, span, skipped)}")
         if span.end_line > last >= span.start_line:
             shown.append(f"{'':>{width}} | ...")
         return "\n".join(shown)
@@ -59,10 +64,11 @@ def _visible(line: str) -> str:
     return "".join(ch if ch == "\t" or ch.isprintable() else "\ufffd" for ch in line)
 
 
-def _caret(line: str, span: Span) -> str:
-    start = min(span.start_col - 1, len(line))
+def _caret(line: str, span: Span, skipped: int) -> str:
+    """Return the carets below the part of a line that begins ``skipped`` characters into it."""
+    start = min(span.start_col - 1 - skipped, len(line))
     lead = "".join("\t" if ch == "\t" else " " for ch in line[:start])
-    stop = span.end_col - 1 if span.end_col and span.end_line == span.start_line else start + 1
+    stop = span.end_col - 1 - skipped if span.end_col and span.end_line == span.start_line else start + 1
     return lead + "^" * max(1, min(stop, len(line)) - start)
 
 
@@ -77,7 +83,7 @@ class DockerfileError(BuilderError):
     def __init__(
         self, message: str, *, source: Source | None = None, span: Span | None = None, hint: str | None = None
     ) -> None:
-        super().__init__(_visible(message), hint=hint)
+        super().__init__(_visible(message[:_LONGEST_MESSAGE]), hint=hint)
         self.source_name = source.name if source else ""
         self.span = span
         self.excerpt = source.excerpt(span) if source and span else ""

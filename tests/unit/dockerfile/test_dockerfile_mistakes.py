@@ -224,3 +224,14 @@ def test_messages_hold_no_control_characters() -> None:
         parse(b"FROM scratch\n\x1b[31mRUN \x00\xff\n")
     assert caught.value.message == "unknown instruction: \ufffd[31mRUN"
     assert str(caught.value).encode()
+
+
+def test_a_long_line_is_shown_in_part() -> None:
+    with pytest.raises(DockerfileError) as caught:
+        parse(b"FROM scratch\nENV " + b"a=b " * 1000 + b"c " + b"d=e " * 1000)
+    line, carets = caught.value.excerpt.split("\n")
+    assert len(line) < 200
+    assert line[carets.index("^")] == "c"
+    with pytest.raises(DockerfileError) as caught:
+        parse(b"FROM scratch\n" + b"X" * 100_000)
+    assert len(str(caught.value)) < 2000

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from builder.context.ignore import IgnoreRules
 from builder.dockerfile import rules
 from builder.dockerfile.directives import CheckOptions
 from builder.dockerfile.instructions import Add, Copy
@@ -205,3 +206,25 @@ def test_unknown_build_arguments(text: str, given: dict[str, str | None], detail
 def test_build_arguments_are_not_unknown_while_the_file_is() -> None:
     assert check("FROM scratch", build_args={"X": "1"}, base_args=None) == []
     assert check("FROM scratch", build_args={"X": "1"}) != []
+
+
+@pytest.mark.parametrize(
+    ("patterns", "source", "fires"),
+    [
+        ("a", "a", True),
+        ("a", "./b/../a/", True),
+        ("a", "a/b", True),
+        ("a", "b", False),
+        ("*", ".", True),
+        ("**", "/", True),
+        ("**/*", ".", True),
+        ("a", ".", False),
+        ("*", "a*", False),
+        ("a*", "$A", True),
+        ("a", "http://x/a", False),
+    ],
+)
+def test_ignored_sources(patterns: str, source: str, fires: bool) -> None:
+    ignored = IgnoreRules.parse(patterns.encode()).matches
+    found = check(f"FROM scratch\nENV A=ab\nADD {source} /x/", ignored=ignored)
+    assert [finding.rule.name for finding in found] == (["CopyIgnoredFile"] if fires else [])
