@@ -5,7 +5,7 @@
     nice -n 10 /tmp/fuzz/bin/python tests/fuzz/fuzz_dockerfile.py -max_total_time=600 -seed=1 /tmp/fuzz/corpus
 
 Without a corpus directory it starts from testdata/dockerfiles. Any input must give a Dockerfile or a DockerfileError;
-a Dockerfile must be the same after printing and after JSON, and every word of it must expand or be refused.
+a Dockerfile must be the same after printing and after JSON, and its words, checks and plan must end or be refused.
 """
 
 from __future__ import annotations
@@ -30,7 +30,10 @@ with atheris.instrument_imports(include=["builder"]):
     from builder.dockerfile.printer import format_dockerfile
     from builder.dockerfile.serial import from_json, to_json
     from builder.dockerfile.source import DockerfileError
-    from builder.dockerfile.stages import global_scope, reachable
+    from builder.errors import BuilderError
+    from builder.image.platform import Platform
+    from builder.plan.lower import lower
+    from builder.plan.references import PlanOptions, base_references
 
 ENVIRONMENT = {"A": "a b", "EMPTY": "", "UNSET": None}
 
@@ -50,7 +53,7 @@ def try_one(data: bytes) -> None:
     for read in (require_built_in_frontend, check, plan):
         try:
             read(dockerfile.source if read is require_built_in_frontend else dockerfile)  # type: ignore[operator]
-        except DockerfileError:
+        except BuilderError:
             pass
 
 
@@ -82,8 +85,11 @@ def check(dockerfile: Dockerfile) -> None:
 
 
 def plan(dockerfile: Dockerfile) -> None:
-    """Find the stages that the last one needs."""
-    reachable(dockerfile, dockerfile.stages[-1], global_scope(dockerfile, {}, {}))
+    """Name the images, and plan what needs none."""
+    platform = Platform.parse("linux/amd64")
+    options = PlanOptions(platform=platform, build_platform=platform, build_args={"A": "1"})
+    if not base_references(dockerfile, options, {}):
+        lower(dockerfile, options, {})
 
 
 def main(arguments: list[str]) -> None:
