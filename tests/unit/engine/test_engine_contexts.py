@@ -247,6 +247,16 @@ def test_named_contexts_of_every_kind(shop: Workshop, served: tuple[str, Path], 
         assert shop.build("FROM img\nCOPY --from=DIR keep /", contexts=contexts).tree.keys() == {"of-image", "keep"}
 
 
+def test_the_dockerfiles_ignore_file_is_the_main_contexts(shop: Workshop) -> None:
+    """A named directory has its own or none, whatever lies beside the Dockerfile."""
+    (shop.context.parent / "Dockerfile.test.dockerignore").write_text("f\n")
+    shop.put({"f": "1", "g": "1", "named/f": "1"})
+    text = "FROM scratch\nCOPY . /main\nCOPY --from=it / /it"
+    built = shop.build(text, contexts={"it": str(shop.context / "named")})
+    assert "main/f" not in built.tree
+    assert "it/f" in built.tree
+
+
 @pytest.mark.parametrize("where", [f"{NOBODY}/x.tar", f"{NOBODY}/x.git", "/no/such/directory", "oci-layout:///no"])
 def test_a_context_is_resolved_when_it_is_used(shop: Workshop, where: str) -> None:
     text = "FROM scratch AS unused\nCOPY --from=it / /\nFROM scratch AS used\nCOPY f /"

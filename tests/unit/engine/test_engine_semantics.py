@@ -209,11 +209,12 @@ def test_odd_configurations_of_bases_are_borne(shop: Workshop, tmp_path: Path) -
     nothing = dict.fromkeys(("Labels", "Volumes", "ExposedPorts", "Entrypoint", "Cmd", "OnBuild"))
     container = {**nothing, "Env": ["PATH=/p", "ODD", "=x"], "WorkingDir": "w", "User": "nobody-knows"}
     write_layout(tmp_path / "base", [ONE], container=container)
-    text = "FROM base\nLABEL a=b\nVOLUME /v\nEXPOSE 80\nENV X=$ODD.\nCOPY f x/"
+    text = "FROM base\nLABEL a=b\nVOLUME /v\nEXPOSE 80\nENV X=$ODD.\nENV ODD=now\nCOPY f x/"
     built = shop.build(text, {"f": "1"}, contexts={"base": f"oci-layout://{tmp_path}/base"})
     config = built.config.config
     assert (dict(config.labels), config.volumes, config.exposed_ports) == ({"a": "b"}, ("/v",), ("80/tcp",))
     assert "X=." in config.env
+    assert [one for one in config.env if one.startswith("ODD")] == ["ODD=now"]
     assert "w/x/f" in built.tree
     write_layout(tmp_path / "null", [ONE], container={"Env": None}, config={"history": None})
     built = shop.build("FROM null\nENV A=1", contexts={"null": f"oci-layout://{tmp_path}/null"})
