@@ -161,7 +161,8 @@ class Walk:
     def _copied(self, item: Copy | Add, state: _State) -> Iterator[Finding]:
         sources = [_value(word, state.env) for word in item.sources]
         dest = _value(item.dest, state.env)
-        if _needs_directory([*sources, *(doc.name for doc in item.heredocs)], dest, state.directories):
+        kept = isinstance(item, Copy) and item.parents  # then each lands below the destination under its own path
+        if not kept and _needs_directory([*sources, *(doc.name for doc in item.heredocs)], dest, state.directories):
             detail = f"several sources go to '{dest}': end it with a slash"
             yield Finding(rules.SEVERAL_SOURCES_NO_DIRECTORY, detail, item.span)
         if isinstance(item, Copy) and item.from_stage is not None:

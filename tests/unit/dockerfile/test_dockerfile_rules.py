@@ -161,6 +161,7 @@ def test_literal_sources_that_are_sensitive(line: str, fires: bool) -> None:
         ("ENV D=/c\nCOPY a b $D", True),
         ("ENV D=/c/\nCOPY a b $D", False),
         ("COPY a b /c/", False),
+        ("COPY --parents a b /c", False),
         ("COPY a b .", False),
         ("COPY a b /c/.", False),
         ("COPY a b ..", False),
