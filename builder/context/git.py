@@ -19,6 +19,7 @@ from builder.context.giturl import GitSource
 from builder.context.http import TransientContextError
 from builder.context.tree import resolve
 from builder.errors import ContextError, OutputError
+from builder.registry.hosts import split_host
 
 if TYPE_CHECKING:
     import subprocess
@@ -253,14 +254,16 @@ def _headers(source: GitSource, access: GitAccess) -> list[tuple[str, str]]:
     found = {f"https://{host}/": header for host, header in access.authorization.items() if host}
     if source.remote.startswith(("https://", "http://")):
         scheme, _, rest = source.remote.partition("://")
-        own = f"{scheme}://{rest.partition('/')[0]}/"
+        host = rest.partition("/")[0]
+        own = f"{scheme}://{host}/"
         if source.account:
             import base64
 
             encoded = base64.b64encode(source.account.encode("utf-8", "surrogateescape")).decode()
             found.setdefault(own, f"Basic {encoded}")
-        if "" in access.authorization:
-            found.setdefault(own, access.authorization[""])
+        for name in (host, split_host(host)[0], ""):
+            if name in access.authorization:
+                found.setdefault(own, access.authorization[name])
     for header in found.values():
         if not header.isprintable():
             raise ContextError("an Authorization header for git holds line breaks or control characters")

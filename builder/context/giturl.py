@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
@@ -40,7 +40,7 @@ class GitSource:
     """What to check out. ``remote`` holds no credentials; ``account`` is what the URL had of them.
 
     ``ref`` is a branch, tag, full reference or commit, empty for the remote's HEAD. ``commit`` is the commit, or the
-    beginning of it, that ``ref`` must lead to.
+    beginning of it, that ``ref`` must lead to; with ``by_commit`` it is fetched whatever ``ref`` says.
     """
 
     remote: str
@@ -51,14 +51,13 @@ class GitSource:
     submodules: bool = True
     keep_git_dir: bool = False
     mtime: Literal["commit", "checkout"] = "commit"
+    by_commit: bool = False
 
     @property
     def pinned(self) -> str:
-        """The whole commit id, if the URL says it; else empty."""
-        for text in (self.ref, self.commit):
-            if _HASH.fullmatch(text):
-                return text
-        return ""
+        """The whole commit id, if nothing else decides; else empty: a branch or tag that is named has to lead there."""
+        text = self.commit if self.by_commit or not self.ref else self.ref
+        return text if _HASH.fullmatch(text) else ""
 
 
 def is_git_url(text: str, *, allow_file: bool = False) -> bool:
@@ -106,7 +105,16 @@ def parse_git_url(text: str, *, allow_file: bool = False) -> GitSource:
         submodules=_switch(fields, "submodules", remote, default=True),
         keep_git_dir=_switch(fields, "keep-git-dir", remote, default=False),
         mtime="commit" if mtime == "commit" else "checkout",
+        by_commit=_switch(fields, "fetch-by-commit", remote, default=False),
     )
+
+
+def pinned_to(source: GitSource, checksum: str) -> GitSource:
+    """Return ``source`` with the commit of ``--checksum``. Raises ContextError for no commit id, or two."""
+    commit = check_commit(checksum, source.remote)
+    if source.commit and source.commit != commit:
+        raise ContextError(f"{source.remote}: the URL says commit {source.commit}, --checksum {commit}")
+    return replace(source, commit=commit)
 
 
 def check_ref(ref: str, remote: str) -> str:

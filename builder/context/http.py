@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -79,15 +79,25 @@ def public_url(url: str) -> str:
 
 
 class Downloads:
-    """Fetches files into ``directory``. Thread-safe; several processes may share the directory."""
+    """Fetches files into ``directory``. Thread-safe; several processes may share the directory.
+
+    ``authorize`` gives the Authorization header of a URL for which ``fetch`` is told none.
+    """
 
     def __init__(
-        self, directory: Path, *, proxies: Proxies | None = None, transport: Transport | None = None, attempts: int = 4
+        self,
+        directory: Path,
+        *,
+        proxies: Proxies | None = None,
+        transport: Transport | None = None,
+        attempts: int = 4,
+        authorize: Callable[[str], str] = lambda _: "",
     ) -> None:
         self._directory = directory
         self._proxies = proxies
         self._transport = transport
         self._retries = RetryPolicy(attempts=attempts)
+        self._authorize = authorize
         self._lock = threading.Lock()
 
     def close(self) -> None:
@@ -109,7 +119,7 @@ class Downloads:
         except ValueError as error:
             raise ContextError("a source is not an http(s) URL with a host", hint="check its spelling") from error
         shown = public_url(url)
-        url, authorization = _split_account(url, authorization)
+        url, authorization = _split_account(url, authorization or self._authorize(url))
         note_path = self._directory / hashlib.sha256(f"{url}\0{authorization}".encode()).hexdigest()
         note = self._read_note(note_path)
         if wanted is not None and note is not None and note.digest == wanted:

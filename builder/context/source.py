@@ -10,7 +10,7 @@ import contextlib
 import io
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -76,19 +76,22 @@ def open_context(
     dockerfile: Path | None = None,
     downloads: Downloads | None = None,
     git: GitAccess | None = None,
+    keep_git_dir: bool = False,
     label: str = "the build context",
 ) -> Context:
     """Open ``spec``: ``-``, a git URL, an http(s) URL or a directory. Raises ContextError.
 
     ``scratch`` is an existing directory that the caller empties after ``close``. ``dockerfile`` is the host path whose
-    ``.dockerignore`` sibling replaces that of a directory.
+    ``.dockerignore`` sibling replaces that of a directory; with ``keep_git_dir`` a git URL gives ``.git`` too.
     """
     if spec == "-":
         if stdin is None:
             raise ContextError("there is nothing on standard input to be the build context")
         return _from_stream(stdin, scratch, f"{label} on standard input")
     if is_remote(spec):
-        return _from_url(spec, scratch, downloads, git, label)
+        if not _is_repository(spec):
+            return _from_url(spec, scratch, downloads, label)
+        return _from_git(spec, scratch, git, label, keep_git_dir=keep_git_dir)
     root = Path(spec)
     if root.is_file():
         raise ContextError(f"{spec} is a file, and {label} a directory", hint="name the Dockerfile with --file")
@@ -100,9 +103,13 @@ def is_remote(spec: str) -> bool:
     """Say whether ``spec`` is no directory but something to be fetched. Cheap for a plain path."""
     if "://" not in spec and "@" not in spec:
         return False
+    return _is_repository(spec) or spec.lower().startswith(("http://", "https://"))
+
+
+def _is_repository(spec: str) -> bool:
     from builder.context.giturl import is_git_url
 
-    return is_git_url(spec, allow_file=True) or spec.lower().startswith(("http://", "https://"))
+    return is_git_url(spec, allow_file=True)
 
 
 def load_rules(root: Path, dockerfile: Path | None = None) -> IgnoreRules | None:
@@ -180,12 +187,9 @@ def _drain(stream: Readable, give_up: Callable[[], None]) -> None:
         raise
 
 
-def _from_url(spec: str, scratch: Path, downloads: Downloads | None, git: GitAccess | None, label: str) -> Context:
-    from builder.context.giturl import is_git_url
+def _from_url(spec: str, scratch: Path, downloads: Downloads | None, label: str) -> Context:
     from builder.context.http import public_url
 
-    if is_git_url(spec, allow_file=True):
-        return _from_git(spec, scratch, git, label)
     if downloads is None:
         raise ContextError(f"{public_url(spec)}: nothing can be downloaded here")
     found = downloads.fetch(spec)
@@ -193,12 +197,13 @@ def _from_url(spec: str, scratch: Path, downloads: Downloads | None, git: GitAcc
         return _from_stream(stream, scratch, f"{label} {public_url(spec)}")
 
 
-def _from_git(spec: str, scratch: Path, access: GitAccess | None, label: str) -> Context:
+def _from_git(spec: str, scratch: Path, access: GitAccess | None, label: str, *, keep_git_dir: bool) -> Context:
     from builder.context.git import GitAccess, checkout, resolve_commit
     from builder.context.giturl import parse_git_url
 
     access = access or GitAccess()
     source = parse_git_url(spec, allow_file=access.allow_file)
+    source = replace(source, keep_git_dir=source.keep_git_dir or keep_git_dir)
     commit = resolve_commit(source, access)
     done = checkout(source, commit, scratch / f"git-{os.urandom(6).hex()}", access)
     tree = DirectoryTree(done.directory, label=f"{label} {source.remote}")

@@ -113,6 +113,8 @@ def _contexts(request: BuildRequest, env: Environment) -> Contexts:
         dockerfile=local_dockerfile(request),
         stdin=request.stdin,
         environment=request.environment,
+        secrets=request.secrets,
+        keep_git_dir=request.build_args.get("BUILDKIT_CONTEXT_KEEP_GIT_DIR", "").lower() in ("1", "t", "true"),
     )
     return Contexts(env.store, specs)
 

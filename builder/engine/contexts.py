@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 class ContextSpecs:
     """Where contexts are: ``named`` maps names to directories and URLs; ``main`` may also be ``-`` for ``stdin``.
 
-    ``dockerfile`` is the host path of the Dockerfile, whose ``.dockerignore`` sibling counts for the main context.
+    ``dockerfile`` is the host path of the Dockerfile, whose ``.dockerignore`` sibling counts for the main context;
+    ``keep_git_dir`` counts for it too. Among ``secrets`` are credentials for URLs (authorization.py).
     """
 
     main: str
@@ -37,6 +39,8 @@ class ContextSpecs:
     dockerfile: Path | None = None
     stdin: BinaryIO | None = None
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    secrets: Mapping[str, Callable[[], bytes]] = field(default_factory=dict, repr=False)
+    keep_git_dir: bool = False
 
 
 class Contexts:
@@ -107,6 +111,7 @@ class Contexts:
             dockerfile=self._specs.dockerfile if main else None,
             downloads=self._downloads() if remote else None,
             git=self._git() if remote else None,
+            keep_git_dir=main and self._specs.keep_git_dir,
             label="the build context" if main else f"the build context {name}",
         )
         cache = None
@@ -121,17 +126,20 @@ class Contexts:
     def _downloads(self) -> Downloads:
         if self._fetcher is None:
             from builder.context.http import Downloads
+            from builder.engine.authorization import http_authorization
             from builder.registry.proxies import Proxies
 
             proxies = Proxies.from_environment(self._specs.environment)
-            self._fetcher = Downloads(self._store.directory("http"), proxies=proxies)
+            authorize = functools.partial(http_authorization, self._specs.secrets)
+            self._fetcher = Downloads(self._store.directory("http"), proxies=proxies, authorize=authorize)
             self._cleanup.callback(self._fetcher.close)
         return self._fetcher
 
     def _git(self) -> GitAccess:
         from builder.context.git import GitAccess
+        from builder.engine.authorization import git_authorization
 
-        return GitAccess(self._specs.environment)
+        return GitAccess(self._specs.environment, git_authorization(self._specs.secrets))
 
     def _download(self, source: RemoteFile) -> tuple[Source, str]:
         found = self._downloads().fetch(source.url, checksum=source.checksum)
@@ -146,13 +154,13 @@ class Contexts:
     def _checkout(self, source: GitTree) -> tuple[Source, str]:
         from builder.context.directory import DirectoryTree
         from builder.context.git import checkout, resolve_commit
-        from builder.context.giturl import parse_git_url
+        from builder.context.giturl import parse_git_url, pinned_to
 
         access = self._git()
         wanted = parse_git_url(source.url)
         wanted = replace(wanted, keep_git_dir=wanted.keep_git_dir or source.keep_git_dir)
         if source.checksum:
-            wanted = replace(wanted, commit=source.checksum)
+            wanted = pinned_to(wanted, source.checksum)
         scratch = self._scratch() / "tree"
         found = checkout(wanted, resolve_commit(wanted, access), scratch, access)
         tree = DirectoryTree(found.directory, label=wanted.remote)

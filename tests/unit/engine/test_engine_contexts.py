@@ -5,6 +5,7 @@ Repositories and files come from servers on the loopback. Each test's numbers ar
 
 from __future__ import annotations
 
+import base64
 import bz2
 import gzip
 import hashlib
@@ -168,6 +169,8 @@ def test_a_repository_as_context(shop: Workshop, served: tuple[str, Path], tail:
 def test_a_context_may_keep_its_repository(shop: Workshop, served: tuple[str, Path]) -> None:
     assert "c/.git" not in shop.build(context=served[0]).tree
     assert "c/.git/HEAD" in shop.build(context=f"{served[0]}?keep-git-dir=1").tree
+    kept = shop.build(context=served[0], build_args={"BUILDKIT_CONTEXT_KEEP_GIT_DIR": "1"})
+    assert "c/.git/HEAD" in kept.tree
 
 
 @pytest.mark.parametrize("form", ["{url}#{ref}:{sub}", "{url}?ref={ref}&subdir={sub}"])
@@ -203,11 +206,15 @@ def test_flags_for_added_repositories(shop: Workshop, served: tuple[str, Path]) 
 def test_checksums_of_added_repositories(shop: Workshop, served: tuple[str, Path]) -> None:
     url, repo = served
     head, old = git(repo, "rev-parse", "main"), git(repo, "rev-parse", "v1")
-    for good in (head, head[:8]):
+    for good in (head, head[:8], head.upper()[:12]):
         assert "c/f" in shop.build(f"FROM scratch\nADD --checksum={good} {url}#main /c").tree
-    assert "c/f" in shop.build(f"FROM scratch\nADD {url}?ref=main&checksum={head} /c").tree
-    with pytest.raises(ContextError, match=old[:7]):
-        shop.build(f"FROM scratch\nADD --checksum={old[:12]} {url}#main /c")
+    for tail in (f"?ref=main&checksum={head}", f"?checksum={head}", f"?ref=side&commit={head}&fetch-by-commit=1"):
+        assert "c/f" in shop.build(f"FROM scratch\nADD {url}{tail} /c").tree
+    for wrong in (old, old[:12]):
+        with pytest.raises(ContextError, match=f"not {wrong}"):
+            shop.build(f"FROM scratch\nADD --checksum={wrong} {url}#main /c")
+    with pytest.raises(ContextError, match="--checksum"):
+        shop.build(f"FROM scratch\nADD --checksum={old} {url}?checksum={head} /c")
     for garbage in ("sha256:" + "a" * 64, "xyz", "12"):
         with pytest.raises(BuilderError, match=r"(?i)commit|checksum"):
             shop.build(f"FROM scratch\nADD --checksum={garbage} {url}#main /c")
@@ -342,3 +349,91 @@ def test_what_is_excluded_is_not_walked(tmp_path: Path, exception: str) -> None:
     walked = [os.path.relpath(one, context) for one in json.loads(said.removeprefix("WALKED "))]
     # The top once more, for its .dockerignore.
     assert sorted(walked) == [".", ".", "src", "src/0", "src/1", "src/2"]
+
+
+# --- credentials that are secrets of the build
+
+
+@contextmanager
+def guarded() -> Iterator[tuple[str, list[str | None]]]:
+    """A server that answers nobody, and the Authorization headers it was sent."""
+    sent: list[str | None] = []
+
+    class Guard(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            sent.append(self.headers.get("Authorization"))
+            self.send_error(404 if sent[-1] else 401)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Guard) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield f"127.0.0.1:{server.server_port}", sent
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def basic(account: str) -> str:
+    return "Basic " + base64.b64encode(account.encode()).decode()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "header"),
+    [
+        ("HTTP_AUTH_TOKEN_127.0.0.1", b"tok\n", "Bearer tok"),
+        ("HTTP_AUTH_TOKEN_{host}", b"tok", "Bearer tok"),
+        ("HTTP_AUTH_HEADER_{host}", b"Basic abc", "Basic abc"),
+        ("HTTP_AUTH_TOKEN_example.org", b"tok", None),
+        ("GIT_AUTH_TOKEN", b"tok", None),
+    ],
+)
+def test_downloads_send_the_secret_of_their_host(shop: Workshop, name: str, value: bytes, header: str | None) -> None:
+    with guarded() as (host, sent):
+        secrets = {name.format(host=host): lambda: value}
+        for text in (f"FROM scratch\nADD http://{host}/f /", "FROM scratch\nCOPY --from=it / /"):
+            with pytest.raises(ContextError) as caught:
+                shop.build(text, secrets=secrets, contexts={"it": f"http://{host}/x"})
+            assert "tok" not in f"{caught.value} {caught.value.hint}".replace("TOKEN", "").replace("token", "")
+        assert set(sent) == {header}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "header"),
+    [
+        ("GIT_AUTH_TOKEN", b"tok", basic("x-access-token:tok")),
+        ("GIT_AUTH_TOKEN.{host}", b"tok", basic("x-access-token:tok")),
+        ("GIT_AUTH_HEADER", b"Basic abc", "Basic abc"),
+        ("GIT_AUTH_HEADER.example.org", b"Basic abc", None),
+        ("HTTP_AUTH_TOKEN_{host}", b"tok", None),
+    ],
+)
+def test_git_sends_the_secret_of_its_host(shop: Workshop, name: str, value: bytes, header: str | None) -> None:
+    with guarded() as (host, sent):
+        secrets = {name.format(host=host): lambda: value}
+        with pytest.raises(ContextError):
+            shop.build(f"FROM scratch\nADD http://{host}/x.git /", secrets=secrets)
+        with pytest.raises(ContextError):
+            shop.build(context=f"http://{host}/x.git", secrets=secrets)
+        assert set(sent) == {header}
+
+
+def test_a_repository_that_wants_a_token(shop: Workshop, tmp_path: Path) -> None:
+    githttp.repository(write_context(tmp_path / "served/repo", DOCKERFILE, {"f": "1"}))
+    with githttp.serve(tmp_path / "served", "x-access-token:tok") as (host, _):
+        text = f"FROM scratch\nADD http://{host}/repo/.git /c"
+        built = shop.build(text, secrets={f"GIT_AUTH_TOKEN.{host}": lambda: b"tok\n"})
+        assert "c/f" in built.tree
+        with pytest.raises(ContextError, match="repo"):
+            Workshop(tmp_path / "other", shop.context).build(text)
+
+
+def test_a_secret_that_is_no_header_is_refused(shop: Workshop) -> None:
+    for value in (b"a\nb", b"\xff", b"", b"a\0b"):
+        with pytest.raises(BuilderError, match="HTTP_AUTH_TOKEN_127"):
+            shop.build(
+                f"FROM scratch\nADD {NOBODY}/x /", secrets={"HTTP_AUTH_TOKEN_127.0.0.1": lambda value=value: value}
+            )
