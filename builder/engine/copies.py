@@ -17,7 +17,7 @@ from builder.context.contenthash import ContentHasher
 from builder.engine import keys
 from builder.engine.copying import CopyRules, Source, check_files, place
 from builder.engine.extracting import Archive, place_archive, unpack_archive
-from builder.engine.layerbuilder import LayerBuilder
+from builder.engine.layerbuilder import LayerBuilder, plain_or_own
 from builder.engine.layers import LayerStack, StoreLayer, stack_id, view_of
 from builder.engine.packing import pack_layer
 from builder.engine.selecting import Selection, select, whole_file
@@ -68,9 +68,18 @@ class CopyWork:
             yield keys.copy_key(
                 operation, parent, times, [self._identity(one, stack) for one in operation.sources], by_content=False
             )
-        yield keys.copy_key(
-            operation, parent, times, [self._content(one) for one in operation.sources], by_content=True
-        )
+        contents = [self._content(one) for one in operation.sources]
+        yield keys.copy_key(operation, parent, times, contents, by_content=True)
+        if operation.link and operation.instruction == "COPY":
+            # The same layer on every image that shows the same directories on the way.
+            yield keys.copy_key(operation, self._way(), times, contents, by_content=True)
+
+    def _way(self) -> Value:
+        """Return the directories down to the destination as the layer will have them."""
+        view, parts = view_of(self.parent), [part for part in self.operation.dest.split("/") if part]
+        paths = ["/".join(parts[:count]) for count in range(1, len(parts) + 1)]
+        made = self._rules(self._owner(), None).parent()
+        return tuple(keys.directory_of(plain_or_own(view, path) or made) for path in paths)
 
     def _identity(self, source: CopySource, stack: Value) -> Value:
         return ("stage", stack, source.path) if isinstance(source, LocalPath) else self._content(source)
@@ -85,7 +94,9 @@ class CopyWork:
 
     def execute(self) -> StoreLayer | None:
         """Assemble and pack the layer; None when it would be empty. Raises ContextError, OutputError."""
-        operation, target = self.operation, LayerBuilder(view_of(self.parent), mtime=self.services.times.fresh())
+        operation = self.operation
+        # --link copies into an empty tree: nothing that lies below decides.
+        target = LayerBuilder(view_of(() if operation.link else self.parent), mtime=self.services.times.fresh())
         owner = self._owner()
         work = [
             (source, tree, one, self._archive(source, tree, one))
@@ -100,6 +111,8 @@ class CopyWork:
                 place(target, tree, selection, operation.dest, self._rules(owner, source))
             else:
                 place_archive(target, archive, operation.dest, self._rules(owner, None))
+        if operation.link:
+            target.adopt(view_of(self.parent))
         return pack_layer(self.services.store, target.items()) if target else None
 
     def _choose(self, source: CopySource) -> tuple[Source, tuple[Selection, ...]]:
@@ -167,7 +180,6 @@ class CopyWork:
         return CopyRules(
             owner=owner,
             chmod=operation.chmod,
-            link=operation.link,
             instruction=operation.instruction,
             adjust=times.of_context if checkout else times.of_stage,
         )

@@ -37,7 +37,6 @@ class CopyRules:
 
     owner: tuple[int, int] | None
     chmod: str | None
-    link: bool
     instruction: str
     adjust: Callable[[Entry], Entry]
 
@@ -60,7 +59,7 @@ class CopyRules:
 def check_files(target: LayerBuilder, selections: Sequence[Selection], dest: str, rules: CopyRules) -> None:
     """Raise ContextError where several files would overwrite each other at one name (dockerfile.md 1.13, 4)."""
     loose = [one for one in selections if not one.top.is_dir and one.below is None]
-    if len(loose) > 1 and not _is_directory(target, _top(target, dest, rules), dest, rules):
+    if len(loose) > 1 and not _is_directory(target, target.resolve(dest), dest):
         raise ContextError(
             f"when using {rules.instruction} with more than one source file, the destination must be a directory "
             "and end with a /",
@@ -73,24 +72,19 @@ def place(target: LayerBuilder, source: Source, selection: Selection, dest: str,
 
     Raises ContextError where a file would take a directory's place or the reverse.
     """
-    top = _top(target, dest, rules)
+    top = target.resolve(dest)
     target.separate()
     if selection.below is not None:
         _place_with_parents(target, source, selection, top, rules)
     elif selection.top.is_dir:
         _place_directory(target, source, selection, top, rules)
     else:
-        inside = _is_directory(target, top, dest, rules)
+        inside = _is_directory(target, top, dest)
         _place_file(target, source, selection, _file_path(top, dest, selection, inside), rules)
 
 
-def _top(target: LayerBuilder, dest: str, rules: CopyRules) -> str:
-    return dest.strip("/") if rules.link else target.resolve(dest)
-
-
-def _is_directory(target: LayerBuilder, top: str, dest: str, rules: CopyRules) -> bool:
-    """Say whether files go into ``top``; ``--link`` does not know what is there but by this very copy."""
-    existing = target.made(top) if rules.link else target.lookup(top)
+def _is_directory(target: LayerBuilder, top: str, dest: str) -> bool:
+    existing = target.lookup(top)
     return dest.endswith("/") or (existing is not None and existing.is_dir)
 
 
@@ -105,20 +99,18 @@ def _file_path(top: str, dest: str, selection: Selection, into_directory: bool) 
 def _place_file(target: LayerBuilder, source: Source, selection: Selection, path: str, rules: CopyRules) -> None:
     directory = path.rpartition("/")[0]
     if directory:
-        _make_directories(target, directory, rules)
+        target.make_directories(directory, rules.parent())
     _put(target, source, selection.picked[0], path, rules)
 
 
 def _place_directory(target: LayerBuilder, source: Source, selection: Selection, path: str, rules: CopyRules) -> None:
     """Copy a directory's contents; its own owner and mode stay behind (semantics 4)."""
-    if path and target.lookup(path) is None:
-        _make_directories(target, path, rules)
-        made = target.lookup(path)
-        if made is not None and (selection.top.path or selection.top.mtime):
-            # A root without an entry of its own has no time to pass on.
-            target.add(replace(made, mtime=rules.adjust(selection.top).mtime))
-    elif path:
-        _make_directories(target, path, rules)
+    is_new = target.lookup(path) is None
+    if path:
+        target.make_directories(path, rules.parent())
+    if is_new and (selection.top.path or selection.top.mtime):
+        # A root without an entry of its own has no time to pass on.
+        target.set_time(path, rules.adjust(selection.top).mtime)
     _put_below(target, source, selection, path, rules)
 
 
@@ -127,7 +119,7 @@ def _place_with_parents(
 ) -> None:
     """``--parents``: keep the path below the pivot, with the source's own directories."""
     if path:
-        _make_directories(target, path, rules)
+        target.make_directories(path, rules.parent())
     prefix = f"{path}/" if path else ""
     for parent in selection.parents:
         _put(target, source, parent, prefix + parent.relative, rules)
@@ -143,17 +135,9 @@ def _put_below(target: LayerBuilder, source: Source, selection: Selection, path:
         _put(target, source, picked, prefix + picked.relative, rules)
 
 
-def _make_directories(target: LayerBuilder, path: str, rules: CopyRules) -> None:
-    if rules.link:
-        # --link copies into an empty tree: what lies below does not decide, symlinks on the way become directories.
-        target.make_directories_over(path, rules.parent())
-    else:
-        target.make_directories(path, rules.parent())
-
-
 def _put(target: LayerBuilder, source: Source, picked: Picked, path: str, rules: CopyRules) -> None:
     entry = picked.entry
-    old = None if rules.link else target.lookup(path)
+    old = target.lookup(path)
     if old is not None and old.is_dir and not entry.is_dir:
         raise ContextError(f"cannot replace to directory /{path} with file")
     if old is not None and entry.is_dir and not old.is_dir:

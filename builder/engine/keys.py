@@ -24,7 +24,7 @@ from builder.plan.graph import (
 )
 from builder.rootfs.entry import Entry, Kind
 
-COPY_VERSION = 1
+COPY_VERSION = 2
 RUN_VERSION = 1
 DIRECTORY_VERSION = 1
 
@@ -35,9 +35,12 @@ def directory_key(operation: MakeDirectory, parent: ChainID, times: TimePolicy) 
 
 
 def copy_key(
-    operation: CopyFiles, parent: ChainID, times: TimePolicy, sources: Sequence[Value], *, by_content: bool
+    operation: CopyFiles, parent: Value, times: TimePolicy, sources: Sequence[Value], *, by_content: bool
 ) -> Key:
-    """Return the key of a COPY or ADD whose sources have these identities, or these contents."""
+    """Return the key of a COPY or ADD whose sources have these identities, or these contents.
+
+    ``parent`` is a ChainID, or what a ``--link`` shows of the image below.
+    """
     return key(
         "copy by content" if by_content else "copy",
         COPY_VERSION,
@@ -55,6 +58,11 @@ def copy_key(
             "sources": tuple(sources),
         },
     )
+
+
+def directory_of(entry: Entry) -> Value:
+    """Return what a key says of a directory that a layer repeats, its time included."""
+    return (entry.mode, entry.uid, entry.gid, entry.mtime, dict(entry.xattrs))
 
 
 def content_of(selections: Sequence[Selection], source: Source, times: TimePolicy) -> Value:

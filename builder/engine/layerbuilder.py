@@ -39,6 +39,18 @@ def parent_of(path: str) -> str:
     return path.rpartition("/")[0]
 
 
+def plain_or_own(view: View, path: str) -> Entry | None:
+    """Return the directory ``view`` has at ``path``, without its time if it is as directories usually are.
+
+    None for no directory.
+    """
+    located = view.lookup(path)
+    if located is None or not located.entry.is_dir:
+        return None
+    plain = Entry(path=path, kind=Kind.DIRECTORY, mode=0o755)
+    return plain if replace(located.entry, mtime=0) == plain else located.entry
+
+
 class LayerBuilder:
     """Collects entries above ``view``. New directories get ``mtime``. Not safe for threads."""
 
@@ -46,6 +58,7 @@ class LayerBuilder:
         self._view = view
         self._mtime = mtime
         self._new: dict[str, _New] = {}
+        self._implied: set[str] = set()
         self._replaced: set[str] = set()
         self._group = 0
 
@@ -99,15 +112,21 @@ class LayerBuilder:
             raise ContextError(f"cannot create a directory below /{path} in the image: it is not a directory")
         for one in reversed(missing):
             self.add(replace(template, path=one, kind=Kind.DIRECTORY, mtime=self._mtime, size=0))
+            self._implied.add(one)
 
-    def make_directories_over(self, path: str, template: Entry) -> None:
-        """Create ``path`` and its parents; whatever is no directory on the way gives way, existing ones stay."""
-        parts = path.split("/")
-        for count in range(1, len(parts) + 1):
-            one = "/".join(parts[:count])
-            old = self.lookup(one)
-            if old is None or not old.is_dir:
-                self.add(replace(template, path=one, kind=Kind.DIRECTORY, mtime=self._mtime, size=0))
+    def set_time(self, path: str, mtime: int) -> None:
+        """Change the time of the new entry at ``path``."""
+        self._new[path].entry = replace(self._new[path].entry, mtime=mtime)
+
+    def adopt(self, below: View) -> None:
+        """Let directories that were made on the way look as the image ``below`` has them, for a layer put on top.
+
+        One that is root's and 0755 there is so here, but of this layer's time: such layers do not differ by image.
+        """
+        for path in self._implied:
+            shown = plain_or_own(below, path)
+            if shown is not None:
+                self._new[path].entry = replace(shown, mtime=shown.mtime or self._new[path].entry.mtime)
 
     def add(
         self, entry: Entry, content: Content = None, *, confirm: bytes | None = None, link: Hashable = None
@@ -126,6 +145,7 @@ class LayerBuilder:
             for path in [path for path in self._new if path.startswith(prefix)]:
                 del self._new[path]
             self._replaced.add(entry.path)
+        self._implied.discard(entry.path)
         self._new[entry.path] = _New(entry, content, confirm, None if link is None else (self._group, link))
 
     def separate(self) -> None:

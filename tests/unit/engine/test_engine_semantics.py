@@ -176,10 +176,62 @@ def test_symbolic_modes_are_chmods(shop: Workshop, tmp_path: Path, text: str, st
 # --- --link
 
 
+def test_a_linked_copy_is_the_same_layer_on_every_base(shop: Workshop, tmp_path: Path) -> None:
+    contexts = bases(tmp_path, one=ONE, two=TWO)
+    shop.put({"f": "x", "d/in/g": "y"})
+    lines = "COPY --link f /srv/made/f\nCOPY --link --chmod=640 --chown=3:4 d /srv/d\nCOPY --link f /new/\n"
+    digests = []
+    for base in ("one", "two", "scratch"):
+        built = shop.build(f"FROM {base}\n{lines}", contexts=contexts, epoch=1000)
+        digests.append([str(one.diff_id) for one in built.result.image.layers][-3:])
+        shown = built.shown("mode", "uid", "gid")
+        assert {path: shown[path] for path in ("srv/made/f", "srv/d", "srv/d/in/g", "srv", "new/f")} == {
+            "srv/made/f": "file 644 0 0",
+            "srv/d": "dir 640 3 4",
+            "srv/d/in/g": "file 640 3 4",
+            "srv": shown["srv"],
+            "new/f": "file 644 0 0",
+        }
+    assert digests[0] == digests[1] == digests[2]
+
+
+def test_a_linked_copy_hits_on_another_base(shop: Workshop, tmp_path: Path) -> None:
+    contexts = bases(tmp_path, one=ONE, two=TWO)
+    text = "FROM {}\nCOPY --link f /srv/made/f"
+    first = shop.build(text.format("one"), {"f": "x"}, contexts=contexts)
+    second = shop.build(text.format("two"), contexts=contexts)
+    assert second.seen.executed == []
+    assert first.layers[-1] == second.layers[-1]
+
+
 def test_a_linked_copy_into_a_shared_directory_leaves_it_shared(shop: Workshop, tmp_path: Path) -> None:
     """A directory of the image whose mode or owner is out of the ordinary keeps it."""
     built = shop.build("FROM one\nCOPY --link f /tmp/f", {"f": "x"}, contexts=bases(tmp_path, one=ONE))
     assert built.tree["tmp"].mode == 0o1777
+
+
+def test_a_linked_copy_is_shared_only_where_the_directories_are_alike(shop: Workshop, tmp_path: Path) -> None:
+    special = layer(directory("srv", 0o700, uid=4))
+    contexts = bases(tmp_path, one=ONE, special=special, file=layer(file("srv", "no directory")))
+    text = "FROM {}\nCOPY --link f /srv/f"
+    shop.build(text.format("one"), {"f": "x"}, contexts=contexts)
+    built = shop.build(text.format("special"), contexts=contexts)
+    assert len(built.seen.executed) == 1
+    assert built.shown("mode", "uid")["srv"] == "dir 700 4"
+    # What is no directory gives way.
+    built = shop.build(text.format("file"), contexts=contexts)
+    assert (built.seen.executed, built.shown()) == ([], {"srv": "dir", "srv/f": "file"})
+    # Owners and modes of the flags are for what is made, not for what is there.
+    for base, shown in (("one", "dir 755 0"), ("special", "dir 700 4"), ("scratch", "dir 600 5")):
+        built = shop.build(f"FROM {base}\nCOPY --link --chown=5 --chmod=600 f /srv/f", contexts=contexts)
+        assert (built.shown("mode", "uid")["srv"], built.shown("mode", "uid")["srv/f"]) == (shown, "file 600 5")
+
+
+def test_a_linked_copy_knows_only_itself(shop: Workshop) -> None:
+    with pytest.raises(ContextError, match="cannot copy to non-directory"):
+        shop.build("FROM scratch\nCOPY --link one two /", {"one/d": "file", "two/d/f": "1"})
+    with pytest.raises(BuilderError, match="must be a directory"):
+        shop.build("FROM scratch\nWORKDIR /d\nCOPY --link one/d two/d/f /d")
 
 
 def test_a_linked_copy_follows_no_link_of_the_image(shop: Workshop, tmp_path: Path) -> None:
