@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, assert_never
 
-from builder.engine.layers import LayerStack, StoreLayer
+from builder.engine.layerbuilder import LayerBuilder
+from builder.engine.layers import LayerStack, StoreLayer, view_of
 from builder.engine.packing import publish
 from builder.engine.services import Services
-from builder.errors import UsageError
+from builder.errors import ContextError, UsageError
 from builder.events import Notice, Output
 from builder.image.digest import chain_id
 from builder.plan.graph import Mount, RunCommand, StageOrigin, Vertex
@@ -133,11 +134,18 @@ def _mount(
         case "bind":
             if not isinstance(mount.origin, StageOrigin):
                 return [TmpfsMount(target=mount.target)]
-            stack = layer_sources(sources[mount.origin.source])
+            shown = sources[mount.origin.source]
+            _must_have(shown, mount.source)
+            stack = layer_sources(shown)
             return [
                 BindMount(target=mount.target, stack=stack, subpath=mount.source.strip("/"), readonly=mount.readonly)
             ]
         case "cache":
+            if isinstance(mount.origin, StageOrigin):
+                raise UsageError(
+                    f"the cache {mount.id!r} would start with another stage's files: that is not available yet",
+                    hint="drop from=, and fill the cache in the step when it is empty",
+                )
             identity = f"{services.sandbox.get().view}/{mount.id}/{mount.uid}/{mount.gid}/{mount.mode}"
             if identity not in caches:
                 # Once for all mounts of this step: it would wait for itself.
@@ -173,6 +181,12 @@ def _mount(
 
 def _say_waiting(mount: Mount, services: Services) -> None:
     services.reporter.emit(Notice(f"another step uses the cache mount {mount.id}; waiting for it to end"))
+
+
+def _must_have(stack: LayerStack, path: str) -> None:
+    tree = LayerBuilder(view_of(stack), mtime=0)
+    if tree.lookup(tree.resolve(path)) is None:
+        raise ContextError(f'"{path}": not found', hint="check source= and from= of the mount")
 
 
 def _secret(mount: Mount, environment: dict[str, str], services: Services) -> list[MountSpec]:

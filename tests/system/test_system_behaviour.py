@@ -6,6 +6,7 @@ Each builds on the busybox of the tests; what the step saw it writes to a file o
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import tarfile
 from collections.abc import Callable
@@ -322,3 +323,42 @@ def test_dockerfiles_and_contexts_on_standard_input(tmp_path: Path) -> None:
     assert tree("-f", "deep/Other", "-", stdin="tar") == {"c", "c/deep", "c/deep/Other"}
     pybuild("-f", "-", "-", root=tmp_path / "store", stdin=tmp_path / "text", status=64)
     pybuild("-f", "nothing", "-", root=tmp_path / "store", stdin=tmp_path / "tar", status=66)
+
+
+def test_sources_of_mounts_are_found_or_named(build: Build, shop: Workshop) -> None:
+    """Files and directories, of the context, of another one, of a stage, through links; never a mount of nothing."""
+    shop.put({"d/f": "1", "n/a": "2", "n/b": "3", "n/.dockerignore": "b"})
+    (shop.context / "l").symlink_to("d")
+    named = {"it": str(shop.context / "n")}
+    stage = "FROM base AS s\nRUN mkdir -p /a/b && echo hi > /a/b/f && ln -s a /l && ln -s /a/b /m\nFROM base\n"
+    for mounts, command, seen in (
+        ("--mount=source=d/f,target=/x/y", "cat /x/y", "1"),
+        ("--mount=source=l,target=/x", "cat /x/f", "1"),
+        ("--mount=from=it,target=/x", "ls -A /x", ".dockerignore\na\n"),
+        ("--mount=from=it,source=a,target=/x", "cat /x", "2"),
+        ("--mount=from=s,source=/l/b,target=/x --mount=from=s,source=m/f,target=/y", "cat /x/f /y", "hi\nhi\n"),
+    ):
+        built = build(f"{stage}RUN {mounts} {command} > /seen", contexts=named)
+        assert text_of(built, "seen") == seen
+    for mount in ("source=nope", "from=it,source=b", "from=s,source=/nope", "from=s,source=/a/b/f/x"):
+        with pytest.raises(BuilderError, match="not found") as caught:
+            build(f"{stage}RUN --mount={mount},target=/x true", contexts=named)
+        assert caught.value.exit_code == 66
+
+
+def test_what_a_mounted_context_shows_decides(build: Build, shop: Workshop) -> None:
+    line = "RUN --mount=source=d,target=/x cat /x/f > /seen; head -c 8 /dev/urandom > /random"
+    build(line, {"d/f": "1", "other": "1"})
+    os.utime(shop.context / "d/f", (5, 5))
+    assert build(line, {"other": "2"}).seen.executed == []
+    assert text_of(build(line, {"d/f": "3"}), "seen") == "3"
+    secret = "RUN --mount=type=secret,id=s,env=KEY head -c 8 /dev/urandom > /random"
+    build(secret, secrets={"s": lambda: b"1"})
+    assert build(secret, secrets={"s": lambda: b"2"}).seen.executed == []
+
+
+def test_a_cache_that_starts_with_files_is_refused_until_it_can(build: Build) -> None:
+    lines = "FROM base AS s\nFROM base\nRUN --mount=type=cache,from=s,target=/c true"
+    with pytest.raises(BuilderError, match="not available yet") as caught:
+        build(lines)
+    assert caught.value.exit_code == 64
