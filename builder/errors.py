@@ -34,7 +34,10 @@ from typing import ClassVar
 
 
 class BuilderError(Exception):
-    """A failure we understand: ``message`` says the thing and the problem, ``hint`` the way out."""
+    """A failure we understand: ``message`` says the thing and the problem, ``hint`` the way out.
+
+    ``place`` is where in a file the cause is (``Dockerfile:3:1``) and ``excerpt`` its lines, empty while unknown.
+    """
 
     exit_code: ClassVar[int] = 70
     retryable: ClassVar[bool] = False
@@ -43,6 +46,12 @@ class BuilderError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.place = ""
+        self.excerpt = ""
+
+    def __str__(self) -> str:
+        head = f"{self.place}: {self.message}" if self.place else self.message
+        return f"{head}\n{self.excerpt}" if self.excerpt else head
 
 
 class UsageError(BuilderError):

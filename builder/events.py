@@ -86,8 +86,26 @@ class BuildFinished:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The command ends with ``exit_code``; ``message`` says why, with its place, and ``hint`` the way out."""
+
+    message: str
+    hint: str
+    exit_code: int
+
+
 Event = (
-    BuildStarted | VertexStarted | VertexCompleted | VertexFailed | Output | Transfer | Notice | Warned | BuildFinished
+    BuildStarted
+    | VertexStarted
+    | VertexCompleted
+    | VertexFailed
+    | Output
+    | Transfer
+    | Notice
+    | Warned
+    | BuildFinished
+    | Failed
 )
 
 

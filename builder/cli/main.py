@@ -5,28 +5,27 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import signal
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
-from builder.cli.options import parse, split_command
+from builder.cli.options import PROGRESS, parse, split_command, value_of
 from builder.cli.reporters import make_reporter, print_line
 from builder.cli.reports import (
     Recorder,
-    describe,
+    ending,
     failure,
+    prepare_results,
     success,
     understood,
     write_metadata,
     write_results,
 )
-from builder.errors import BuilderError, OutputError
-from builder.events import Reporter, Warned
+from builder.cli.session import environment, open_standard_streams
+from builder.errors import BuilderError, OutputError, UsageError
+from builder.events import SilentReporter
 
 if TYPE_CHECKING:
     from builder.archive.image import ArchiveImage
@@ -34,48 +33,45 @@ if TYPE_CHECKING:
     from builder.engine.bases import Bases
     from builder.engine.build import Environment
     from builder.image.reference import Reference
-    from builder.registry.client import Registry
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return the exit status."""
-    _open_standard_streams()
+    open_standard_streams()
     words = sys.argv[1:] if argv is None else argv
     try:
-        command, rest = split_command(words)
-        options = parse(command, rest)
+        command, options = _parsed(words)
         _set_up_logging(options)
         return _COMMANDS[command](options)
-    except KeyboardInterrupt:
-        print_line(sys.stderr, "pybuild: interrupted")
-        return 130
-    except Exception as error:  # noqa: BLE001  the end of every failure: it becomes a message and an exit status
-        return _report(error, debug="--debug" in words)
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  the end of every failure: a message and an exit status
+        return _report(error, words)
 
 
-def _report(error: Exception, *, debug: bool) -> int:
-    """Print what ended the command and return its exit status; a bug of ours keeps its traceback."""
+def _parsed(words: Sequence[str]) -> tuple[str, argparse.Namespace]:
+    """Return the command and its options. Raises UsageError, which the metadata file tells too."""
+    try:
+        command, rest = split_command(words)
+        return command, parse(command, rest)
+    except UsageError as error:
+        path = value_of("--metadata-file", words)
+        if path:
+            with contextlib.suppress(OutputError):
+                write_metadata(path, failure(error, Recorder(SilentReporter()), 0.0))
+        raise
+
+
+def _report(error: BaseException, words: Sequence[str]) -> int:
+    """Tell what ended the command and return its exit status; a bug of ours keeps its traceback."""
     known = understood(error)
-    if known is None or debug:
+    if known is None or "--debug" in words:
         import traceback
 
         print_line(sys.stderr, "".join(traceback.format_exception(error)).rstrip())
-    if known is None:
-        return BuilderError.exit_code
-    print_line(sys.stderr, f"pybuild: error: {describe(known)}")
+    known = known or BuilderError(f"a bug: {error!r}", hint="please report it with the traceback above")
+    progress = value_of("--progress", words)
+    reporter = make_reporter(progress if progress in PROGRESS else "auto", sys.stderr)
+    reporter.emit(ending(known))
     return known.exit_code
-
-
-def _open_standard_streams() -> None:
-    """Let standard streams that were closed lead nowhere: the next file opened would have their descriptors."""
-    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
-        if getattr(sys, name) is None:
-            opened = os.open(os.devnull, os.O_RDWR)
-            if opened != number:
-                os.dup2(opened, number)
-                os.close(opened)
-            os.set_inheritable(number, True)
-            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115  open until the process ends
 
 
 def _answer(line: str) -> None:
@@ -94,87 +90,26 @@ def _set_up_logging(options: argparse.Namespace) -> None:
         logging.getLogger("httpcore").setLevel(logging.WARNING)
 
 
-@contextlib.contextmanager
-def _environment(options: argparse.Namespace, reporter: Reporter, jobs: int) -> Iterator[Environment]:
-    from builder.cache.location import choose_root
-    from builder.cache.store import Store
-    from builder.engine.build import Environment
-
-    def warn(message: str) -> None:
-        reporter.emit(Warned(message, "store"))
-
-    explicit = Path(options.root) if options.root else None
-    root = choose_root(os.environ, explicit, os.geteuid(), warn=warn)
-    with contextlib.ExitStack() as closing:
-        store = closing.enter_context(Store.open(root, warn=warn))
-        cancel = threading.Event()
-        make, close = _registry(os.environ, reporter, jobs, cancel)
-        closing.callback(close)
-        closing.enter_context(_signals(cancel))
-        yield Environment(store, make, reporter, cancel)
-
-
-def _registry(
-    environment: Mapping[str, str], reporter: Reporter, jobs: int, cancel: threading.Event
-) -> tuple[Callable[[], Registry], Callable[[], None]]:
-    """Return what makes the registry client once, when it is needed, and what closes it."""
-    made: list[Registry] = []
-    lock = threading.Lock()
-
-    def make() -> Registry:
-        from builder.registry.client import Registry
-        from builder.registry.credentials import ConfiguredCredentials
-
-        with lock:
-            if not made:
-                credentials = ConfiguredCredentials(environment)
-                made.append(
-                    Registry(credentials, jobs=max(2, jobs), environment=environment, reporter=reporter, cancel=cancel)
-                )
-            return made[0]
-
-    def close() -> None:
-        for one in made:
-            one.close()
-
-    return make, close
-
-
-@contextlib.contextmanager
-def _signals(cancel: threading.Event) -> Iterator[None]:
-    """Let SIGINT and SIGTERM ask the build to stop; a second one ends the process at once."""
-
-    def stop(number: int, _: FrameType | None) -> None:
-        if cancel.is_set():
-            os._exit(128 + number)
-        cancel.set()
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def _build(options: argparse.Namespace) -> int:
     started = time.monotonic()
     recorder = Recorder(make_reporter(options.progress, sys.stderr))
+
+    def tell(error: BaseException) -> None:
+        if options.metadata_file and not isinstance(error, SystemExit):
+            with contextlib.suppress(OutputError):
+                write_metadata(options.metadata_file, failure(error, recorder, time.monotonic() - started))
+
     try:
         from builder.cli.requests import make_request
         from builder.engine.build import build
 
         request = make_request(options, os.environ)
-        with _environment(options, recorder, request.jobs) as env:
+        prepare_results(options, request)
+        with environment(options, recorder, request.jobs, lambda: tell(KeyboardInterrupt())) as env:
             result = build(request, env)
             write_results(options, result)
     except BaseException as error:
-        if options.metadata_file and not isinstance(error, SystemExit):
-            with contextlib.suppress(OutputError):
-                write_metadata(options.metadata_file, failure(error, recorder, time.monotonic() - started))
+        tell(error)
         raise
     if options.metadata_file:
         write_metadata(options.metadata_file, success(request, result, recorder, time.monotonic() - started))
@@ -195,7 +130,7 @@ def _push(options: argparse.Namespace) -> int:
 
     references = [Reference.parse(text) for text in options.reference]
     reporter = make_reporter(options.progress, sys.stderr)
-    with _environment(options, reporter, available_cpus()) as env:
+    with environment(options, reporter, available_cpus()) as env:
         for reference in references:
             image = built_image(reference, env.store, _bases(env))
             push(image, [reference], env.registry(), reporter)
@@ -213,7 +148,7 @@ def _save(options: argparse.Namespace) -> int:
     reference = Reference.parse(options.reference)
     output = Output(options.type, destination("--output", options.output, directory=False))
     reporter = make_reporter(options.progress, sys.stderr)
-    with _environment(options, reporter, 1) as env:
+    with environment(options, reporter, 1) as env:
         image = built_image(reference, env.store, _bases(env))
         write(output, image, [reference], env.store, env.registry, reporter)
     if output.dest is not sys.stdout.buffer:
@@ -227,7 +162,7 @@ def _validate(options: argparse.Namespace) -> int:
     from builder.image.reference import Reference
 
     reporter = make_reporter(options.progress, sys.stderr)
-    with _environment(options, reporter, 1) as env:
+    with environment(options, reporter, 1) as env:
         if os.path.exists(options.image):
             image: BuiltImage | ArchiveImage = file_image(
                 Path(options.image), native_platform(), env.store.directory("tmp")

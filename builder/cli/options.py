@@ -58,6 +58,17 @@ def split_command(argv: Sequence[str]) -> tuple[str, list[str]]:
     return "build", list(argv)
 
 
+def value_of(option: str, argv: Sequence[str]) -> str:
+    """Return the last value of an option in words that were not parsed, perhaps because they cannot be; or nothing."""
+    value = ""
+    for word, following in zip(argv, [*argv[1:], ""], strict=True):
+        if word == option:
+            value = following
+        elif word.startswith(f"{option}="):
+            value = word.partition("=")[2]
+    return value
+
+
 def parse(command: str, argv: Sequence[str]) -> argparse.Namespace:
     """Return the options of ``command``. Raises UsageError; ``--help`` and ``--version`` print and exit."""
     parser = {"build": _build, "push": _push, "save": _save, "validate": _validate}[command]()

@@ -16,6 +16,7 @@ from builder.events import (
     BuildFinished,
     BuildStarted,
     Event,
+    Failed,
     Notice,
     Output,
     Reporter,
@@ -26,6 +27,7 @@ from builder.events import (
     Warned,
 )
 
+_STARTED = time.monotonic()
 _LINE_LIMIT = 64 << 10
 """Bytes of an unfinished line that are kept back for its end."""
 
@@ -47,6 +49,18 @@ def print_line(stream: TextIO, line: str) -> bool:
         os.close(nowhere)
         return False
     return True
+
+
+def _message(event: Notice | Warned | Failed) -> list[str]:
+    """Return what is said to people, as lines; file names and registries' answers in it are strangers' text."""
+    match event:
+        case Notice(message):
+            return [printable(message)]
+        case Warned(message, _):
+            return [f"warning: {printable(message)}"]
+        case Failed(message, hint, _):
+            lines = f"pybuild: error: {message}".split("\n")
+            return [printable(line) for line in ([*lines, f"hint: {hint}"] if hint else lines)]
 
 
 class PlainReporter:
@@ -81,10 +95,8 @@ class PlainReporter:
                 return self._output(vertex, stream, data)
             case Transfer(direction, what, current, total):
                 return self._transfer(direction, what, current, total)
-            case Notice(message):
-                return [printable(message)]
-            case Warned(message, _):
-                return [f"warning: {printable(message)}"]
+            case Notice() | Warned() | Failed():
+                return _message(event)
             case BuildStarted() | BuildFinished():
                 return []
 
@@ -121,11 +133,10 @@ class JsonReporter:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._lock = threading.Lock()
-        self._started = time.monotonic()
 
     def emit(self, event: Event) -> None:
         """Print one event."""
-        value: dict[str, object] = {"event": type(event).__name__, "time": round(time.monotonic() - self._started, 6)}
+        value: dict[str, object] = {"event": type(event).__name__, "time": round(time.monotonic() - _STARTED, 6)}
         for field in dataclasses.fields(event):
             item = getattr(event, field.name)
             value[field.name] = item.decode("utf-8", "replace") if isinstance(item, bytes) else item
@@ -135,15 +146,15 @@ class JsonReporter:
 
 
 class QuietReporter:
-    """Warnings only. Thread-safe."""
+    """Warnings and what ended the command only. Thread-safe."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def emit(self, event: Event) -> None:
-        """Print a warning."""
-        if isinstance(event, Warned):
-            print_line(self._stream, f"warning: {printable(event.message)}")
+        """Print a warning or a failure."""
+        if isinstance(event, Warned | Failed):
+            print_line(self._stream, "\n".join(_message(event)))
 
 
 def make_reporter(progress: str, stream: TextIO) -> Reporter:

@@ -10,10 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builder.cli.reporters import printable
 from builder.dockerfile.source import DockerfileError
-from builder.errors import BuilderError, OutputError
-from builder.events import Event, Reporter, VertexCompleted, VertexFailed
+from builder.errors import BuilderError, InterruptedBuildError, OutputError, UsageError
+from builder.events import Event, Failed, Reporter, VertexCompleted, VertexFailed
 from builder.streams import writing
 
 if TYPE_CHECKING:
@@ -44,6 +43,41 @@ def write_text(path: str, text: str) -> None:
     """Write a small file, whole or not at all. Raises OutputError."""
     with writing(Path(path)) as stream:
         stream.write(text.encode())
+
+
+def prepare_results(options: argparse.Namespace, request: BuildRequest) -> None:
+    """Refuse result files that cannot be written, before any work, and remove what an earlier build left in them.
+
+    Raises UsageError, OutputError.
+    """
+    outputs = [str(one.dest) for one in request.outputs if isinstance(one.dest, Path)]
+    given = {
+        "--iidfile": options.iidfile,
+        "--digest-file": options.digest_file,
+        "--metadata-file": options.metadata_file,
+    }
+    taken = {os.path.realpath(path): "--output" for path in outputs}
+    for option, path in given.items():
+        if not path:
+            continue
+        folder = os.path.dirname(path) or "."
+        if not os.path.isdir(folder):
+            raise UsageError(f"{option} {path}: there is no directory {folder}")
+        if os.path.isdir(path):
+            raise UsageError(f"{option} {path} is a directory", hint="name a file in it")
+        if os.path.isfile(path) or not os.path.exists(path):
+            other = taken.setdefault(os.path.realpath(path), option)
+            if other != option:
+                raise UsageError(f"{option} {path}: {other} writes the same file")
+        if option != "--metadata-file" and os.path.isfile(path) and not os.path.islink(path):
+            _remove(path)
+
+
+def _remove(path: str) -> None:
+    try:
+        os.unlink(path)
+    except OSError as error:
+        raise OutputError(f"cannot write {path}: {error.strerror}") from error
 
 
 def write_results(options: argparse.Namespace, result: BuildResult) -> None:
@@ -79,7 +113,7 @@ def failure(error: BaseException, recorder: Recorder, seconds: float) -> dict[st
     known = understood(error)
     value: dict[str, object] = {
         "status": "failed",
-        "exit_code": 130 if isinstance(error, KeyboardInterrupt) else (known or BuilderError).exit_code,
+        "exit_code": (known or BuilderError).exit_code,
         "error": type(known or error).__name__,
         "message": str(known or "internal error"),
         "retryable": known is not None and known.retryable,
@@ -109,16 +143,15 @@ def understood(error: BaseException) -> BuilderError | None:
     """Return an error as one of ours, None for a bug: a full disk or table of files can meet any call."""
     if isinstance(error, BuilderError):
         return error
+    if isinstance(error, KeyboardInterrupt):
+        return InterruptedBuildError("interrupted")
     if isinstance(error, OSError) and error.errno in _MACHINE:
         where = f": {os.fsdecode(error.filename)}" if isinstance(error.filename, str | bytes) else ""
         return OutputError(f"the system refuses{where}: {error.strerror}")
     return None
 
 
-def describe(error: BuilderError) -> str:
-    """Return an error as people read it: the sentence with its place, and the way out."""
-    text = str(error)
-    if error.hint and not isinstance(error, DockerfileError):
-        text += f"\nhint: {error.hint}"
-    # File names and registries' answers are strangers' text.
-    return "\n".join(map(printable, text.split("\n")))
+def ending(error: BuilderError) -> Failed:
+    """Return the event for an error that ends the command."""
+    hint = error.hint or ""
+    return Failed(str(error).removesuffix(f"\nhint: {hint}"), hint, error.exit_code)

@@ -102,3 +102,10 @@ class DockerfileError(BuilderError):
         if self.hint:
             tail.append(f"hint: {self.hint}")
         return "\n".join([place + self.message, *tail])
+
+
+def locate(error: BuilderError, source: Source, span: Span) -> None:
+    """Give an error without a place that of the instruction that met it."""
+    if not error.place and not isinstance(error, DockerfileError):
+        error.place = f"{source.name}:{span.start_line}:{span.start_col}"
+        error.excerpt = source.excerpt(span)

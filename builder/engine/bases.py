@@ -139,20 +139,28 @@ class Bases:
         if self._pull == "never":
             raise ImageError(
                 f"{reference.familiar} is not in the store, and --pull=never forbids fetching it",
-                hint="build or pull it first, or use --pull=missing",
+                hint="build it here under this name, or use --pull=missing",
             )
         try:
             return self._ask(reference, platform, record)
         except RegistryError as error:
-            if stored is None and reference.registry == "localhost":
-                name = _behind_localhost(reference).familiar
-                error.hint = f"no image called {name} was built here either: pybuild -t {name} CONTEXT"
             if stored is None or self._pull == "always" or not error.retryable:
+                error.message = f"{reference.familiar}: {error.message}"
+                error.hint = self._local_hint(reference) or error.hint
                 raise
             self._reporter.emit(
                 Warned(f"{error.message}; going on with the stored {reference.familiar}", "registry-unreachable")
             )
             return stored
+
+    def _local_hint(self, reference: Reference) -> str:
+        """Say how images built here are named, to whom the registry's answer may be a surprise."""
+        if reference.registry == "localhost":
+            name = _behind_localhost(reference).familiar
+            return f"no image called {name} was built here either: pybuild -t {name} CONTEXT"
+        if self._store.refs.get(str(reference), built_here=True) is None:
+            return ""
+        return f"an image of this name was built here: FROM localhost/{reference.familiar}, or --pull=never"
 
     def _believed(self, reference: Reference, record: RefRecord) -> bool:
         if reference.digest is not None or self._pull in ("missing", "never"):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from builder.cache.store import Store
 from builder.dockerfile.instructions import Dockerfile
+from builder.dockerfile.source import Span, locate
 from builder.engine import outputs
 from builder.engine.assemble import BuiltImage, assemble
 from builder.engine.bases import Bases
@@ -22,7 +23,7 @@ from builder.engine.services import Services
 from builder.engine.solver import Solver
 from builder.engine.sources import local_dockerfile, parse_dockerfile, read_dockerfile
 from builder.engine.times import TimePolicy
-from builder.errors import InterruptedBuildError
+from builder.errors import BuilderError, InterruptedBuildError
 from builder.events import BuildFinished, Reporter, Warned
 from builder.image.digest import DigestMismatchError
 from builder.plan.graph import Base, ImageSource, Plan
@@ -69,6 +70,7 @@ def build(request: BuildRequest, env: Environment) -> BuildResult:
         sandbox = LazySandbox(env.store, request.isolation, env.reporter)
         closing.callback(sandbox.close)
         services = Services(
+            source=dockerfile.source,
             store=env.store,
             bases=bases,
             contexts=contexts,
@@ -140,12 +142,19 @@ def make_plan(
     )
     known: dict[ImageSource, Base] = {}
     while needed := base_references(dockerfile, options, known):
-        sources = sorted(needed, key=lambda one: (one.location, str(one.platform)))
-        if len(sources) == 1:
-            known[sources[0]] = bases.resolve(sources[0]).base()
+
+        def resolve(source: ImageSource, span: Span) -> Base:
+            try:
+                return bases.resolve(source).base()
+            except BuilderError as error:
+                locate(error, dockerfile.source, span)
+                raise
+
+        if len(needed) == 1:
+            known.update({source: resolve(source, span) for source, span in needed.items()})
             continue
         from concurrent.futures import ThreadPoolExecutor
 
         with ThreadPoolExecutor(max_workers=8) as pool:
-            known.update(zip(sources, pool.map(lambda one: bases.resolve(one).base(), sources), strict=True))
+            known.update(zip(needed, pool.map(resolve, needed, needed.values()), strict=True))
     return lower(dockerfile, options, known), known

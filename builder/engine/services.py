@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from builder.cache.store import Store
+from builder.dockerfile.source import Source
 from builder.engine.times import TimePolicy
 from builder.events import Reporter
 from builder.image.platform import Platform
@@ -23,8 +24,9 @@ SecretReader = Callable[[], bytes]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """Everything a vertex may need besides its inputs. Shared by threads."""
+    """Everything a vertex may need besides its inputs. Shared by threads. Messages show ``source``."""
 
+    source: Source
     store: Store
     bases: Bases
     contexts: Contexts

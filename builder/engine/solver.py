@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from builder.dockerfile.source import locate
 from builder.engine.handlers import Result, Task
 from builder.engine.services import Services
 from builder.errors import BuilderError, InterruptedBuildError, SandboxError
@@ -119,6 +120,10 @@ class Solver:
 
     def _fail(self, vertex: Vertex, error: BaseException, seconds: float) -> None:
         if self._failure is None:
+            if self.services.cancel.is_set():
+                error = InterruptedBuildError("the build was interrupted")
+            elif isinstance(error, BuilderError) and vertex.span is not None:
+                locate(error, self.services.source, vertex.span)
             self._failure = error
             self.services.reporter.emit(VertexFailed(vertex.id, vertex.name, seconds, str(error)))
 

@@ -115,7 +115,7 @@ class _Lowering:
 
     def _needs(self, index: int) -> list[int]:
         stage = self.names.dockerfile.stages[index]
-        return [one.index for one in uses(self.names, stage, self.bases) if isinstance(one, ToStage)]
+        return [one.index for one, _ in uses(self.names, stage, self.bases) if isinstance(one, ToStage)]
 
     def _walk(self, stage: df.Stage) -> StageState:
         inherited = triggers(self.names, stage, self.bases)

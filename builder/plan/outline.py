@@ -102,7 +102,7 @@ def _described(one: df.From | df.Arg, name: str | None) -> str:
 def _reachable(names: Names) -> list[df.Stage]:
     waiting, seen = [names.target], {names.target}
     while waiting:
-        for meaning in uses(names, names.dockerfile.stages[waiting.pop()], {}):
+        for meaning, _ in uses(names, names.dockerfile.stages[waiting.pop()], {}):
             if isinstance(meaning, ToStage) and meaning.index not in seen:
                 seen.add(meaning.index)
                 waiting.append(meaning.index)

@@ -184,30 +184,30 @@ def instructions_of(
     return () if names.replacement_of(stage) is not None else (*triggers(names, stage, bases), *stage.instructions)
 
 
-def uses(names: Names, stage: df.Stage, bases: Mapping[ImageSource, Base]) -> Iterator[Meaning]:
-    """Yield what ``stage`` is made from and takes files from, as far as ``bases`` tell its triggers."""
-    yield names.base_of(stage)
+def uses(names: Names, stage: df.Stage, bases: Mapping[ImageSource, Base]) -> Iterator[tuple[Meaning, Span]]:
+    """Yield what ``stage`` is made from and takes files from, and where, as far as ``bases`` tell its triggers."""
+    yield names.base_of(stage), stage.from_.span
     for one in instructions_of(names, stage, bases):
         for use in stages.references(one):
-            yield names.source_of(use.name, stage, use.span, use.what)
+            yield names.source_of(use.name, stage, use.span, use.what), use.span
 
 
 def base_references(
     dockerfile: df.Dockerfile, options: PlanOptions, known: Mapping[ImageSource, Base]
-) -> frozenset[ImageSource]:
-    """Return the images a build needs and ``known`` lacks: of reachable stages only.
+) -> Mapping[ImageSource, Span]:
+    """Return the images a build needs and ``known`` lacks, and where each is named: of reachable stages only.
 
     Ask again with their configs until nothing new is named: ONBUILD triggers of a base may name more.
     Raises DockerfileError and UsageError.
     """
     names = Names(dockerfile, options)
     waiting, seen = [names.target], {names.target}
-    needed: set[ImageSource] = set()
+    needed: dict[ImageSource, Span] = {}
     while waiting:
-        for meaning in uses(names, dockerfile.stages[waiting.pop()], known):
-            if isinstance(meaning, ToImage):
-                needed.add(meaning.source)
+        for meaning, span in uses(names, dockerfile.stages[waiting.pop()], known):
+            if isinstance(meaning, ToImage) and meaning.source not in known:
+                needed.setdefault(meaning.source, span)
             elif isinstance(meaning, ToStage) and meaning.index not in seen:
                 seen.add(meaning.index)
                 waiting.append(meaning.index)
-    return frozenset(needed - known.keys())
+    return needed

@@ -1,0 +1,138 @@
+"""The process around a command: its standard streams, its signals, and the store and registries it works with."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import select
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from builder.errors import InterruptedBuildError
+from builder.events import Reporter, Warned
+
+if TYPE_CHECKING:
+    from builder.engine.build import Environment
+    from builder.registry.client import Registry
+
+_GRACE = 3.0
+"""Seconds that a build has for stopping in good order."""
+
+_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def open_standard_streams() -> None:
+    """Let standard streams that were closed lead nowhere: the next file opened would have their descriptors."""
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        if getattr(sys, name) is None:
+            opened = os.open(os.devnull, os.O_RDWR)
+            if opened != number:
+                os.dup2(opened, number)
+                os.close(opened)
+            os.set_inheritable(number, True)
+            setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115  open until the process ends
+
+
+@contextlib.contextmanager
+def environment(
+    options: argparse.Namespace, reporter: Reporter, jobs: int, at_last: Callable[[], None] = lambda: None
+) -> Iterator[Environment]:
+    """Yield what commands work with, and close it; ``at_last`` is called when a signal ends the process at once.
+
+    Raises OutputError when there is no store.
+    """
+    from builder.cache.location import choose_root
+    from builder.cache.store import Store
+    from builder.engine.build import Environment
+
+    def warn(message: str) -> None:
+        reporter.emit(Warned(message, "store"))
+
+    explicit = Path(options.root) if options.root else None
+    root = choose_root(os.environ, explicit, os.geteuid(), warn=warn)
+    with contextlib.ExitStack() as closing:
+        store = closing.enter_context(Store.open(root, warn=warn))
+        cancel = threading.Event()
+        make, close = _registry(os.environ, reporter, jobs, cancel)
+        closing.callback(close)
+        closing.enter_context(_signals(cancel, at_last))
+        yield Environment(store, make, reporter, cancel)
+
+
+def _registry(
+    environment: Mapping[str, str], reporter: Reporter, jobs: int, cancel: threading.Event
+) -> tuple[Callable[[], Registry], Callable[[], None]]:
+    """Return what makes the registry client once, when it is needed, and what closes it."""
+    made: list[Registry] = []
+    lock = threading.Lock()
+
+    def make() -> Registry:
+        from builder.registry.client import Registry
+        from builder.registry.credentials import ConfiguredCredentials
+
+        with lock:
+            if not made:
+                credentials = ConfiguredCredentials(environment)
+                made.append(
+                    Registry(credentials, jobs=max(2, jobs), environment=environment, reporter=reporter, cancel=cancel)
+                )
+            return made[0]
+
+    def close() -> None:
+        for one in made:
+            one.close()
+
+    return make, close
+
+
+@contextlib.contextmanager
+def _signals(cancel: threading.Event, at_last: Callable[[], None]) -> Iterator[None]:
+    """Let SIGINT, SIGTERM and SIGHUP ask the build to stop; a second one, or a few seconds more, end the process.
+
+    What waits for a network or a pipe does not look whether it should stop; a store bears that its user vanishes. A
+    thread listens, because Python calls handlers only between two steps of the main thread.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    heard = [number for number in _STOPPING if signal.getsignal(number) is not signal.SIG_IGN]  # as nohup leaves it
+    before = {number: signal.signal(number, lambda *_: None) for number in heard}
+    listening, speaking = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    signal.set_wakeup_fd(speaking)
+    listener = threading.Thread(target=_listen, args=(listening, cancel, at_last), name="signals", daemon=True)
+    listener.start()
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(-1)
+        os.write(speaking, b"\0")
+        listener.join()
+        os.close(listening)
+        os.close(speaking)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _listen(pipe: int, cancel: threading.Event, at_last: Callable[[], None]) -> None:
+    """Read the numbers of signals until a zero; end the process when it was asked to stop and does not."""
+    asked = False
+    while True:
+        ready, _, _ = select.select([pipe], [], [], _GRACE if asked else None)
+        numbers = os.read(pipe, 64) if ready else b""
+        if 0 in numbers:
+            return
+        told = sum(number in _STOPPING for number in numbers)
+        if ready and not told:
+            continue
+        if asked or told > 1:
+            at_last()
+            # Not through sys.stderr, whose lock the main thread may hold.
+            os.write(2, b"pybuild: interrupted\n")
+            os._exit(InterruptedBuildError.exit_code)
+        asked = True
+        cancel.set()
