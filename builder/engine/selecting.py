@@ -46,6 +46,7 @@ class Selection:
 def select(tree: Tree, source: str, *, parents: bool = False, exclude: Sequence[str] = ()) -> tuple[Selection, ...]:
     """Return what ``source`` selects, in order of path; nothing for a wildcard without match.
 
+    ``exclude`` is relative to the source, or to each match of a wildcard; with ``parents`` to what their paths are.
     Raises ContextError for a literal path that is not there.
     """
     excluded = Patterns(exclude) if exclude else None
@@ -61,7 +62,7 @@ def select(tree: Tree, source: str, *, parents: bool = False, exclude: Sequence[
         if entry is None:
             raise ContextError(f'"/{full}": not found', hint="check the path, the build context and its .dockerignore")
         name = full.rpartition("/")[2]
-        picked = tuple(_pick(tree, entry, excluded, name))
+        picked = tuple(_pick(tree, entry, excluded, path if parents else name, top=path if parents else ""))
         if picked and parents:
             found.append(Selection(name, picked, path, tuple(_parents(tree, root, path))))
         elif picked:
@@ -117,23 +118,29 @@ def _deep_matches(tree: Tree, root: str, source: str) -> list[str]:
     return found
 
 
-def _pick(tree: Tree, top: Entry, excluded: Patterns | None, name: str) -> Iterator[Picked]:
-    if not top.is_dir:
+def _pick(tree: Tree, entry: Entry, excluded: Patterns | None, name: str, *, top: str) -> Iterator[Picked]:
+    if not entry.is_dir:
         if excluded is None or not excluded.matches(name):
-            yield Picked("", top)
+            yield Picked("", entry)
         return
-    yield Picked("", top)
-    yield from _below(tree, top.path, "", excluded)
+    if top and excluded is not None and excluded.matches(top):
+        deeper = tuple(_below(tree, entry.path, "", excluded, top)) if excluded.has_exceptions else ()
+        yield from (Picked("", entry), *deeper) if deeper else ()
+        return
+    yield Picked("", entry)
+    yield from _below(tree, entry.path, "", excluded, top)
 
 
-def _below(tree: Tree, directory: str, below: str, excluded: Patterns | None) -> Iterator[Picked]:
+def _below(tree: Tree, directory: str, below: str, excluded: Patterns | None, top: str) -> Iterator[Picked]:
     for child in tree.children(directory):
         name = child.path.rpartition("/")[2]
         relative = f"{below}/{name}" if below else name
-        if excluded is not None and excluded.matches(relative):
+        if excluded is not None and excluded.matches(f"{top}/{relative}" if top else relative):
             # A later exception pattern may bring back what lies below, and with it this directory.
             deeper = (
-                list(_below(tree, child.path, relative, excluded)) if child.is_dir and excluded.has_exceptions else []
+                list(_below(tree, child.path, relative, excluded, top))
+                if child.is_dir and excluded.has_exceptions
+                else []
             )
             if not deeper:
                 continue
@@ -142,4 +149,4 @@ def _below(tree: Tree, directory: str, below: str, excluded: Patterns | None) ->
             continue
         yield Picked(relative, child)
         if child.is_dir:
-            yield from _below(tree, child.path, relative, excluded)
+            yield from _below(tree, child.path, relative, excluded, top)

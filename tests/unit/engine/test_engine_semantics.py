@@ -104,6 +104,24 @@ def test_exclusion_with_exceptions(shop: Workshop, instruction: str) -> None:
     assert found == {"n", "n/d", "n/f"}
 
 
+@pytest.mark.parametrize(
+    ("words", "paths"),
+    [
+        ("--exclude=b x", "n n/x n/x/a n/x/b n/x/d n/x/d/b"),
+        ("--exclude=x/b x", "n n/x n/x/a n/x/d n/x/d/b"),
+        ("--exclude=**/b x", "n n/x n/x/a n/x/d"),
+        ("--exclude=x y x", "n n/y n/y/b"),
+        ("--exclude=x --exclude=!x/d/b x", "n n/x n/x/d n/x/d/b"),
+        ("--exclude=d ./x/./d ./x/./b", "n n/b"),
+        ("--exclude=x/b x/b x/a", "n n/x n/x/a"),
+        ("--exclude=**/a **/[ab]", "n n/x n/x/b n/x/d n/x/d/b n/y n/y/b"),
+    ],
+)
+def test_exclusion_with_parents_is_about_the_paths_that_are_kept(shop: Workshop, words: str, paths: str) -> None:
+    shop.put(dict.fromkeys(("x/a", "x/b", "x/d/b", "y/b"), "1"))
+    assert shop.build(f"FROM scratch\nCOPY --parents {words} /n/").tree.keys() == set(paths.split())
+
+
 def test_a_reentered_directory_keeps_its_own_metadata(shop: Workshop) -> None:
     """23: excluded itself, but made for what an exception brings back."""
     shop.put({".dockerignore": "*\n!d/in/f\n", "d/in/f": "1", "d/g": "1"})
