@@ -6,10 +6,11 @@ what an instruction is.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import ClassVar
 
 from builder.errors import BuilderError
+from builder.values import dataclass
 
 _EXCERPT_LINES = 6
 _EXCERPT_WIDTH = 160

@@ -7,7 +7,7 @@ subrequests, so that tools that read them read ours.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from builder.dockerfile import instructions as df
 from builder.dockerfile.describe import description
@@ -17,6 +17,7 @@ from builder.dockerfile.source import DockerfileError, Span
 from builder.dockerfile.word import Word
 from builder.plan.references import Names, PlanOptions, ToStage, uses
 from builder.plan.scope import Scope
+from builder.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

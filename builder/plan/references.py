@@ -6,11 +6,10 @@ Rules: dockerfile.md 1.6 and 1.13 (8, 9), semantics 17. Nothing is fetched here.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from builder.dockerfile import instructions as df
 from builder.dockerfile import stages
-from builder.dockerfile.parser import parse_trigger
 from builder.dockerfile.source import Span
 from builder.dockerfile.suggest import nearest
 from builder.errors import ImageError, UsageError
@@ -19,6 +18,7 @@ from builder.image.reference import Reference
 from builder.plan.graph import Base, ImageSource
 from builder.plan.metadata import Expander
 from builder.plan.scope import platform_args
+from builder.values import dataclass
 
 _IMAGE_SCHEMES = ("docker-image://", "oci-layout://", "docker-archive:")
 
@@ -173,6 +173,10 @@ def triggers(names: Names, stage: df.Stage, bases: Mapping[ImageSource, Base]) -
             texts = bases[source].config.config.onbuild
         case _:
             texts = ()
+    if not texts:
+        return ()
+    from builder.dockerfile.parser import parse_trigger  # a Dockerfile known from the store needs no parser
+
     parsed = (parse_trigger(text, escape=names.dockerfile.escape) for text in texts)
     return tuple(replace(one, span=stage.from_.span) for one in parsed)
 
