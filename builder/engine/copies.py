@@ -23,6 +23,8 @@ from builder.engine.packing import pack_layer
 from builder.engine.selecting import Selection, select, whole_file
 from builder.engine.services import Services
 from builder.engine.trees import MemoryTree, StageTree, read_small
+from builder.errors import SandboxError
+from builder.events import Warned
 from builder.plan.graph import (
     ContextOrigin,
     CopyFiles,
@@ -209,14 +211,29 @@ def accounts(stack: LayerStack, view: View, services: Services) -> tuple[bytes |
 
 
 def make_directory(operation: MakeDirectory, parent: LayerStack, services: Services) -> StoreLayer | None:
-    """Carry out WORKDIR; None when the directory is there already. Raises ContextError, SandboxError."""
+    """Carry out WORKDIR; None when the directory is there already. Raises ContextError."""
     view = view_of(parent)
     target = LayerBuilder(view, mtime=services.times.fresh())
     path = target.resolve(operation.path)
-    uid = gid = 0
-    if operation.user:
-        named = _has_name(operation.user) or not operation.user.partition(":")[2]
-        identity = resolve_user(operation.user, *(accounts(parent, view, services) if named else (None, None)))
-        uid, gid = identity.uid, identity.gid
+    if target.lookup(path) is None:
+        uid, gid = _maker(operation, parent, view, services)
+    else:
+        uid = gid = 0
     target.make_directories(path, Entry(path="", kind=Kind.DIRECTORY, uid=uid, gid=gid))
     return pack_layer(services.store, target.items()) if target else None
+
+
+def _maker(operation: MakeDirectory, parent: LayerStack, view: View, services: Services) -> tuple[int, int]:
+    """Return whose the directory is. USER is not verified before a RUN: one the image does not know counts as root."""
+    user = operation.user
+    if not user:
+        return 0, 0
+    named = _has_name(user) or not user.partition(":")[2]
+    files = accounts(parent, view, services) if named else (None, None)
+    for text in dict.fromkeys((user, user.partition(":")[0])):
+        with contextlib.suppress(SandboxError):
+            identity = resolve_user(text, *files)
+            return identity.uid, identity.gid
+    message = f"the image does not know the user {user!r}: {operation.path} belongs to root"
+    services.reporter.emit(Warned(message, "unknown-user"))
+    return 0, 0

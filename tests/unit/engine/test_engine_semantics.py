@@ -392,3 +392,13 @@ def test_repeated_builds_do_not_fill_the_store(shop: Workshop) -> None:
     for no_cache in (False, True, False):
         shop.build(text, epoch=5, no_cache=no_cache)
         assert size() == first
+
+
+def test_a_user_nobody_knows_makes_roots_directories(shop: Workshop) -> None:
+    """32, 38: USER is looked up by a RUN; until then a wrong one is only a warning."""
+    text = "FROM scratch\nCOPY <<E /etc/passwd\nme:x:5:6::/:\nE\nUSER {}\nWORKDIR /a/b\nWORKDIR /a"
+    for user, owner, warned in (("gone", "0 0", 1), ("gone:gone", "0 0", 1), ("me:gone", "5 6", 0), ("me", "5 6", 0)):
+        built = shop.build(text.format(user))
+        assert {built.shown("uid", "gid")[one] for one in ("a", "a/b")} == {f"dir {owner}"}
+        assert len([one for one in built.seen.warnings if "does not know" in one]) == warned
+    assert shop.build("FROM scratch\nUSER gone\nWORKDIR /w").tree["w"].uid == 0
