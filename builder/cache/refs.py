@@ -19,7 +19,8 @@ from builder.image.descriptor import Descriptor
 class RefRecord:
     """What a reference means: a manifest or index, as of ``resolved_at`` (unix seconds).
 
-    ``platform`` is that of an image built here, as text; empty for what a registry answered.
+    ``platform`` is that of an image built here, as text; empty for what a registry answered. So are ``origins``: a
+    reference per layer into a repository that holds it, empty text where none is known.
     """
 
     reference: str
@@ -27,6 +28,7 @@ class RefRecord:
     resolved_at: int
     built_here: bool
     platform: str = ""
+    origins: tuple[str, ...] = ()
 
 
 class References:
@@ -54,6 +56,7 @@ class References:
             "resolved_at": record.resolved_at,
             "built_here": record.built_here,
             "platform": record.platform,
+            "origins": list(record.origins),
         }
         self._table.put(_name(record.reference, built_here=record.built_here), value)
 
@@ -68,8 +71,10 @@ class References:
                 "resolved_at": int(resolved_at),
                 "built_here": bool(built_here),
                 "platform": str(platform),
+                "origins": [*origins],
             } if descriptor is not None:
-                return RefRecord(reference, descriptor, resolved_at, built_here, platform)
+                known = tuple(one if isinstance(one, str) else "" for one in origins)
+                return RefRecord(reference, descriptor, resolved_at, built_here, platform, known)
             case _:
                 self._table.damaged(name, "not a reference")
                 return None

@@ -126,14 +126,11 @@ def _push(options: argparse.Namespace) -> int:
     from builder.cli.machine import available_cpus
     from builder.engine.outputs import push
     from builder.engine.stored import built_image
-    from builder.image.reference import Reference
 
-    references = [Reference.parse(text) for text in options.reference]
     reporter = make_reporter(options.progress, sys.stderr)
     with environment(options, reporter, available_cpus()) as env:
-        for reference in references:
-            image = built_image(reference, env.store, _bases(env))
-            push(image, [reference], env.registry(), reporter)
+        for reference, image in [built_image(text, env.store, _bases(env)) for text in options.reference]:
+            push(image, [reference] if reference else [], env.registry(), reporter)
             _answer(_line(reference, image.digest))
     return 0
 
@@ -143,14 +140,12 @@ def _save(options: argparse.Namespace) -> int:
     from builder.engine.outputs import write
     from builder.engine.request import Output
     from builder.engine.stored import built_image
-    from builder.image.reference import Reference
 
-    reference = Reference.parse(options.reference)
     output = Output(options.type, destination("--output", options.output, directory=False))
     reporter = make_reporter(options.progress, sys.stderr)
     with environment(options, reporter, 1) as env:
-        image = built_image(reference, env.store, _bases(env))
-        write(output, image, [reference], env.store, env.registry, reporter)
+        reference, image = built_image(options.reference, env.store, _bases(env))
+        write(output, image, [reference] if reference else [], env.store, env.registry, reporter)
     if output.dest is not sys.stdout.buffer:
         _answer(_line(reference, image.digest))
     return 0
@@ -159,7 +154,6 @@ def _save(options: argparse.Namespace) -> int:
 def _validate(options: argparse.Namespace) -> int:
     from builder.cli.machine import native_platform
     from builder.engine.stored import built_image, file_image, validate_whole
-    from builder.image.reference import Reference
 
     reporter = make_reporter(options.progress, sys.stderr)
     with environment(options, reporter, 1) as env:
@@ -168,7 +162,7 @@ def _validate(options: argparse.Namespace) -> int:
                 Path(options.image), native_platform(), env.store.directory("tmp")
             )
         else:
-            image = built_image(Reference.parse(options.image), env.store, _bases(env))
+            _, image = built_image(options.image, env.store, _bases(env))
         validate_whole(image.raw_manifest, image.raw_config, image.layers)
     _answer(image.digest)
     return 0

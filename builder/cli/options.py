@@ -6,6 +6,7 @@ What they mean together is ``builder.cli.requests``'s business. Mistakes are Usa
 from __future__ import annotations
 
 import argparse
+import itertools
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -33,12 +34,17 @@ exit status: 0 done; of a failed RUN its own; 64 usage, 65 Dockerfile, 66 contex
 
 
 class _Parser(argparse.ArgumentParser):
+    pull = ""
+    """What follows a bare --pull, if it looks like its value."""
+
     def error(self, message: str) -> NoReturn:
         hint = f"see {self.prog} --help"
         unknown = message.partition("unrecognized arguments: ")[2].split(" ")[0].partition("=")[0]
-        if unknown:
+        if unknown.startswith("--"):
             close = nearest(unknown, self._option_string_actions)
             hint = f"did you mean {close}?" if close else hint
+        elif unknown and self.pull:
+            hint = f"write --pull={self.pull}"
         raise UsageError(message, hint=hint)
 
 
@@ -72,6 +78,8 @@ def value_of(option: str, argv: Sequence[str]) -> str:
 def parse(command: str, argv: Sequence[str]) -> argparse.Namespace:
     """Return the options of ``command``. Raises UsageError; ``--help`` and ``--version`` print and exit."""
     parser = {"build": _build, "push": _push, "save": _save, "validate": _validate}[command]()
+    following = [after for word, after in itertools.pairwise(argv) if word == "--pull" and after in PULL]
+    parser.pull = following[0] if following else ""
     # A bare --pull means always; argparse would take the next word, which is the context.
     return parser.parse_args(["--pull=always" if word == "--pull" else word for word in argv])
 
@@ -104,12 +112,18 @@ def _build() -> _Parser:
         metavar="NAME=WHERE",
         action="append",
         default=[],
-        help="a named context: DIR, docker-image://REF, oci-layout://DIR or docker-archive:FILE",
+        help="a named context: DIR, a git or http(s) URL, docker-image://REF, oci-layout://DIR or docker-archive:FILE",
     )
     what.add_argument("--platform", metavar="OS/ARCH", help="the platform to build for (default: this machine's)")
-    what.add_argument("--label", metavar="K=V", action="append", default=[], help="add a label")
+    what.add_argument("--label", metavar="K[=V]", action="append", default=[], help="add a label")
     what.add_argument("--annotation", metavar="K=V", action="append", default=[], help="annotate the manifest")
-    what.add_argument("--secret", metavar="id=ID[,src=FILE|,env=NAME]", action="append", default=[])
+    what.add_argument(
+        "--secret",
+        metavar="id=ID[,src=FILE|,env=NAME]",
+        action="append",
+        default=[],
+        help="what RUN --mount=type=secret,id=ID gives, from a file or a variable",
+    )
     what.add_argument("--network", choices=("default", "none", "host"), default="default", help="network of RUN")
     where = parser.add_argument_group("where it goes (default: the store)")
     where.add_argument("-t", "--tag", metavar="REF", action="append", default=[], help="name the image")
@@ -130,9 +144,11 @@ def _build() -> _Parser:
     how.add_argument("--no-cache", action="store_true", help="execute everything again")
     how.add_argument(
         "--pull",
+        metavar="[=WHEN]",
         choices=PULL,
         default="auto",
-        help="when to ask the registry for a base: auto is once an hour; bare --pull is always",
+        help="when to ask the registry for a base: always (also without a value), missing, never, "
+        "or auto, which is once an hour",
     )
     how.add_argument("--source-date-epoch", metavar="SECONDS", help="clamp times (default: $SOURCE_DATE_EPOCH)")
     how.add_argument(

@@ -19,6 +19,11 @@ from builder.image.reference import Reference
 
 _KINDS = ("docker", "oci", "tar", "local", "registry")
 _SECRET_LIMIT = 500 << 10
+_ARCHITECTURES = (
+    *("amd64", "arm64", "arm", "386", "ppc64le", "s390x", "riscv64", "loong64", "mips64le"),
+    *("x86_64", "aarch64", "armhf", "armel", "armv7l", "armv6l", "i386", "i686"),
+)
+"""What may stand alone as a platform."""
 
 
 def make_request(options: argparse.Namespace, environment: Mapping[str, str]) -> BuildRequest:
@@ -41,7 +46,7 @@ def make_request(options: argparse.Namespace, environment: Mapping[str, str]) ->
         outputs=outputs,
         target=options.target,
         build_args=_build_args(options.build_arg, environment),
-        labels=_pairs("--label", options.label),
+        labels=_labels(options.label),
         annotations=_annotations(options.annotation),
         contexts=_contexts(options.build_context),
         image_format=options.format,
@@ -68,6 +73,8 @@ def _tag(text: str) -> Reference:
 def _platform(text: str) -> Platform:
     if "," in text:
         raise UsageError(f"--platform {text}: one platform at a time", hint="build once for each")
+    if "/" not in text and text not in ("local", *_ARCHITECTURES):
+        raise UsageError(f"--platform {text}: unknown architecture", hint="write os/architecture, e.g. linux/arm64")
     return native_platform() if text == "local" else Platform.parse(text)
 
 
@@ -96,6 +103,11 @@ def _pair(option: str, text: str) -> tuple[str, str]:
 
 def _pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
     return dict(_pair(option, text) for text in texts)
+
+
+def _labels(texts: Sequence[str]) -> dict[str, str]:
+    """Return labels as Docker reads them: without ``=`` the value is empty."""
+    return _pairs("--label", [text if "=" in text else f"{text}=" for text in texts])
 
 
 def _build_args(texts: Sequence[str], environment: Mapping[str, str]) -> dict[str, str]:
@@ -127,6 +139,10 @@ def _contexts(texts: Sequence[str]) -> dict[str, str]:
     for name, where in contexts.items():
         if not where:
             raise UsageError(f"--build-context {name}=: say where it is")
+        if where.startswith("oci-layout:") and not where.startswith("oci-layout://"):
+            raise UsageError(f"--build-context {name}={where}: a layout is named with oci-layout://DIR")
+        if where.startswith("docker-image://") and where != "docker-image://scratch":
+            Reference.parse(where.removeprefix("docker-image://"))
     return contexts
 
 
@@ -138,11 +154,14 @@ def _secret(text: str, environment: Mapping[str, str]) -> tuple[str, SecretReade
     name = fields.pop("env", "")
     if fields or not identity or kind not in ("file", "env") or (source and name):
         raise UsageError(f"--secret {text}: expected id=ID,src=FILE or id=ID,env=NAME")
-    if name or (kind == "env" and not source):
-        return identity, functools.partial(_secret_variable, name or identity, environment)
+    if name or kind == "env":
+        return identity, functools.partial(_secret_variable, name or source or identity, environment)
     if not source and identity in environment:
         return identity, functools.partial(_secret_variable, identity, environment)
-    return identity, functools.partial(_secret_file, Path(source or identity))
+    path = Path(source or identity)
+    if not path.exists():
+        raise ContextError(f"--secret {text}: there is no file {path}")
+    return identity, functools.partial(_secret_file, path)
 
 
 def _secret_variable(name: str, environment: Mapping[str, str]) -> bytes:
@@ -167,6 +186,9 @@ def _outputs(options: argparse.Namespace, tags: Sequence[Reference]) -> tuple[Ou
         raise UsageError("a push needs a name for the image", hint="add --tag REGISTRY/NAME:TAG")
     if sum(not isinstance(one.dest, Path | None) for one in outputs) > 1:
         raise UsageError("only one output can go to stdout")
+    places = [os.path.realpath(one.dest) for one in outputs if isinstance(one.dest, Path)]
+    if len(set(places)) < len(places):
+        raise UsageError("two outputs go to the same place", hint="give each a dest of its own")
     return tuple(outputs)
 
 
@@ -181,7 +203,7 @@ def _output(text: str) -> Output:
         kind = "registry" if fields.pop("push", "false") == "true" else kind
     if kind not in _KINDS:
         raise UsageError(f"--output {text}: unknown type {kind!r}", hint=f"one of {', '.join(_KINDS)}")
-    if fields or tar not in ("true", "false"):
+    if fields or tar not in ("true", "false") or (tar == "false" and kind != "oci"):
         raise UsageError(f"--output {text}: unknown {', '.join(fields) or 'value of tar'}", hint="dest= and tar=")
     if kind == "registry":
         if dest:

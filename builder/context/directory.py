@@ -61,12 +61,21 @@ class _Listing:
 class DirectoryTree:
     """The files below ``root`` that ``rules`` leave. Owners are 0:0, times whole seconds, sockets empty files.
 
-    ``label`` is what messages call it. Holds descriptors: ``close`` it, or use it as a context manager.
+    ``label`` is what messages call it, ``hidden`` a directory that is not shown: our own store may lie in a context.
+    Holds descriptors: ``close`` it, or use it as a context manager.
     """
 
-    def __init__(self, root: Path, rules: IgnoreRules | None = None, *, label: str = "the build context") -> None:
+    def __init__(
+        self,
+        root: Path,
+        rules: IgnoreRules | None = None,
+        *,
+        label: str = "the build context",
+        hidden: Path | None = None,
+    ) -> None:
         self.root = root
         self.label = label
+        self._hidden = _place(hidden) if hidden is not None else None
         self._patterns = rules.patterns if rules is not None else Patterns(())
         self._lock = threading.RLock()
         self._listings: dict[str, _Listing] = {}
@@ -238,6 +247,8 @@ class DirectoryTree:
             return None
         try:
             info = found.stat(follow_symlinks=False)
+            if (info.st_dev, info.st_ino) == self._hidden:
+                return None
             key = identity(info)
             node = _Node(self._entry(fd, path, name, info, key), info, key)
         except FileNotFoundError:
@@ -316,3 +327,11 @@ def _read_xattrs(fd: int, name: str) -> Mapping[str, bytes]:
             except OSError:
                 continue  # gone meanwhile, or not for us
     return kept or _NO_XATTRS
+
+
+def _place(directory: Path) -> tuple[int, int] | None:
+    try:
+        info = os.stat(directory)
+    except OSError:
+        return None
+    return info.st_dev, info.st_ino

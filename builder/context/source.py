@@ -78,11 +78,13 @@ def open_context(
     git: GitAccess | None = None,
     keep_git_dir: bool = False,
     label: str = "the build context",
+    hidden: Path | None = None,
 ) -> Context:
     """Open ``spec``: ``-``, a git URL, an http(s) URL or a directory. Raises ContextError.
 
     ``scratch`` is an existing directory that the caller empties after ``close``. ``dockerfile`` is the host path whose
     ``.dockerignore`` sibling replaces that of a directory; with ``keep_git_dir`` a git URL gives ``.git`` too.
+    ``hidden`` is a directory that is no part of the context even if it lies in it.
     """
     if spec == "-":
         if stdin is None:
@@ -93,9 +95,11 @@ def open_context(
             return _from_url(spec, scratch, downloads, label)
         return _from_git(spec, scratch, git, label, keep_git_dir=keep_git_dir)
     root = Path(spec)
+    if not os.path.lexists(root):
+        raise ContextError(f"{label} {spec} does not exist", hint="name a directory, e.g. .")
     if root.is_file():
         raise ContextError(f"{spec} is a file, and {label} a directory", hint="name the Dockerfile with --file")
-    tree = DirectoryTree(root, load_rules(root, dockerfile), label=label)
+    tree = DirectoryTree(root, load_rules(root, dockerfile), label=label, hidden=hidden)
     return Context(tree, tree.close, directory=root)
 
 

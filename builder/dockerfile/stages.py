@@ -79,8 +79,8 @@ def find_target(dockerfile: Dockerfile, target: str | None) -> Stage:
     found = _latest(dockerfile, target, len(dockerfile.stages))
     if found is None:
         names = [stage.name for stage in dockerfile.stages if stage.name]
-        hint = did_you_mean(target, names)
-        raise DockerfileError(f'target stage "{target}" could not be found{hint}')
+        hint = f"stages with a name: {', '.join(names)}" if names else "no stage has a name: FROM ... AS NAME"
+        raise DockerfileError(f'target stage "{target}" could not be found{did_you_mean(target, names)}', hint=hint)
     return found
 
 

@@ -7,7 +7,7 @@ that one job's tag cannot stand in for another's base.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal
@@ -111,25 +111,14 @@ class Bases:
 
             return self._import(open_docker_archive(location.removeprefix("docker-archive:"), self._tmp()))
         reference = Reference.parse(location.removeprefix("docker-image://"))
-        built = self._built_here(reference, named=source.named)
-        if built is not None:
-            return self.load(built.descriptor, source.platform)
+        if reference.registry == "localhost" or self._pull == "never" or source.named:
+            built = built_here(self._store, reference)
+            if built is not None:
+                return self.load_built(built)
         return self._from_registry(reference, source.platform)
 
     def _tmp(self) -> Path:
         return self._store.directory("tmp")
-
-    def _built_here(self, reference: Reference, *, named: bool) -> RefRecord | None:
-        tagged = Reference(reference.registry, reference.repository, reference.tag or "latest")
-        names = [str(tagged)]
-        if reference.registry == "localhost":
-            names.append(str(_behind_localhost(tagged)))
-        elif self._pull != "never" and not named:
-            return None
-        found = next((one for name in names if (one := self._store.refs.get(name, built_here=True))), None)
-        if found is None or reference.digest not in (None, found.descriptor.digest):
-            return None
-        return found
 
     def _from_registry(self, reference: Reference, platform: Platform) -> StoredImage:
         record = self._store.refs.get(str(reference), built_here=False)
@@ -193,10 +182,15 @@ class Bases:
             # The registry's index may have it by now.
             return None
 
+    def load_built(self, record: RefRecord) -> StoredImage:
+        """Read an image built here. Its layers that never came here are fetched from where its base came from."""
+        platform = Platform.parse(record.platform) if record.platform else None
+        return self.load(record.descriptor, platform, tuple(map(_origin, record.origins)))
+
     def load(
-        self, descriptor: Descriptor, platform: Platform | None, reference: Reference | None = None
+        self, descriptor: Descriptor, platform: Platform | None, origins: Reference | Sequence[Reference | None] = ()
     ) -> StoredImage:
-        """Read an image of the store; ``reference`` is where missing layers come from.
+        """Read an image of the store; ``origins`` is where missing layers come from, for all of them or for each.
 
         Raises CacheError when its manifest or config is not there, PlatformNotFoundError.
         """
@@ -213,9 +207,9 @@ class Bases:
         diff_ids = ImageConfig.parse(raw_config).diff_ids
         if len(diff_ids) != len(parsed.layers):
             raise ManifestError(f"{len(parsed.layers)} layers in the manifest, {len(diff_ids)} in the config")
-        return StoredImage(
-            raw, raw_config, parsed, tuple(map(self._layer, parsed.layers, diff_ids, [reference] * len(diff_ids)))
-        )
+        if isinstance(origins, Reference) or len(origins) != len(diff_ids):
+            origins = [origins if isinstance(origins, Reference) else None] * len(diff_ids)
+        return StoredImage(raw, raw_config, parsed, tuple(map(self._layer, parsed.layers, diff_ids, origins)))
 
     def _layer(self, descriptor: Descriptor, diff_id: DiffID, reference: Reference | None) -> StoreLayer:
         source = None
@@ -240,3 +234,18 @@ class Bases:
 def _behind_localhost(reference: Reference) -> Reference:
     """Return the name an image was built under, given that name behind ``localhost/``."""
     return Reference.parse(str(reference).removeprefix("localhost/"))
+
+
+def built_here(store: Store, reference: Reference) -> RefRecord | None:
+    """Return the image built here that ``reference`` means; its name may stand behind ``localhost/``."""
+    tagged = Reference(reference.registry, reference.repository, reference.tag or "latest")
+    names = [tagged, _behind_localhost(tagged)] if reference.registry == "localhost" else [tagged]
+    found = next((one for name in names if (one := store.refs.get(str(name), built_here=True))), None)
+    return found if found is not None and reference.digest in (None, found.descriptor.digest) else None
+
+
+def _origin(text: str) -> Reference | None:
+    try:
+        return Reference.parse(text) if text else None
+    except ImageError:
+        return None

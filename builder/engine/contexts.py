@@ -113,6 +113,7 @@ class Contexts:
             git=self._git() if remote else None,
             keep_git_dir=main and self._specs.keep_git_dir,
             label="the build context" if main else f"the build context {name}",
+            hidden=self._store.root,
         )
         cache = None
         if context.directory is not None and not self._store.on_network:

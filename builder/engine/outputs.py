@@ -24,13 +24,22 @@ if TYPE_CHECKING:
 
 
 def keep(store: Store, image: BuiltImage, tags: Sequence[Reference], platform: Platform, now: int) -> None:
-    """Keep manifest and config in the store, and the tags as images built here. Raises OutputError."""
+    """Keep manifest and config in the store, and the tags as images built here.
+
+    Layers that could not be had again, because a file or directory gave them, are kept too. Raises OutputError and
+    what reading them raises.
+    """
     for raw in (image.raw_config, image.raw_manifest):
         if not store.blobs.contains(Digest.of(raw), len(raw)):
             store.blobs.put(raw)
     descriptor = Descriptor(media_type=image.manifest.media_type, digest=image.digest, size=len(image.raw_manifest))
+    origins = tuple("" if layer.origin is None else str(layer.origin) for layer in image.layers)
+    for layer in image.layers:
+        if tags and layer.origin is None:
+            layer.path()
     for tag in tags:
-        store.refs.put(RefRecord(str(tag), descriptor, now, built_here=True, platform=str(platform)))
+        record = RefRecord(str(tag), descriptor, now, built_here=True, platform=str(platform), origins=origins)
+        store.refs.put(record)
 
 
 def write(

@@ -57,7 +57,7 @@ def read_dockerfile(request: BuildRequest, contexts: Contexts) -> Text:
         return Text(_limited(request.stdin.read(DOCKERFILE_LIMIT + 1), "the Dockerfile"), "Dockerfile")
     path = local_dockerfile(request)
     if path is not None:
-        return Text(_limited(_read(path), str(path)), str(path), path)
+        return Text(_limited(_read(path, request.context), str(path)), str(path), path)
     context = contexts.main()
     if context.dockerfile is not None:
         return Text(_limited(context.dockerfile, "the Dockerfile"), "Dockerfile")
@@ -68,11 +68,13 @@ def read_dockerfile(request: BuildRequest, contexts: Contexts) -> Text:
     raise ContextError(f"the build context has no {request.dockerfile or 'Dockerfile'}", hint="name it with --file")
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, context: str) -> bytes:
     try:
         with open(path, "rb") as stream:
             return stream.read(DOCKERFILE_LIMIT + 1)
     except OSError as error:
+        if not os.path.isdir(context):
+            raise ContextError(f"the build context {context} is no directory", hint="name one, e.g. .") from error
         raise ContextError(
             f"cannot read the Dockerfile {path}: {error.strerror}", hint="name another with --file"
         ) from error

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 from builder.cache.store import Store
 from builder.engine.assemble import BuiltImage
-from builder.engine.bases import Bases
+from builder.engine.bases import Bases, StoredImage, built_here
 from builder.errors import ImageError
 from builder.image.blobs import Layer
 from builder.image.config import ImageConfig
-from builder.image.digest import DigestMismatchError
+from builder.image.descriptor import Descriptor
+from builder.image.digest import Digest, DigestMismatchError
 from builder.image.manifest import Manifest, parse_manifest
 from builder.image.platform import Platform
 from builder.image.reference import Reference
@@ -25,15 +26,28 @@ if TYPE_CHECKING:
     from builder.archive.image import ArchiveImage
 
 
-def built_image(reference: Reference, store: Store, bases: Bases) -> BuiltImage:
-    """Return the image built here under ``reference``. Raises ImageError when there is none."""
-    record = store.refs.get(str(reference), built_here=True)
-    if record is None:
+def built_image(text: str, store: Store, bases: Bases) -> tuple[Reference | None, BuiltImage]:
+    """Return the image built here that ``text`` means, and its name: ``NAME``, ``NAME@sha256:...``, ``sha256:...``.
+
+    A name with a digest is what a build prints. Raises ImageError when there is no such image.
+    """
+    digest = Digest.parse(text) if text.startswith("sha256:") else None
+    reference = None if digest else Reference.parse(text)
+    record = None if reference is None else built_here(store, reference)
+    if record is not None:
+        return reference, _complete(bases.load_built(record))
+    digest = digest or (reference.digest if reference else None)
+    raw = store.blobs.read(digest) if digest else None
+    if digest is None or raw is None:
+        name = text if reference is None else reference.familiar.partition("@")[0]
         raise ImageError(
-            f"no image called {reference.familiar} was built here", hint=f"pybuild -t {reference.familiar} CONTEXT"
+            f"no image called {text} was built here", hint=None if reference is None else f"pybuild -t {name} CONTEXT"
         )
-    # Layers that never came here can still be fetched from where the base came from.
-    found = bases.load(record.descriptor, Platform.parse(record.platform) if record.platform else None)
+    media_type = parse_manifest(raw).media_type
+    return reference, _complete(bases.load(Descriptor(media_type=media_type, digest=digest, size=len(raw)), None))
+
+
+def _complete(found: StoredImage) -> BuiltImage:
     return BuiltImage(found.raw_manifest, found.raw_config, found.layers)
 
 

@@ -1,10 +1,11 @@
-"""Where base images come from and how often a registry is asked (issue 2, "Command line": --pull)."""
+"""Where base images come from, how often a registry is asked, and images of the store later."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,8 +14,11 @@ from typing import Any
 import pytest
 
 from builder.cache.store import Store
-from builder.engine.bases import FRESH
+from builder.engine.assemble import BuiltImage
+from builder.engine.bases import FRESH, Bases
+from builder.engine.stored import built_image
 from builder.errors import BuilderError, ContextError, ImageError
+from builder.events import SilentReporter
 from builder.image import descriptor as media
 from builder.image.platform import Platform
 from builder.registry.client import Registry
@@ -349,3 +353,53 @@ def test_docker_format_is_not_mixed_with_an_oci_base(shop: Workshop, tmp_path: P
     built = shop.build("FROM b\nWORKDIR /x", contexts={"b": f"oci-layout://{tmp_path}/layout"}, image_format="docker")
     assert "vnd.oci" not in built.result.image.raw_manifest.decode()
     assert built.result.bases[0][0] == f"oci-layout://{tmp_path}/layout"
+
+
+# --- images of the store, later
+
+
+def stored(shop: Workshop, text: str) -> BuiltImage:
+    with Store.open(shop.store) as store:
+        bases = Bases(store, shop.registry, SilentReporter(), pull="missing", now=lambda: 0)
+        _, found = built_image(text, store, bases)
+        for layer in found.layers:
+            layer.open().close()
+        return found
+
+
+def test_an_image_is_found_by_what_its_build_printed(shop: Workshop) -> None:
+    first = build_here(shop, "app:1")
+    second = build_here(shop, "app:1", "FROM scratch\nLABEL l=newer")
+    for text in (f"app:1@{first}", f"app@{first}", first, f"localhost/app:1@{first}"):
+        assert stored(shop, text).digest == first
+    for text in ("app:1", "localhost/app:1", f"app:1@{second}"):
+        assert stored(shop, text).digest == second
+    for text in ("app:2", "sha256:" + "0" * 64, "app:1@sha256:" + "0" * 64):
+        with pytest.raises(ImageError, match="was built here"):
+            stored(shop, text)
+
+
+def test_base_layers_that_never_came_here_are_fetched_when_they_are_needed(
+    shop: Workshop, fake: FakeRegistry, tmp_path: Path
+) -> None:
+    publish(fake, tmp_path)
+    blob = f"/blobs/sha256:{hashlib.sha256(read_image(next(tmp_path.glob('published*'))).layers[0]).hexdigest()}"
+    shop.build(f"FROM {fake.host}/base:1\nENV a=b", tags=["app"])
+    assert methods(fake, blob) == []
+    assert len(stored(shop, "app").layers) == 1
+    assert methods(fake, blob) == ["GET"]
+
+
+def test_layers_of_a_layout_that_goes_away_are_kept_with_a_tag(shop: Workshop, tmp_path: Path) -> None:
+    write_layout(tmp_path / "layout", [LAYER])
+    shop.build("FROM b\nENV a=b", contexts={"b": f"oci-layout://{tmp_path}/layout"}, tags=["app"])
+    shutil.rmtree(tmp_path / "layout")
+    assert len(stored(shop, "app").layers) == 1
+    assert "base" in shop.build("FROM localhost/app\nWORKDIR /x").tree
+
+
+def test_the_store_is_no_part_of_a_context_it_lies_in(shop: Workshop, tmp_path: Path) -> None:
+    inside = Workshop(shop.context / "deep/store", shop.context, shop.registry)
+    first = inside.build("FROM scratch\nCOPY . /", {"f": "1"})
+    assert sorted(first.tree) == ["deep", "f"]
+    assert inside.build("FROM scratch\nCOPY . /").digest == first.digest
