@@ -1,0 +1,2 @@
+chmod 750 dir
+chmod 711 dir/in other
