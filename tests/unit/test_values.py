@@ -111,6 +111,15 @@ def test_methods_of_the_class_stay() -> None:
     assert isinstance(hash(Own(1)), int)
 
 
+def test_a_class_without_words_gets_its_name() -> None:
+    @dataclass(frozen=True, slots=True)
+    class Silent:
+        value: int
+
+    assert Silent.__doc__ == "Silent"
+    assert [Silent(one).value for one in (1, 2)] == [1, 2]
+
+
 def test_other_classes_are_the_standard_librarys() -> None:
     @dataclass(slots=True)
     class Changing:
