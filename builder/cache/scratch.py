@@ -171,13 +171,10 @@ def _remove(path: Path) -> None:
         pass
     except OSError:
         return
-    import shutil  # here: needed only after a crash
+    from builder.rootfs.rooted import remove_tree  # here: needed only after a crash
 
-    try:
-        shutil.rmtree(path)
-    except OSError:
-        _make_removable(path)
-        shutil.rmtree(path, ignore_errors=True)
+    _make_removable(path)
+    remove_tree(path)
 
 
 def _make_removable(path: Path) -> None:

@@ -7,23 +7,21 @@ followed inside its root.
 from __future__ import annotations
 
 import functools
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 from builder.context.source import is_tar
 from builder.engine.copying import CopyRules
 from builder.engine.layerbuilder import LayerBuilder, parent_of
 from builder.errors import ContextError, OutputError
 from builder.rootfs.compression import decompress
+from builder.rootfs.contents import open_member
 from builder.rootfs.entry import Kind, LayerFormatError
 from builder.rootfs.tarreader import Member, read_members
+from builder.rootfs.whiteout import belongs_in_layer
 from builder.streams import copy
-
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
 
 _BLOCK = 512
 
@@ -81,8 +79,9 @@ def place_archive(target: LayerBuilder, archive: Archive, dest: str, rules: Copy
                 )
             target.link(path, linked)
         else:
-            content = functools.partial(_open_slice, archive.tar, member.offset, entry.size)
-            target.add(rules.changed(entry, path), content if entry.kind is Kind.FILE else None)
+            content = functools.partial(open_member, archive.tar, member)
+            kept = {name: value for name, value in entry.xattrs.items() if belongs_in_layer(name)}
+            target.add(rules.changed(replace(entry, xattrs=kept), path), content if entry.kind is Kind.FILE else None)
 
 
 def _placements(target: LayerBuilder, archive: Archive, top: str, rules: CopyRules) -> Iterator[tuple[Member, str]]:
@@ -100,29 +99,3 @@ def _below(target: LayerBuilder, top: str, path: str) -> str:
     directory, _, name = path.rpartition("/")
     resolved = target.resolve(f"{top}/{directory}")
     return f"{resolved}/{name}" if resolved else name
-
-
-def _open_slice(path: Path, offset: int, size: int) -> BinaryIO:
-    return io.BufferedReader(_Slice(path, offset, size), 1 << 16)
-
-
-class _Slice(io.RawIOBase):
-    """A part of a file, for reading once."""
-
-    def __init__(self, path: Path, offset: int, size: int) -> None:
-        super().__init__()
-        self._file = io.FileIO(path)
-        self._file.seek(offset)
-        self._left = size
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: WriteableBuffer) -> int:
-        count = self._file.readinto(memoryview(buffer)[: self._left]) or 0
-        self._left -= count
-        return count
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()

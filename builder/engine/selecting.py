@@ -14,6 +14,7 @@ from builder.context.ignore import Patterns
 from builder.context.tree import Tree, expand, resolve
 from builder.errors import ContextError
 from builder.rootfs.entry import Entry, Kind
+from builder.rootfs.limits import MAX_DEPTH
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,7 @@ def _deep_matches(tree: Tree, root: str, source: str) -> list[str]:
     found: list[str] = []
 
     def walk(directory: str, below: str) -> None:
-        for child in tree.children(directory):
+        for child in _children(tree, directory):
             name = child.path.rpartition("/")[2]
             path = f"{below}/{name}" if below else name
             if patterns.matches(path):
@@ -131,8 +132,14 @@ def _pick(tree: Tree, entry: Entry, excluded: Patterns | None, name: str, *, top
     yield from _below(tree, entry.path, "", excluded, top)
 
 
+def _children(tree: Tree, directory: str) -> Sequence[Entry]:
+    if directory.count("/") >= MAX_DEPTH:
+        raise ContextError(f"/{directory[:80]}...: deeper than {MAX_DEPTH} directories", hint="no layer can hold it")
+    return tree.children(directory)
+
+
 def _below(tree: Tree, directory: str, below: str, excluded: Patterns | None, top: str) -> Iterator[Picked]:
-    for child in tree.children(directory):
+    for child in _children(tree, directory):
         name = child.path.rpartition("/")[2]
         relative = f"{below}/{name}" if below else name
         if excluded is not None and excluded.matches(f"{top}/{relative}" if top else relative):

@@ -21,6 +21,7 @@ from builder.image.digest import DigestMismatchError
 from builder.rootfs.compression import PREFIX, Compression, decompress, detect
 from builder.rootfs.entry import LayerFormatError
 from builder.rootfs.sparse import Spread
+from builder.rootfs.tarreader import Member
 from builder.rootfs.toc import Toc
 from builder.streams import CHUNK, HashingWriter, Readable, copy
 
@@ -55,7 +56,7 @@ class LayerContents:
             return io.BufferedReader(_Slice(self._source, offset, size), _BUFFER)
         segments, logical = sparse
         packed = io.BufferedReader(_Slice(self._source, offset, sum(length for _, length in segments)), _BUFFER)
-        return io.BufferedReader(_Spread(Spread(packed, segments, logical)), _BUFFER)
+        return io.BufferedReader(_Spread(Spread(packed, segments, logical), packed), _BUFFER)
 
     def close(self) -> None:
         """Let go of the blob and of temporary files."""
@@ -193,6 +194,37 @@ def _exactly(stream: Readable, size: int) -> bytes:
     return data
 
 
+def open_member(tar: Path, member: Member) -> BinaryIO:
+    """Return the contents of a member of a tar that is a file of ours, holes filled in."""
+    entry, segments = member.entry, member.segments
+    if segments is None:
+        return io.BufferedReader(_FilePart(tar, member.offset, entry.size), _BUFFER)
+    packed = io.BufferedReader(_FilePart(tar, member.offset, sum(length for _, length in segments)), _BUFFER)
+    return io.BufferedReader(_Spread(Spread(packed, segments, entry.size), packed), _BUFFER)
+
+
+class _FilePart(io.RawIOBase):
+    """A range of a file that was opened for it, for reading once."""
+
+    def __init__(self, path: Path, offset: int, size: int) -> None:
+        super().__init__()
+        self._file = io.FileIO(path)
+        self._file.seek(offset)
+        self._left = size
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview, /) -> int:  # type: ignore[override]  # typeshed's is wider
+        count = self._file.readinto(memoryview(buffer)[: self._left]) or 0
+        self._left -= count
+        return count
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
 class _Slice(io.RawIOBase):
     """A range of a source as a stream; one without a size ends with the source."""
 
@@ -220,9 +252,14 @@ class _Slice(io.RawIOBase):
 class _Spread(io.RawIOBase):
     """A sparse file's logical contents as a raw stream."""
 
-    def __init__(self, spread: Spread) -> None:
+    def __init__(self, spread: Spread, packed: BinaryIO) -> None:
         super().__init__()
         self._spread = spread
+        self._packed = packed
+
+    def close(self) -> None:
+        self._packed.close()
+        super().close()
 
     def readable(self) -> bool:
         return True

@@ -6,11 +6,13 @@ import bz2
 import gzip
 import hashlib
 import lzma
+import os
 import tarfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +21,9 @@ import zstandard
 from builder.engine.request import EpochChoice
 from builder.errors import BuilderError, ContextError
 from tests.support.builds import Workshop
+from tests.support.commands import run
 from tests.support.images import directory, file, hardlink, layer, member, symlink
+from tests.support.need import need_tool
 
 SIMPLE = layer(
     directory("./", 0o700, uid=9),
@@ -298,3 +302,32 @@ def test_an_unchanged_download_hits_and_a_changed_one_does_not(shop: Workshop) -
         assert shop.build(f"FROM scratch\nADD {url}/f /n").seen.executed == []
     with serving(f=(b"other", STAMPED)) as (url, _):
         assert len(shop.build(f"FROM scratch\nADD {url}/f /n").seen.executed) == 1
+
+
+@pytest.mark.parametrize("form", ["gnu", "posix"])
+def test_sparse_files_of_archives_keep_their_holes_as_zeros(shop: Workshop, form: str, tmp_path: Path) -> None:
+    with open(tmp_path / "sparse", "wb") as stream:
+        stream.write(b"start")
+        stream.seek(3 << 20)
+        stream.write(b"end")
+    need_tool("tar")
+    run(["tar", "--sparse", f"--format={form}", "-C", tmp_path, "-cf", tmp_path / "a.tar", "sparse"])
+    archive = (tmp_path / "a.tar").read_bytes()
+    assert len(archive) < 1 << 20
+    built = shop.build("FROM scratch\nADD a.tar /", {"a.tar": archive})
+    content = b"start" + bytes((3 << 20) - 5) + b"end"
+    assert built.tree["sparse"].sha256 == hashlib.sha256(content).hexdigest()
+
+
+def test_archives_bring_no_attributes_that_belong_to_a_machine(shop: Workshop) -> None:
+    names = ("user.mine", "security.capability", "security.selinux", "trusted.overlay.opaque", "user.overlay.opaque")
+    pax = {f"SCHILY.xattr.{name}": "x" for name in names}
+    built = shop.build("FROM scratch\nADD a.tar /", {"a.tar": layer(file("f", "1", pax_headers=pax))})
+    assert [name for name, _ in built.tree["f"].xattrs] == ["security.capability", "user.mine"]
+
+
+@pytest.mark.parametrize("flags", ["", "--parents "])
+def test_a_context_deeper_than_any_layer_is_refused(shop: Workshop, flags: str) -> None:
+    os.makedirs(shop.context / "/".join("d" * 300))
+    with pytest.raises(ContextError, match="deeper than"):
+        shop.build(f"FROM scratch\nCOPY {flags}{'**/x' if flags else '.'} /")

@@ -383,8 +383,9 @@ def test_repeated_builds_do_not_fill_the_store(shop: Workshop) -> None:
     """Neither a warm build nor one without the cache leaves anything behind."""
 
     def size() -> tuple[int, int]:
-        found = [path.stat().st_size for path in shop.store.rglob("*") if path.is_file()]
-        return len(found), sum(found)
+        # Digests of files are remembered once these are old enough, which they may become in between.
+        kept = [path for path in shop.store.rglob("*") if path.is_file() and "stat" not in path.parts]
+        return len(kept), sum(path.stat().st_size for path in kept)
 
     text = "FROM scratch\nCOPY f /\nWORKDIR /w"
     shop.build(text, {"f": "x" * 5000}, epoch=5)
