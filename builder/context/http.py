@@ -81,7 +81,8 @@ def public_url(url: str) -> str:
 class Downloads:
     """Fetches files into ``directory``. Thread-safe; several processes may share the directory.
 
-    ``authorize`` gives the Authorization header of a URL for which ``fetch`` is told none.
+    ``authorize`` gives the Authorization header of a URL for which ``fetch`` is told none, ``temporary`` names for files
+    on the same file system that somebody removes when this process dies.
     """
 
     def __init__(
@@ -92,8 +93,10 @@ class Downloads:
         transport: Transport | None = None,
         attempts: int = 4,
         authorize: Callable[[str], str] = lambda _: "",
+        temporary: Callable[[], Path] | None = None,
     ) -> None:
         self._directory = directory
+        self._temporary = temporary or (lambda: directory / f".part-{os.getpid()}-{os.urandom(6).hex()}")
         self._proxies = proxies
         self._transport = transport
         self._retries = RetryPolicy(attempts=attempts)
@@ -194,7 +197,7 @@ class Downloads:
 
     def _store(self, response: httpx.Response, limit: int) -> _Note:
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        temporary = self._directory / f".part-{os.getpid()}-{os.urandom(6).hex()}"
+        temporary = self._temporary()
         try:
             with open(temporary, "xb") as target:
                 writer = HashingWriter(target)

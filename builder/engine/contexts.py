@@ -132,7 +132,9 @@ class Contexts:
 
             proxies = Proxies.from_environment(self._specs.environment)
             authorize = functools.partial(http_authorization, self._specs.secrets)
-            self._fetcher = Downloads(self._store.directory("http"), proxies=proxies, authorize=authorize)
+            self._fetcher = Downloads(
+                self._store.directory("http"), proxies=proxies, authorize=authorize, temporary=self._store.temporary
+            )
             self._cleanup.callback(self._fetcher.close)
         return self._fetcher
 
