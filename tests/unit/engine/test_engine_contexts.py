@@ -227,6 +227,17 @@ def test_an_unchanged_repository_hits(shop: Workshop, served: tuple[str, Path]) 
     assert (second.seen.executed, second.digest) == ([], first.digest)
 
 
+def test_a_branch_that_moved_is_noticed(shop: Workshop, tmp_path: Path) -> None:
+    repo = githttp.repository(write_context(tmp_path / "served/repo", DOCKERFILE, {"f": "one"}))
+    with githttp.serve(tmp_path / "served", ACCOUNT) as (host, _):
+        url = f"http://{ACCOUNT}@{host}/repo/.git"
+        text = f"FROM scratch\nADD {url}#main /c"
+        assert shop.build(text).tree["c/f"].size == shop.build(context=url).tree["c/f"].size == 3
+        (repo / "f").write_text("three")
+        commit(repo)
+        assert shop.build(text).tree["c/f"].size == shop.build(context=url).tree["c/f"].size == 5
+
+
 # --- named contexts
 
 
