@@ -81,7 +81,7 @@ def public_url(url: str) -> str:
 class Downloads:
     """Fetches files into ``directory``. Thread-safe; several processes may share the directory.
 
-    ``authorize`` gives the Authorization header of a URL for which ``fetch`` is told none, ``temporary`` names for files
+    ``authorize`` gives the Authorization header of a URL for which ``fetch`` is told none. ``temporary`` names files
     on the same file system that somebody removes when this process dies.
     """
 

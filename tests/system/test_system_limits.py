@@ -13,6 +13,7 @@ ROW = re.compile(r"\| `(?P<module>[a-z_.]+)\.(?P<name>[A-Z_]+)` \| (?P<number>\d
 LIMIT = re.compile(r"_?(MAX|LARGEST|LONGEST|MOST)_[A-Z_]+|[A-Z_]*_LIMIT|_LIMIT")
 OURS = {
     "rootfs.tarheader": "how numbers are read",
+    "rootfs.tocwriter": "copies of one small file that are kept; MAX_MEMBER is listed",
     "rootfs.view": "what is kept in memory, and how far hard links chain",
     "rootfs.chunked": "threads",
     "rootfs.tarreader": "device numbers as the kernel has them",
