@@ -8,13 +8,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, cast
 
+from builder.dockerfile.source import DockerfileError
 from builder.dockerfile.suggest import did_you_mean
 from builder.errors import UsageError
 
 if TYPE_CHECKING:
     from builder.dockerfile.instructions import Dockerfile
     from builder.dockerfile.rules import Finding
-    from builder.dockerfile.source import DockerfileError, Source, Span
+    from builder.dockerfile.source import Source, Span
+    from builder.engine.build import Environment
+    from builder.engine.inspect import Inspection
+    from builder.engine.request import BuildRequest
     from builder.plan.outline import Need, Outline
 
 Method = Literal["build", "check", "outline", "targets"]
@@ -48,6 +52,32 @@ def parse_call(text: str) -> Call:
     if values["format"] not in ("text", "json") or values["ignorestatus"] not in ("true", "false"):
         raise UsageError(f"--call {text}: format is text or json, ignorestatus is true or false")
     return Call(cast(Method, method), values["format"] == "json", values["ignorestatus"] == "true")
+
+
+def carry_out(call: Call, request: BuildRequest, env: Environment) -> tuple[str, int]:
+    """Return what ``call`` prints and the exit status; findings and mistakes are not 0. Raises BuilderError."""
+    from builder.engine import inspect
+
+    if call.method == "check":
+        return _check(call, inspect.check(request, env))
+    dockerfile = inspect.read(request, env)
+    if call.method == "targets":
+        return to_json(targets_value(dockerfile)) if call.json else targets_text(dockerfile), 0
+    from builder.engine.build import plan_options
+    from builder.plan.outline import outline
+
+    shown = outline(dockerfile, plan_options(request))
+    return to_json(outline_value(shown, dockerfile.source)) if call.json else outline_text(shown), 0
+
+
+def _check(call: Call, found: Inspection) -> tuple[str, int]:
+    source, error = found.dockerfile.source, found.error
+    failed = error is not None or (found.findings and not call.ignore_status)
+    status = DockerfileError.exit_code if failed else 0
+    if call.json:
+        return to_json(check_value(found.findings, source, error)), status
+    text = check_text(found.findings, source)
+    return text if error is None else f"{text}\n\nERROR: {error}", status
 
 
 # --- check

@@ -100,10 +100,17 @@ def _build(options: argparse.Namespace) -> int:
                 write_metadata(options.metadata_file, failure(error, recorder, time.monotonic() - started))
 
     try:
+        from builder.cli.calls import carry_out, parse_call
         from builder.cli.requests import make_request
         from builder.engine.build import build
 
+        call = parse_call("check" if options.check else options.call)
         request = make_request(options, os.environ)
+        if call.method != "build":
+            with environment(options, recorder, request.jobs) as env:
+                answer, status = carry_out(call, request, env)
+            _answer(answer)
+            return status
         prepare_results(options, request)
         with environment(options, recorder, request.jobs, lambda: tell(KeyboardInterrupt())) as env:
             result = build(request, env)

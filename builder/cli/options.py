@@ -125,6 +125,14 @@ def _build() -> _Parser:
         help="what RUN --mount=type=secret,id=ID gives, from a file or a variable",
     )
     what.add_argument("--network", choices=("default", "none", "host"), default="default", help="network of RUN")
+    look = parser.add_argument_group("instead of building")
+    look.add_argument("--check", action="store_true", help="look for mistakes and bad habits; --call=check")
+    look.add_argument(
+        "--call",
+        metavar="METHOD[,format=json]",
+        default="build",
+        help="check, outline (what a target can be given) or targets; findings of check end with 65",
+    )
     where = parser.add_argument_group("where it goes (default: the store)")
     where.add_argument("-t", "--tag", metavar="REF", action="append", default=[], help="name the image")
     where.add_argument("--push", action="store_true", help="push every tag to its registry")

@@ -114,6 +114,10 @@ class DirectoryTree:
         """Do not ask for extended attributes of files whose identity ``is_plain`` knows to have none."""
         self._is_plain = is_plain
 
+    def ignores(self, path: str) -> bool:
+        """Say whether the ignore file takes ``path`` out; never where it has exceptions, which may bring it back."""
+        return not self._patterns.has_exceptions and self._patterns.matches(path)
+
     def lstat(self, path: str) -> Entry | None:
         """Return the entry at ``path``, None if it is absent or ignored. No symlink is followed."""
         if path == "":

@@ -81,9 +81,13 @@ def lint(
     selected = [stage for stage in dockerfile.stages if stages is None or stage.index in stages]
     walk = lint_stages.Walk(dockerfile, automatic or {}, build_args or {}, base_env or {}, ignored)
     unknown = _unknown_build_args(dockerfile, build_args or {}, base_args)
-    findings = [*_written(dockerfile, selected), *walk.findings(selected), *unknown]
+    return wanted(dockerfile, [*_written(dockerfile, selected), *walk.findings(selected), *unknown], chosen)
+
+
+def wanted(dockerfile: Dockerfile, findings: Iterable[Finding], options: CheckOptions) -> tuple[Finding, ...]:
+    """Return those of ``findings`` that are not skipped, each once, in the order of the file."""
     skipped = _inline_skips(dockerfile)
-    kept = [item for item in findings if _wanted(item, chosen, skipped)]
+    kept = [item for item in findings if _wanted(item, options, skipped)]
     return tuple(sorted(dict.fromkeys(kept), key=lambda item: item.span.start_line))
 
 

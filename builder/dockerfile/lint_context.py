@@ -9,20 +9,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from builder.dockerfile import rules
-from builder.dockerfile.instructions import Add, Copy, From
 from builder.dockerfile.rules import Finding
 from builder.dockerfile.sensitive import sensitive
+from builder.dockerfile.source import Span
 
 _SHOWN = 3
 
 
-def unmatched_wildcard(item: Copy | Add, source: str) -> Finding:
+def unmatched_wildcard(source: str, span: Span) -> Finding:
     """Return the finding for a wildcard that matched no file."""
-    return Finding(rules.UNMATCHED_WILDCARD, f"'{source}' matches no file, so nothing is copied", item.span)
+    return Finding(rules.UNMATCHED_WILDCARD, f"'{source}' matches no file, so nothing is copied", span)
 
 
-def sensitive_files(item: Copy | Add, paths: Iterable[str]) -> Finding | None:
-    """Return the finding for the sensitive files among ``paths``, which the instruction takes from the context.
+def sensitive_files(keyword: str, paths: Iterable[str], span: Span) -> Finding | None:
+    """Return the finding for the sensitive files among ``paths``, which COPY or ADD takes from the context.
 
     Of a directory that is sensitive as a whole only the directory is named.
     """
@@ -35,8 +35,7 @@ def sensitive_files(item: Copy | Add, paths: Iterable[str]) -> Finding | None:
         return None
     shown = [f"'{path}', {what}" for path, what in list(found.items())[:_SHOWN]]
     more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
-    keyword = type(item).__name__.upper()
-    return Finding(rules.SENSITIVE_FILE_COPIED, f"{keyword} takes {'; '.join(shown)}{more}", item.span)
+    return Finding(rules.SENSITIVE_FILE_COPIED, f"{keyword} takes {'; '.join(shown)}{more}", span)
 
 
 def _topmost(path: str) -> str:
@@ -46,7 +45,7 @@ def _topmost(path: str) -> str:
     )
 
 
-def base_platform(item: From, image: str, wanted: str, found: str) -> Finding:
+def base_platform(image: str, wanted: str, found: str, span: Span) -> Finding:
     """Return the finding for a base image whose platform is not the wanted one."""
     detail = f"base image {image} is for '{found}', and the build for '{wanted}'"
-    return Finding(rules.INVALID_BASE_IMAGE_PLATFORM, detail, item.span)
+    return Finding(rules.INVALID_BASE_IMAGE_PLATFORM, detail, span)

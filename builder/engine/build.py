@@ -15,6 +15,7 @@ from builder.dockerfile.source import Span, locate
 from builder.engine import outputs
 from builder.engine.assemble import BuiltImage, assemble
 from builder.engine.bases import Bases
+from builder.engine.checks import Checks, text_findings
 from builder.engine.contexts import Contexts, ContextSpecs
 from builder.engine.epoch import EPOCH_NAME, time_policy
 from builder.engine.request import BuildRequest
@@ -22,11 +23,10 @@ from builder.engine.sandboxes import LazySandbox
 from builder.engine.services import Services
 from builder.engine.solver import Solver
 from builder.engine.sources import local_dockerfile, parse_dockerfile, read_dockerfile
-from builder.engine.times import TimePolicy
 from builder.errors import BuilderError, InterruptedBuildError
-from builder.events import BuildFinished, Reporter, Warned
+from builder.events import BuildFinished, Reporter
 from builder.image.digest import DigestMismatchError
-from builder.plan.graph import Base, ImageSource, Plan
+from builder.plan.graph import Base, ImageSource
 from builder.plan.lower import lower
 from builder.plan.references import PlanOptions, base_references
 from builder.rootfs.entry import LayerFormatError
@@ -58,19 +58,24 @@ def build(request: BuildRequest, env: Environment) -> BuildResult:
     started = time.monotonic()
     clock = int(time.time())
     with contextlib.ExitStack() as closing:
-        contexts = _contexts(request, env)
+        contexts = open_contexts(request, env)
         closing.callback(contexts.close)
         text = read_dockerfile(request, contexts)
         dockerfile = parse_dockerfile(text, env.store, request.build_args.get("BUILDKIT_SYNTAX"))
         times = time_policy(request, dockerfile, contexts, clock)
         bases = Bases(env.store, env.registry, env.reporter, pull=request.pull, now=lambda: int(time.time()))
-        plan, known = make_plan(request, dockerfile, bases, times)
-        for warning in plan.warnings:
-            env.reporter.emit(Warned(warning, "plan"))
+        options = plan_options(request, times.epoch)
+        known = resolve_bases(dockerfile, options, bases)
+        plan = lower(dockerfile, options, known)
+        checks = Checks.of(dockerfile, request.build_args, env.reporter)
+        checks.tell(text_findings(dockerfile, options, known, contexts.ignores, every_stage=False))
+        if checks.options.error:
+            checks.copies(plan, contexts)
+        checks.enforce()
         sandbox = LazySandbox(env.store, request.isolation, env.reporter)
         closing.callback(sandbox.close)
         services = Services(
-            source=dockerfile.source,
+            checks=checks,
             store=env.store,
             bases=bases,
             contexts=contexts,
@@ -108,7 +113,8 @@ def _healing(solver: Solver) -> Iterator[None]:
         raise
 
 
-def _contexts(request: BuildRequest, env: Environment) -> Contexts:
+def open_contexts(request: BuildRequest, env: Environment) -> Contexts:
+    """Return the contexts of a request; each is opened when something asks for it. The caller closes them."""
     specs = ContextSpecs(
         main=request.context,
         named={name: where for name, where in request.contexts.items() if "://" not in where or _is_url(where)},
@@ -125,21 +131,21 @@ def _is_url(location: str) -> bool:
     return not location.startswith(("docker-image://", "oci-layout://"))
 
 
-def make_plan(
-    request: BuildRequest, dockerfile: Dockerfile, bases: Bases, times: TimePolicy
-) -> tuple[Plan, dict[ImageSource, Base]]:
-    """Resolve the base images that are needed, round by round, and return the plan and what they are."""
-    # A stage's ARG SOURCE_DATE_EPOCH sees what counts, wherever it came from.
-    epoch = {} if times.epoch is None else {EPOCH_NAME: str(times.epoch)}
-    options = PlanOptions(
+def plan_options(request: BuildRequest, epoch: int | None = None) -> PlanOptions:
+    """Return what planning needs of a request; a stage's ARG SOURCE_DATE_EPOCH sees the epoch that counts."""
+    return PlanOptions(
         platform=request.platform,
         build_platform=request.build_platform,
         target=request.target,
-        build_args={**request.build_args, **epoch},
+        build_args={**request.build_args, **({} if epoch is None else {EPOCH_NAME: str(epoch)})},
         labels=request.labels,
         contexts=request.contexts,
         network=request.network,
     )
+
+
+def resolve_bases(dockerfile: Dockerfile, options: PlanOptions, bases: Bases) -> dict[ImageSource, Base]:
+    """Resolve the base images that are needed, round by round, and return what they are."""
     known: dict[ImageSource, Base] = {}
     while needed := base_references(dockerfile, options, known):
 
@@ -157,4 +163,4 @@ def make_plan(
 
         with ThreadPoolExecutor(max_workers=8) as pool:
             known.update(zip(needed, pool.map(resolve, needed, needed.values()), strict=True))
-    return lower(dockerfile, options, known), known
+    return known

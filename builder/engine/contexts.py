@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from builder.cache.store import Store
 from builder.context.contenthash import ContentHasher
+from builder.context.directory import DirectoryTree
 from builder.context.source import Context, is_remote, open_context
 from builder.engine.copying import Source
 from builder.engine.trees import MemoryTree
@@ -64,6 +65,11 @@ class Contexts:
         """Return the main context. Raises ContextError."""
         with self._lock:
             return self._opened(MAIN_CONTEXT)[0]
+
+    def ignores(self, path: str) -> bool:
+        """Say whether the main context's ignore file takes ``path`` out for good. Raises ContextError."""
+        tree = self.main().tree
+        return isinstance(tree, DirectoryTree) and tree.ignores(path)
 
     def refresh(self, name: str) -> None:
         """Forget what was seen of a context: the files are looked at again."""

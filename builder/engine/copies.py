@@ -14,6 +14,7 @@ from typing import assert_never
 
 from builder.cache.keys import Key, Value
 from builder.context.contenthash import ContentHasher
+from builder.dockerfile.source import Span
 from builder.engine import keys
 from builder.engine.copying import CopyRules, Source, check_files, place
 from builder.engine.extracting import Archive, place_archive, unpack_archive
@@ -52,6 +53,7 @@ class CopyWork:
     parent: LayerStack
     sources: Sequence[LayerStack]
     services: Services
+    span: Span | None = None
     _chosen: dict[CopySource, tuple[Source, tuple[Selection, ...]]] = field(default_factory=dict)
     _origin: Source | None = None
     _cleanup: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
@@ -128,7 +130,9 @@ class CopyWork:
         match source:
             case LocalPath(path):
                 tree = self._tree()
-                return tree, select(tree.tree, path, parents=operation.parents, exclude=operation.exclude)
+                found = select(tree.tree, path, parents=operation.parents, exclude=operation.exclude)
+                self.services.checks.copied(operation, path, found, self.span)
+                return tree, found
             case InlineFile(name, data):
                 entry = Entry(path=name, kind=Kind.FILE, mode=0o644, size=len(data), mtime=self.services.times.fresh())
                 tree = _memory(entry, functools.partial(io.BytesIO, data))

@@ -85,7 +85,7 @@ class Task:
     def _work(self) -> contextlib.AbstractContextManager[CopyWork | None]:
         operation = self.vertex.operation
         if isinstance(operation, CopyFiles):
-            return CopyWork(operation, self.parent, self.sources, self.services)
+            return CopyWork(operation, self.parent, self.sources, self.services, self.vertex.span)
         return contextlib.nullcontext()
 
     def _keys(self, work: CopyWork | None) -> Iterator[Key]:

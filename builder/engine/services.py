@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from builder.cache.store import Store
-from builder.dockerfile.source import Source
 from builder.engine.times import TimePolicy
 from builder.events import Reporter
 from builder.image.platform import Platform
 
 if TYPE_CHECKING:
     from builder.engine.bases import Bases
+    from builder.engine.checks import Checks
     from builder.engine.contexts import Contexts
     from builder.engine.sandboxes import LazySandbox
 
@@ -24,9 +24,9 @@ SecretReader = Callable[[], bytes]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """Everything a vertex may need besides its inputs. Shared by threads. Messages show ``source``."""
+    """Everything a vertex may need besides its inputs. Shared by threads."""
 
-    source: Source
+    checks: Checks
     store: Store
     bases: Bases
     contexts: Contexts

@@ -123,7 +123,7 @@ class Solver:
             if self.services.cancel.is_set():
                 error = InterruptedBuildError("the build was interrupted")
             elif isinstance(error, BuilderError) and vertex.span is not None:
-                locate(error, self.services.source, vertex.span)
+                locate(error, self.services.checks.dockerfile.source, vertex.span)
             self._failure = error
             self.services.reporter.emit(VertexFailed(vertex.id, vertex.name, seconds, str(error)))
 

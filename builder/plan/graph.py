@@ -6,7 +6,6 @@ Instructions that only change the config are not here; they have folded into ``P
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
 from typing import Literal, NewType
 
 from builder.dockerfile.source import Span
@@ -218,4 +217,3 @@ class Plan:
     base: Base | None
     base_source: ImageSource | None
     steps: tuple[Step, ...]
-    warnings: tuple[str, ...] = field(default=())

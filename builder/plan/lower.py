@@ -12,7 +12,6 @@ from typing import assert_never
 from builder.dockerfile import instructions as df
 from builder.dockerfile.mounts import mount_from
 from builder.dockerfile.source import Span
-from builder.dockerfile.stages import BUILT_IN_ARGS, PROXY_ARGS
 from builder.image.config import ContainerConfig
 from builder.image.digest import DiffID
 from builder.image.mutate import repaired_history
@@ -74,7 +73,6 @@ def lower(dockerfile: df.Dockerfile, options: PlanOptions, bases: Mapping[ImageS
         base=state.base,
         base_source=state.base_source,
         steps=state.steps,
-        warnings=tuple(work.unused_build_args()),
     )
 
 
@@ -97,7 +95,6 @@ class _Lowering:
     bases: Mapping[ImageSource, Base]
     vertices: dict[VertexID, Vertex] = field(default_factory=dict)
     stages: dict[int, StageState] = field(default_factory=dict)
-    used_args: set[str] = field(default_factory=set)
 
     def stage(self, index: int) -> StageState:
         """Return the final state of a stage, walking it at most once."""
@@ -216,7 +213,6 @@ class _Lowering:
     def _arg(self, state: StageState, one: df.Arg) -> StageState:
         shown = []
         for declared in one.declarations:
-            self.used_args.add(declared.name)
             value = self.names.options.build_args.get(declared.name)
             if value is None and declared.default is not None:
                 value = self.names.expand.one(declared.default, state.scope, one.span)
@@ -297,23 +293,6 @@ class _Lowering:
             if key in needed:
                 needed.update(self.vertices[key].inputs)
         return {key: vertex for key, vertex in self.vertices.items() if key in needed}
-
-    def unused_build_args(self) -> list[str]:
-        """Return a warning for the ``--build-arg`` names nothing declares."""
-        known = self.used_args | self.names.globals.env.keys() | set(BUILT_IN_ARGS)
-        declared = {
-            one.name
-            for stage in self.names.dockerfile.stages
-            for instruction in stage.instructions
-            if isinstance(instruction, df.Arg)
-            for one in instruction.declarations
-        }
-        unused = [
-            name
-            for name in self.names.options.build_args
-            if name not in known | declared and name.lower() not in PROXY_ARGS
-        ]
-        return [f"one or more build-args were not consumed: [{' '.join(sorted(unused))}]"] if unused else []
 
 
 def _with_default_path(state: StageState) -> StageState:

@@ -15,7 +15,7 @@ from builder.dockerfile.expansion import variables
 from builder.dockerfile.mounts import resolve_mount
 from builder.dockerfile.source import DockerfileError, Span
 from builder.dockerfile.word import Word
-from builder.plan.references import Names, PlanOptions, ToStage, uses
+from builder.plan.references import Names, PlanOptions, ToStage, needed_stages
 from builder.plan.scope import Scope
 from builder.values import dataclass
 
@@ -83,7 +83,7 @@ def outline(dockerfile: df.Dockerfile, options: PlanOptions) -> Outline:
     """Return what the options' target and the stages it needs take from outside. Raises DockerfileError, UsageError."""
     names = Names(dockerfile, options)
     walk = _Walk(names)
-    for stage in _reachable(names):
+    for stage in needed_stages(names, {}):
         walk.stage(stage)
     target = dockerfile.stages[names.target]
     return Outline(
@@ -98,16 +98,6 @@ def outline(dockerfile: df.Dockerfile, options: PlanOptions) -> Outline:
 
 def _described(one: df.From | df.Arg, name: str | None) -> str:
     return description(one.written.comments, name) if name else ""
-
-
-def _reachable(names: Names) -> list[df.Stage]:
-    waiting, seen = [names.target], {names.target}
-    while waiting:
-        for meaning, _ in uses(names, names.dockerfile.stages[waiting.pop()], {}):
-            if isinstance(meaning, ToStage) and meaning.index not in seen:
-                seen.add(meaning.index)
-                waiting.append(meaning.index)
-    return [names.dockerfile.stages[index] for index in sorted(seen)]
 
 
 @dataclass

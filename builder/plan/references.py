@@ -204,14 +204,25 @@ def base_references(
     Ask again with their configs until nothing new is named: ONBUILD triggers of a base may name more.
     Raises DockerfileError and UsageError.
     """
-    names = Names(dockerfile, options)
-    waiting, seen = [names.target], {names.target}
     needed: dict[ImageSource, Span] = {}
+    for meaning, span in _all_uses(Names(dockerfile, options), known):
+        if isinstance(meaning, ToImage) and meaning.source not in known:
+            needed.setdefault(meaning.source, span)
+    return needed
+
+
+def needed_stages(names: Names, bases: Mapping[ImageSource, Base]) -> list[df.Stage]:
+    """Return the target and the stages it needs, as far as ``bases`` tell, in the order of the file."""
+    indexes = {names.target, *(one.index for one, _ in _all_uses(names, bases) if isinstance(one, ToStage))}
+    return [names.dockerfile.stages[index] for index in sorted(indexes)]
+
+
+def _all_uses(names: Names, bases: Mapping[ImageSource, Base]) -> Iterator[tuple[Meaning, Span]]:
+    """Yield what the target's stage and all stages it needs use."""
+    waiting, seen = [names.target], {names.target}
     while waiting:
-        for meaning, span in uses(names, dockerfile.stages[waiting.pop()], known):
-            if isinstance(meaning, ToImage) and meaning.source not in known:
-                needed.setdefault(meaning.source, span)
-            elif isinstance(meaning, ToStage) and meaning.index not in seen:
+        for meaning, span in uses(names, names.dockerfile.stages[waiting.pop()], bases):
+            if isinstance(meaning, ToStage) and meaning.index not in seen:
                 seen.add(meaning.index)
                 waiting.append(meaning.index)
-    return needed
+            yield meaning, span

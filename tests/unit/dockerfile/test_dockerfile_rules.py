@@ -39,10 +39,10 @@ def _from_engine(rule: Rule, text: str) -> list[Finding]:
         if rule is rules.INVALID_BASE_IMAGE_PLATFORM:
             wanted = stage.from_.platform.text if stage.from_.platform else "linux/arm64"
             if wanted != "linux/amd64":
-                found.append(base_platform(stage.from_, "example/only-amd64", wanted, "linux/amd64"))
+                found.append(base_platform("example/only-amd64", wanted, "linux/amd64", stage.from_.span))
         for item in stage.instructions:
             if rule is rules.UNMATCHED_WILDCARD and isinstance(item, Copy):
-                found += [unmatched_wildcard(item, one.text) for one in item.sources if "config/" not in one.text]
+                found += [unmatched_wildcard(one.text, item.span) for one in item.sources if "config/" not in one.text]
     return found
 
 
@@ -120,9 +120,9 @@ def _copy(text: str) -> Copy | Add:
 
 def test_sensitive_files_of_a_context_are_one_finding() -> None:
     item = _copy("COPY . /")
-    assert sensitive_files(item, ["a", "b/c"]) is None
+    assert sensitive_files("COPY", ["a", "b/c"], item.span) is None
     paths = [".git/HEAD", ".git/config", "a", ".env", "web/.npmrc", "web/id_rsa", "x.key"]
-    finding = sensitive_files(item, paths)
+    finding = sensitive_files("COPY", paths, item.span)
     assert finding is not None
     assert finding.detail == (
         "COPY takes '.git', a git repository with its whole history; "

@@ -173,7 +173,6 @@ def test_proxies_reach_run_undeclared_and_leave_no_trace() -> None:
     }
     assert "http_proxy" not in dict(made.run.env)
     assert made.history == ["RUN /bin/sh -c x # buildkit"]
-    assert made.plan.warnings == ()
 
 
 def test_a_declared_proxy_is_an_argument_like_others() -> None:
@@ -181,19 +180,3 @@ def test_a_declared_proxy_is_an_argument_like_others() -> None:
     assert dict(made.run.env)["HTTP_PROXY"] == "p"
     assert made.run.proxies == ()
     assert made.history[-1] == "RUN |1 HTTP_PROXY=p /bin/sh -c x # buildkit"
-
-
-@pytest.mark.parametrize(
-    ("text", "args", "warned"),
-    [
-        ("FROM scratch\nARG A", {"A": "1"}, ()),
-        ("ARG A\nFROM scratch", {"A": "1"}, ()),
-        ("FROM scratch AS no\nARG A\nFROM scratch", {"A": "1"}, ()),
-        ("FROM scratch", {"B": "1", "A": "1"}, ("one or more build-args were not consumed: [A B]",)),
-        ("FROM scratch", {"BUILDKIT_INLINE_CACHE": "1", "SOURCE_DATE_EPOCH": "1", "TARGETARCH": "x"}, ()),
-    ],
-)
-def test_build_arguments_nobody_asked_for_are_a_warning(
-    text: str, args: dict[str, str], warned: tuple[str, ...]
-) -> None:
-    assert plan(text, build_args=args).plan.warnings == warned
