@@ -31,6 +31,10 @@ _PLACED_TOKENS: Final = (
     ".m2/settings.xml",
     ".terraform.d/credentials.tfrc.json",
 )
+_STARTS: Final = ("pip.", "_netrc", "id_", ".")
+_ENDS: Final = (".key", ".ppk", ".p12", ".pfx", ".jks", ".keystore", ".kdbx", ".pem")
+"""How names begin or end that are sensitive in a path without any hidden component."""
+
 _KEY: Final = re.compile(
     r"id_(?:rsa|dsa|ecdsa|ed25519|xmss)(?:_sk)?|.*\.(?:key|ppk|p12|pfx|jks|keystore|kdbx)|.*(?:key|priv)[^/]*\.pem"
 )
@@ -44,7 +48,13 @@ def sensitive(path: str) -> str | None:
 
     ``path`` has ``/`` between its components; names are compared without case.
     """
-    parts = [part for part in path.lower().split("/") if part not in ("", ".")]
+    path = path.lower()
+    if "/." not in path and not path.startswith("."):
+        # Nearly every file ends here: a context may have a hundred thousand.
+        name = path[path.rfind("/") + 1 :]
+        if not name.startswith(_STARTS) and not name.endswith(_ENDS):
+            return None
+    parts = [part for part in path.split("/") if part not in ("", ".")]
     for part in parts:
         if part in _DIRECTORIES:
             return _DIRECTORIES[part]

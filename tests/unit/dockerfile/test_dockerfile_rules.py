@@ -17,7 +17,7 @@ from builder.dockerfile.lint import lint
 from builder.dockerfile.lint_context import base_platform, sensitive_files, unmatched_wildcard
 from builder.dockerfile.parser import parse
 from builder.dockerfile.rules import Finding, Rule
-from builder.dockerfile.sensitive import sensitive
+from builder.dockerfile.sensitive import _PLACED_TOKENS, _TOKENS, sensitive
 
 ROOT = Path(__file__).resolve().parents[3]
 BY_NAME = {rule.name: rule for rule in rules.ALL}
@@ -229,3 +229,22 @@ def test_ignored_sources(patterns: str, source: str, fires: bool) -> None:
     ignored = IgnoreRules.parse(patterns.encode()).matches
     found = check(f"FROM scratch\nENV A=ab\nADD {source} /x/", ignored=ignored)
     assert [finding.rule.name for finding in found] == (["CopyIgnoredFile"] if fires else [])
+
+
+def test_the_short_way_to_no_agrees_with_the_long_one() -> None:
+    """A hidden first component takes the long way and changes nothing."""
+    names = [
+        *_TOKENS,
+        *_PLACED_TOKENS,
+        "id_rsa",
+        "id_ed25519_sk",
+        "a.key",
+        "a.PPK",
+        "my-key.pem",
+        "priv.pem",
+        "cert.pem",
+    ]
+    names += ["a", "pip.conf.md", "identity", "x/y.txt", "key", "environment", "config.json", "credentials"]
+    for name in names:
+        for path in (name, f"a/{name}", f"{name}/b", name.upper()):
+            assert sensitive(path) == sensitive(f"./{path}") == sensitive(f".x/{path}"), path
