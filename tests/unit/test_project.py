@@ -25,7 +25,7 @@ PROJECT = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
 def test_a_module_is_short_and_says_what_it_is(path: Path) -> None:
     text = path.read_text()
 
-    assert text.count("\n") <= (600 if path.match("builder/run/init.py") else 400)
+    assert text.count("\n") <= (700 if path.match("builder/run/init.py") else 400)
     assert ast.get_docstring(ast.parse(text))
 
 
