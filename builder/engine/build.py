@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from builder.cache.store import Store
 from builder.dockerfile.instructions import Dockerfile
 from builder.dockerfile.source import Span, locate
+from builder.dockerfile.suggest import nearest
 from builder.engine import outputs
 from builder.engine.assemble import BuiltImage, assemble
 from builder.engine.bases import Bases
@@ -154,6 +155,8 @@ def resolve_bases(dockerfile: Dockerfile, options: PlanOptions, bases: Bases) ->
                 return bases.resolve(source).base()
             except BuilderError as error:
                 locate(error, dockerfile.source, span)
+                meant = _meant_stage(dockerfile, source)
+                error.hint = f"did you mean the stage {meant}?" if meant else error.hint
                 raise
 
         if len(needed) == 1:
@@ -164,3 +167,11 @@ def resolve_bases(dockerfile: Dockerfile, options: PlanOptions, bases: Bases) ->
         with ThreadPoolExecutor(max_workers=8) as pool:
             known.update(zip(needed, pool.map(resolve, needed, needed.values()), strict=True))
     return known
+
+
+def _meant_stage(dockerfile: Dockerfile, source: ImageSource) -> str | None:
+    """Return the stage whose name is nearly that of an image without a registry and a tag of its own."""
+    name = source.location.removeprefix("docker-image://docker.io/library/").removesuffix(":latest")
+    if "/" in name:
+        return None
+    return nearest(name, [stage.name for stage in dockerfile.stages if stage.name])

@@ -95,6 +95,13 @@ def test_errors_of_steps_and_bases_show_their_instruction(
     assert said in pybuild(".", root=store_root, status=status, cwd=context).stderr
 
 
+def test_a_misspelt_stage_that_no_registry_has_is_suggested(context: Path, store_root: Path) -> None:
+    (context / "Dockerfile").write_text("FROM scratch AS builder\nFROM scratch\nCOPY --from=bulider a /\n")
+    done = pybuild("--pull=never", ".", root=store_root, status=67, cwd=context)
+    assert "Dockerfile:3:1: " in done.stderr
+    assert "did you mean the stage builder?" in done.stderr
+
+
 def test_a_failed_run_shows_its_instruction(store_root: Path, busybox_layout: Path, tmp_path: Path) -> None:
     need_root("needs root: RUN")
     folder = write_context(tmp_path / "context", "FROM base\nRUN exit 3\n")
