@@ -12,7 +12,6 @@ import itertools
 import marshal
 import os
 import socket
-import stat
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -28,6 +27,7 @@ from builder.run.users import Identity, resolve_user
 
 if TYPE_CHECKING:
     from builder.rootfs.pack import Item
+    from builder.run.snapshots import Snapshot, Snapshotter
 
 Plain = dict[str, Any]
 
@@ -36,19 +36,16 @@ _BOOTSTRAP = "import marshal, os; exec(marshal.loads(os.pread(6, 1 << 22, 0)))"
 
 _MAX_WARNINGS = 20
 
-MAX_LAYERS = 500
-"""The kernel's OVL_MAX_STACK."""
-
 
 class Step:
     """One RUN; ``cancel`` may be called from another thread at any time."""
 
-    def __init__(self, scratch: Path, layers: Layers, overlay: bytes, maps: IdMaps | None, *, single: bool) -> None:
+    def __init__(self, scratch: Path, layers: Layers, snapshotter: Snapshotter, maps: IdMaps | None) -> None:
         self._scratch = scratch
         self._layers = layers
-        self._overlay = overlay
+        self._snapshotter = snapshotter
+        self._snapshot: Snapshot | None = None
         self._maps = maps
-        self._single = single
         self._life, self._lifeline = os.pipe()
         self._mutex = threading.Lock()
         self._pid = 0
@@ -71,7 +68,8 @@ class Step:
         try:
             try:
                 lowers = self._unpack(request["layers"])
-                plan = self._prepare(request["plan"], lowers)
+                snapshot = self._begin(lowers)
+                plan = self._prepare(request["plan"], snapshot)
                 channel = self._spawn(plan, stdout, stderr)
             finally:
                 os.close(stdout)
@@ -79,7 +77,7 @@ class Step:
             status = self._accompany(channel, request["user"])
             packed = None
             if status[0] == "exit" and status[1] == 0 and not self.cancelled:
-                packed = self._pack(lowers, request)
+                packed = self._pack(snapshot, request)
             return {"status": status, "packed": packed, "warnings": self._warnings}
         finally:
             self.cancel()
@@ -91,51 +89,31 @@ class Step:
             if self.cancelled:
                 raise InterruptedBuildError("cancelled while unpacking layers")
             paths.append(self._layers.ensure(name, blob, diff_id, () if alone else tuple(paths), self._warn))
-        if len(paths) > MAX_LAYERS:
-            raise SandboxError(
-                f"the image has {len(paths)} layers; the kernel's overlay takes {MAX_LAYERS}",
-                hint="squash the base image",
-            )
         return paths
 
     def _warn(self, message: str) -> None:
         if len(self._warnings) < _MAX_WARNINGS:
             self._warnings.append(message)
 
-    def _prepare(self, plan: Plain, lowers: Sequence[Path]) -> Plain:
-        """Make the directories of the step and complete the plan with where they are."""
+    def _begin(self, lowers: Sequence[Path]) -> Snapshot:
         os.mkdir(self._scratch)
         os.mkdir(self._scratch / "p")
+        self._snapshot = self._snapshotter.begin(self._scratch, lowers)
+        return self._snapshot
+
+    def _prepare(self, plan: Plain, snapshot: Snapshot) -> Plain:
+        """Make the directories of the step's mounts and complete the plan with where they are."""
         plan["scratch"] = os.fsencode(self._scratch)
-        plan["overlay"] = self._farm(self._scratch, lowers)
+        plan.update(snapshot.fields())
         for number, op in enumerate(plan["mounts"]):
             if op["op"] == "overlay":
                 base = self._scratch / f"o{number}"
                 base.mkdir()
                 below = self._unpack(op.pop("layers", ())) if not op["source"] else [Path(os.fsdecode(op["source"]))]
-                op["base"], op["options"] = os.fsencode(base), self._farm(base, below)
+                op.update(self._snapshotter.shadow(base, below))
             elif "fresh" in op:
                 _initialise(op["source"], op["fresh"], op["owner"])
         return plan
-
-    def _farm(self, base: Path, lowers: Sequence[Path]) -> bytes:
-        """Make the directories of one overlay in ``base``; return its options, relative to there.
-
-        Layers are named by short symlinks: 500 of them fit into the page mount(2) takes, and no path needs escaping.
-        """
-        for name in ("u", "w", "m"):
-            os.mkdir(base / name)
-        if not lowers:
-            os.mkdir(base / "0", 0o755)
-        for number, path in enumerate(reversed(lowers)):
-            os.symlink(path, base / str(number))
-        # The root directory of the merged tree is the upper's: it looks like the one below.
-        top = os.stat(base / "0")
-        os.chown(base / "u", top.st_uid, top.st_gid)
-        os.chmod(base / "u", stat.S_IMODE(top.st_mode))
-        os.utime(base / "u", ns=(top.st_mtime_ns, top.st_mtime_ns))
-        names = b":".join(b"%d" % number for number in range(max(len(lowers), 1)))
-        return b"lowerdir=%s,upperdir=u,workdir=w,%s" % (names, self._overlay)
 
     def _spawn(self, plan: Plain, stdout: int, stderr: int) -> socket.socket:
         ours, theirs = socket.socketpair()
@@ -197,13 +175,11 @@ class Step:
         groups = tuple(gid for gid in identity.groups if has_id(self._maps.gids, gid))
         return Identity(identity.uid, identity.gid, groups, identity.home)
 
-    def _pack(self, lowers: Sequence[Path], request: Plain) -> Plain | None:
-        from builder.rootfs.diff import diff
+    def _pack(self, snapshot: Snapshot, request: Plain) -> Plain | None:
         from builder.rootfs.entry import Kind
         from builder.rootfs.pack import pack
 
-        upper = self._scratch / "u"
-        items = diff(upper, lowers, clamp=request["epoch"], single=self._single)
+        items = snapshot.items(request["epoch"])
         first = next(items, None)
         if first is None:
             return None
@@ -217,7 +193,7 @@ class Step:
         blob, toc = (os.fsdecode(path) for path in request["target"])
         with open(blob, "wb") as blob_stream, open(toc, "wb") as toc_stream:
             packed = pack(noting(), blob_stream, toc_stream)
-        self._layers.adopt(upper, packed.diff_id.hex + ("" if lowers else ".0"), emitted)
+        snapshot.adopt(packed, emitted)
         fields = ("diff_id", "digest", "size", "uncompressed_size", "entries", "compressor")
         return {name: getattr(packed, name) if name[0] not in "d" else str(getattr(packed, name)) for name in fields}
 
@@ -228,6 +204,8 @@ class Step:
         """
         if self._pid:
             os.waitpid(self._pid, 0)
+        if self._snapshot is not None:
+            self._snapshot.remove()
         remove_tree(self._scratch)
 
 

@@ -20,6 +20,7 @@ from builder.errors import BuilderError, OutputError
 from builder.rootfs.rooted import remove_tree
 from builder.run import namespaces, wire
 from builder.run.layers import Layers
+from builder.run.snapshots import OverlaySnapshotter, Snapshotter
 from builder.run.step import Step
 
 _JOIN_SECONDS = 20.0
@@ -36,10 +37,11 @@ def main() -> None:
         maps = _enter(mode, sock)
         overlay = _probe_overlay(os.path.join(scratch, "probe"))
         layers = Layers(Path(root), view, Path(scratch), single=mode == "single")
+        snapshotter = OverlaySnapshotter(layers, overlay, single=mode == "single")
     except OSError as error:
         wire.send(sock, ("failed", str(error.filename), error.errno))
         return
-    worker = _Worker(sock, Path(scratch), layers, overlay, maps, mode == "single")
+    worker = _Worker(sock, Path(scratch), layers, snapshotter, maps)
     wire.send(sock, ("ready",))
     worker.serve()
 
@@ -93,16 +95,14 @@ class _Worker:
         sock: socket.socket,
         scratch: Path,
         layers: Layers,
-        overlay: bytes,
+        snapshotter: Snapshotter,
         maps: namespaces.IdMaps | None,
-        single: bool,
     ) -> None:
         self._sock = sock
         self._scratch = scratch
         self._layers = layers
-        self._overlay = overlay
+        self._snapshotter = snapshotter
         self._maps = maps
-        self._single = single
         self._steps: dict[int, Step] = {}
         self._early: set[int] = set()
         self._mutex = threading.Lock()
@@ -163,7 +163,7 @@ class _Worker:
 
     def _run(self, number: int, payload: Any, fds: list[int]) -> Any:
         place = self._scratch / f"step-{number}"
-        step = Step(place, self._layers, self._overlay, self._maps, single=self._single)
+        step = Step(place, self._layers, self._snapshotter, self._maps)
         with self._mutex:
             self._steps[number] = step
             early = number in self._early

@@ -21,7 +21,7 @@ OURS = {
     "rootfs.restore": "times that the kernel takes",
     "rootfs.tarwriter": "what fits into the fields of a header",
     "run.wire": "descriptors in a message of our own",
-    "run.step": "warnings told of one step; MAX_LAYERS is listed",
+    "run.step": "warnings told of one step",
     "run.sandbox": "pipes of our own",
     "cache.locks": "waiting",
     "dockerfile.suggest": "how near a suggestion is",
