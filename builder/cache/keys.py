@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from typing import NewType, TypeAlias
+from typing import Any, NewType, TypeAlias
 
 Key = NewType("Key", str)
 """64 hex digits; safe as a file name."""
+
+_MANY = 4096
+"""Pieces of an encoding that are kept before they are hashed."""
 
 Value: TypeAlias = "bool | int | str | bytes | tuple[Value, ...] | Mapping[str, Value] | None"
 """What a key can be made of. No floats (no canonical text), no lists or sets (one type per meaning)."""
@@ -25,50 +28,74 @@ def encode(value: Value) -> bytes:
     Raises TypeError for anything that is not a Value.
     """
     parts: list[bytes] = []
-    _encode(value, parts)
+    _encode(value, parts, None)
     return b"".join(parts)
 
 
 def key(kind: str, version: int, value: Value) -> Key:
     """Return the key of ``value`` as a ``kind`` of thing; ``version`` goes up when the kind's meaning changes."""
-    return Key(hashlib.sha256(encode(("pybuild", kind, version, value))).hexdigest())
+    digest = hashlib.sha256()
+    parts: list[bytes] = []
+    _encode(("pybuild", kind, version, value), parts, digest)
+    digest.update(b"".join(parts))
+    return Key(digest.hexdigest())
 
 
-def _encode(value: object, parts: list[bytes]) -> None:
+def _encode(value: Any, parts: list[bytes], digest: hashlib._Hash | None) -> None:
+    """Append the bytes of ``value``; hand them to ``digest`` from time to time, where that is all they are for.
+
+    A key of a context with a hundred thousand files has a million of these, hence the plain types first.
+    """
+    exact = type(value)
+    if exact is str:
+        # surrogateescape would give "\udcc3\udca9" and "\xe9" the same bytes; surrogatepass is injective.
+        data = value.encode("utf-8", "surrogatepass")
+        parts.append(b"s%d:%b" % (len(data), data))
+    elif exact is int:
+        data = b"%d" % value
+        parts.append(b"i%d:%b" % (len(data), data))
+    elif exact is tuple:
+        parts.append(b"l%d:" % len(value))
+        for item in value:
+            _encode(item, parts, digest)
+        if digest is not None and len(parts) > _MANY:
+            digest.update(b"".join(parts))
+            parts.clear()
+    elif value is None:
+        parts.append(b"n")
+    elif exact is bytes:
+        parts.append(b"b%d:%b" % (len(value), value))
+    else:
+        _encode_other(value, parts, digest)
+
+
+def _encode_other(value: object, parts: list[bytes], digest: hashlib._Hash | None) -> None:
     match value:
-        case None:
-            parts.append(b"n")
         case bool():  # before int, which it is a subclass of
             parts.append(b"t" if value else b"f")
         case int():
-            parts.append(_frame(b"i", b"%d" % value))
+            _encode(int(value), parts, digest)
         case str():
-            # surrogateescape would give "\udcc3\udca9" and "\xe9" the same bytes; surrogatepass is injective.
-            parts.append(_frame(b"s", value.encode("utf-8", "surrogatepass")))
+            _encode(str.__str__(value), parts, digest)
         case bytes():
-            parts.append(_frame(b"b", value))
+            _encode(bytes(value), parts, digest)
         case tuple():
-            parts.append(b"l%d:" % len(value))
-            for item in value:
-                _encode(item, parts)
+            _encode(tuple(value), parts, digest)
         case Mapping():
-            _encode_mapping(value, parts)
+            _encode_mapping(value, parts, digest)
         case _:
             raise TypeError(f"a cache key cannot hold a {type(value).__name__}: {value!r:.100}")
 
 
-def _encode_mapping(value: Mapping[object, object], parts: list[bytes]) -> None:
+def _encode_mapping(value: Mapping[object, object], parts: list[bytes], digest: hashlib._Hash | None) -> None:
     items: list[tuple[bytes, object]] = []
     for name, item in value.items():
         if not isinstance(name, str):
             raise TypeError(f"a mapping in a cache key needs str names, not {type(name).__name__}")
-        items.append((_frame(b"s", name.encode("utf-8", "surrogatepass")), item))
+        data = name.encode("utf-8", "surrogatepass")
+        items.append((b"s%d:%b" % (len(data), data), item))
     items.sort(key=lambda pair: pair[0])
     parts.append(b"m%d:" % len(items))
     for encoded, item in items:
         parts.append(encoded)
-        _encode(item, parts)
-
-
-def _frame(tag: bytes, data: bytes) -> bytes:
-    return b"%b%d:%b" % (tag, len(data), data)
+        _encode(item, parts, digest)
