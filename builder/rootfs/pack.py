@@ -8,7 +8,6 @@ blob made elsewhere.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
 from builder.errors import ContextError
@@ -21,6 +20,7 @@ from builder.rootfs.tarwriter import END, header, padding
 from builder.rootfs.toc import TocWriter
 from builder.rootfs.tocwriter import MAX_MEMBER
 from builder.streams import CHUNK, HashingWriter, Readable, Writable
+from builder.values import dataclass
 
 if TYPE_CHECKING:
     import xxhash

@@ -6,9 +6,9 @@ POSIX.1-2001 pax, the older ustar and v7 forms, and GNU's base-256 numbers. Know
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
 
 from builder.rootfs.entry import LayerFormatError
+from builder.values import dataclass
 
 _FIELDS = struct.Struct("100s 8s 8s 8s 12s 12s 8s c 100s 6s 2s 32s 32s 8s 8s 155s 12s")
 _MAX_TIME = 1 << 62

@@ -11,7 +11,8 @@ import errno
 import hashlib
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from builder.values import dataclass
 
 CLONE_NEWNS, CLONE_NEWUSER = 0x20000, 0x10000000
 MS_REC, MS_SLAVE = 16384, 1 << 19

@@ -9,12 +9,12 @@ import errno
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from builder.errors import SandboxError
 from builder.run.namespaces import IdMaps, subordinate_range
+from builder.values import dataclass
 
 Mode = Literal["root", "userns", "single"]
 ISOLATIONS = ("auto", "root", "userns", "single")

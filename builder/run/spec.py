@@ -6,11 +6,11 @@ Nothing here touches the system. Target paths are absolute paths inside the imag
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from builder.errors import BuilderError
+from builder.values import dataclass
 
 if TYPE_CHECKING:
     from builder.image.digest import ChainID, DiffID
@@ -51,12 +51,13 @@ class BindMount:
 class CacheMount:
     """The host directory ``source``, kept between builds; an empty one is new and gets ``mode``, ``uid`` and ``gid``.
 
-    Owners are those of one ownership view: ``Sandbox.view`` belongs into what names the directory. Who may use it at
+    A new one starts with what the layer ``seed`` holds, if there is one; then these three are for its top only. Owners are those of one ownership view: ``Sandbox.view`` belongs into what names the directory. Who may use it at
     the same time is decided, and locked, by ``cache.cachemounts``.
     """
 
     target: str
     source: Path
+    seed: LayerSource | None = None
     subpath: str = ""
     mode: int = 0o755
     uid: int = 0
@@ -89,13 +90,49 @@ class SecretMount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SshMount:
-    """The agent socket ``source`` of the host at ``target``."""
+    """The agent socket ``source`` at ``target``; it is this step's own, and gets the mode and owner."""
 
     target: str
     source: Path
     mode: int = 0o600
     uid: int = 0
     gid: int = 0
+
+
+SHM_SIZE = 64 << 20
+"""Bytes /dev/shm takes unless told otherwise."""
+
+UNLIMITED = (1 << 64) - 1
+"""A limit of a :class:`Ulimit` that is none."""
+
+ULIMITS = (
+    *("cpu", "fsize", "data", "stack", "core", "rss", "nproc", "nofile", "memlock", "as", "locks", "sigpending"),
+    *("msgqueue", "nice", "rtprio", "rttime"),
+)
+"""What setrlimit(2) limits, in the order of the kernel's numbers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ulimit:
+    """A limit of each process of a step; ``name`` is one of ULIMITS."""
+
+    name: str
+    soft: int
+    hard: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provision:
+    """What the host gives every step, and no cache key knows.
+
+    ``memory`` is in bytes, ``cpus`` in CPUs; both need a cgroup. ``dns`` and ``search`` replace the name servers and the
+    search list of the host's resolv.conf where they are not empty.
+    """
+
+    memory: int | None = None
+    cpus: float | None = None
+    dns: tuple[str, ...] = ()
+    search: tuple[str, ...] = ()
 
 
 MountSpec = BindMount | CacheMount | TmpfsMount | SecretMount | SshMount
@@ -107,7 +144,7 @@ class RunSpec:
 
     ``env`` is exactly what the process gets, plus HOME from the image's passwd if it is absent; ``user`` is the text
     of USER, empty for root; ``scripts`` are shown read-only and executable as ``/dev/pipes/NAME``. ``timeout`` is in
-    seconds. ``epoch`` is the latest mtime any entry of the layer may have.
+    seconds. ``epoch`` is the latest mtime any entry of the layer may have. ``hosts`` are (name, address) pairs.
     """
 
     args: tuple[str, ...]
@@ -119,6 +156,9 @@ class RunSpec:
     insecure: bool = False
     hostname: str = "buildkitsandbox"
     hosts: tuple[tuple[str, str], ...] = ()
+    ulimits: tuple[Ulimit, ...] = ()
+    shm_size: int = SHM_SIZE
+    provision: Provision = Provision()
     timeout: float | None = None
     epoch: int | None = None
     scripts: tuple[tuple[str, bytes], ...] = ()

@@ -7,9 +7,9 @@ passwd entry for USER, its own number for ``--chown``. Reading the two files saf
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from builder.errors import ContextError, SandboxError
+from builder.values import dataclass
 
 MAX_DATABASE = 10 << 20
 """Bytes of /etc/passwd or /etc/group we are willing to read."""
