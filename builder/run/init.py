@@ -224,7 +224,9 @@ class Tree:
             mount(op["source"], by_fd(fd), op["type"], op["flags"], data)
         except OSError:
             if op["fallback"]:
-                self.attach(op["fallback"], fd, op["target"], op["flags"])
+                # The host's /proc shows processes outside: the command may look at it, and write to none of them.
+                flags = op["flags"] | (MS_RDONLY if op["type"] == b"proc" else 0)
+                self.attach(op["fallback"], fd, op["target"], flags)
             elif not op["optional"]:
                 raise
         finally:
