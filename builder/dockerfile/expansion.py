@@ -67,20 +67,6 @@ def evaluate_words(word: Word, env: Mapping[str, str | None]) -> Expansions:
     return Expansions(tuple(value for value in values if value), frozenset(scope.undefined))
 
 
-def expand(text: str, env: Mapping[str, str | None], *, escape: str = "\\") -> str:
-    """Parse and expand in one go, for text that is not part of a parsed Dockerfile."""
-    from builder.dockerfile.wordparser import parse_word
-
-    return evaluate(parse_word(text, escape=escape), env).value
-
-
-def expand_words(text: str, env: Mapping[str, str | None], *, escape: str = "\\") -> list[str]:
-    """Parse, expand and split in one go."""
-    from builder.dockerfile.wordparser import parse_word
-
-    return list(evaluate_words(parse_word(text, escape=escape), env).values)
-
-
 def variables(word: Word) -> frozenset[str]:
     """Return every variable name in ``word``, also in operands that would not be evaluated."""
     names: set[str] = set()

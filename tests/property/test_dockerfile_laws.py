@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from builder.dockerfile.directives import CheckOptions
-from builder.dockerfile.expansion import evaluate, evaluate_words, expand
+from builder.dockerfile.expansion import evaluate, evaluate_words
 from builder.dockerfile.heredoc import find_openers
 from builder.dockerfile.instructions import Dockerfile, Instruction, Written
 from builder.dockerfile.lint import lint
@@ -27,6 +27,7 @@ from builder.dockerfile.serial import from_json, to_json
 from builder.dockerfile.source import DockerfileError, Span
 from builder.dockerfile.wordparser import parse_body, parse_word
 from builder.dockerfile.wordtree import build
+from tests.support.words import expand
 
 _PIECES = st.sampled_from(
     [

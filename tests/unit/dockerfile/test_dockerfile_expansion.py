@@ -9,11 +9,11 @@ from collections.abc import Callable
 
 import pytest
 
-from builder.dockerfile.expansion import expand, expand_words
 from builder.dockerfile.source import DockerfileError
 from builder.image.config import ContainerConfig
 from builder.plan.graph import GitTree, InlineFile, LocalPath, RemoteFile
 from tests.support.plans import Planned, plan
+from tests.support.words import expand, expand_words
 
 IMAGES = {name: ContainerConfig(env=("BASE=b",)) for name in ("i", "i:1", "i:x", "q")}
 SHA = "a" * 64

@@ -7,10 +7,11 @@ import sys
 
 import pytest
 
-from builder.dockerfile.expansion import evaluate, evaluate_words, expand, expand_words, variables
+from builder.dockerfile.expansion import evaluate, evaluate_words, variables
 from builder.dockerfile.source import DockerfileError
 from builder.dockerfile.word import Literal, Quoted, Variable, Word, plain
 from builder.dockerfile.wordparser import parse_body, parse_word
+from tests.support.words import expand, expand_words
 
 ENV: dict[str, str | None] = {
     "HOME": "/root",
