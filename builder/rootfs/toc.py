@@ -129,6 +129,13 @@ class Toc:
             if (member := self._said(child)) is not None:
                 yield member
 
+    def subtree(self, path: str) -> Iterator[Member]:
+        """Yield entries and whiteouts at and under ``path``, parents first."""
+        slot = self.find(to_key(path))
+        for inner in range(slot, self.end(slot)) if slot >= 0 else ():
+            if (member := self._said(inner)) is not None:
+                yield member
+
     def is_opaque(self, path: str) -> bool:
         """Say whether the layer hides what others below hold under ``path``."""
         slot = self.find(to_key(path))
