@@ -30,7 +30,7 @@ CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWNET = 0x20000, 0x02000000, 0x40000000
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
 MS_REMOUNT, MS_BIND, MS_REC, MS_SLAVE, MS_RELATIME = 32, 4096, 16384, 1 << 19, 1 << 21
 MNT_DETACH, AT_EMPTY_PATH, AT_RECURSIVE, O_PATH = 2, 0x1000, 0x8000, 0x200000
-PR_SET_PDEATHSIG, PR_CAPBSET_READ, PR_CAPBSET_DROP = 1, 23, 24
+PR_SET_PDEATHSIG, PR_SET_KEEPCAPS, PR_CAPBSET_READ, PR_CAPBSET_DROP, PR_CAP_AMBIENT = 1, 8, 23, 24, 47
 SIGKILL = 9
 NR_MOUNT_SETATTR = 442
 NR = {
@@ -238,6 +238,9 @@ class Tree:
         source = walk(outer, op["subpath"], op["make"], None, op["owner"]) if op["subpath"] else os.dup(outer)
         kind = "dir" if stat.S_ISDIR(os.fstat(source).st_mode) else "file"
         fd = self.point(op["target"], kind)
+        if "mode" in op:  # a socket that is the step's own
+            os.chown(by_fd(source), *op["owner"])
+            os.chmod(by_fd(source), op["mode"])
         self.attach(by_fd(source), fd, op["target"], op["flags"])
         for each in (outer, source, fd):
             os.close(each)
@@ -292,6 +295,10 @@ class Tree:
             os.close(point)
         for name, text in (*LINKS, *((name, b"/proc/self/fd/%d" % fd) for fd, name in enumerate(STREAMS))):
             os.symlink(text, name, dir_fd=directory)
+        for name in filter(lambda name: os.path.exists(b"/dev/" + name), op["more"]):
+            point = walk(directory, name, "file")
+            self.attach(b"/dev/" + name, point, op["target"] + b"/" + name, MS_NOSUID)
+            os.close(point)
         os.close(directory)
 
     def cover(self, op: Plan) -> None:
@@ -363,6 +370,8 @@ def command(plan: Plan, report: int) -> NoReturn:
         prctl(PR_SET_PDEATHSIG, SIGKILL)
         os.setsid()
         os.umask(0)
+        if plan["cgroup"]:
+            join_cgroup(plan["cgroup"])
         if plan["namespaces"] & CLONE_NEWNET:
             loopback_up()
         tree, cwd = furnish(plan)
@@ -381,6 +390,14 @@ def command(plan: Plan, report: int) -> NoReturn:
         send(report, ("failure", "setup", 71, repr(error)))
     finally:
         os._exit(71)
+
+
+def join_cgroup(processes: bytes) -> None:
+    """Move this process into the group whose ``cgroup.procs`` is ``processes``, and see nothing above it."""
+    fd = os.open(processes, os.O_WRONLY | os.O_CLOEXEC)
+    os.write(fd, b"0")
+    os.close(fd)
+    unshare(CLONE_NEWCGROUP)
 
 
 def loopback_up() -> None:
@@ -414,11 +431,10 @@ def surrender(plan: Plan) -> None:
     libc.syscall(NR["keyctl"], 1, None)  # a session keyring of its own: ours may hold the user's keys
     if plan["seccomp"]:
         load_filter(plan["seccomp"])
+    set_limits(plan["limits"])
     keep = reduce_bounding_set(plan["capabilities"])
-    low, high = keep & 0xFFFFFFFF, keep >> 32
-    header = (ctypes.c_uint32 * 2)(0x20080522, 0)
-    # Effective, permitted, inheritable: the last is empty, and with it the ambient set, whoever started us.
-    checked(libc.capset(header, (ctypes.c_uint32 * 6)(low, low, 0, high, high, 0)), "capset")
+    set_capabilities(keep, keep if plan["insecure"] else 0)
+    prctl(PR_SET_KEEPCAPS, int(plan["insecure"]))
     try:
         os.setgroups(groups)
     except PermissionError:
@@ -426,10 +442,32 @@ def surrender(plan: Plan) -> None:
             raise
     os.setresgid(gid, gid, gid)
     os.setresuid(uid, uid, uid)
+    if plan["insecure"]:
+        set_capabilities(keep, keep)
+        for capability in range(keep.bit_length()):
+            prctl(PR_CAP_AMBIENT, 2, capability)  # raise it, if it is there
     prctl(PR_SET_PDEATHSIG, SIGKILL)  # changing credentials has cleared it
     for number in range(1, 65):  # by the system call: libc keeps two signals to itself, ignored by posix_spawn
         libc.syscall(NR["rt_sigaction"], number, (ctypes.c_ulong * 4)(), None, ctypes.c_size_t(8))
     libc.sigprocmask(2, (ctypes.c_uint64 * 16)(), None)
+
+
+def set_limits(limits: list[tuple[int, str, int, int]]) -> None:
+    """Set resource limits: number, name, soft, hard. Raises Failure for one that is not ours to raise."""
+    for number, name, soft, hard in limits:
+        before = (ctypes.c_uint64 * 2)()
+        libc.getrlimit(number, before)
+        if libc.setrlimit(number, (ctypes.c_uint64 * 2)(soft, hard)) == -1:
+            why = os.strerror(ctypes.get_errno()).lower()
+            highest = "unlimited" if before[1] == (1 << 64) - 1 else before[1]
+            raise Failure("setup", 71, f"--ulimit {name}: {why}; the highest limit possible here is {highest}")
+
+
+def set_capabilities(keep: int, inherit: int) -> None:
+    """Make ``keep`` the effective and the permitted set. Without ``inherit`` the ambient set gets empty too."""
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)
+    words = [half for shift in (0, 32) for half in (keep >> shift, keep >> shift, inherit >> shift)]
+    checked(libc.capset(header, (ctypes.c_uint32 * 6)(*(word & 0xFFFFFFFF for word in words))), "capset")
 
 
 def reduce_bounding_set(keep: int) -> int:

@@ -41,8 +41,6 @@ class Layers:
         ``lower`` are the layers below it, bottom first, or none for one that stands alone. Raises LayerFormatError and
         others of ``rootfs.unpack``, which also uses ``warn``; ImageError for a blob that is another layer.
         """
-        from builder.rootfs.unpack import unpack
-
         final = self._home / name
         if final.is_dir():
             return final
@@ -50,13 +48,27 @@ class Layers:
             if final.is_dir():
                 return final
             temporary = self.temporary()
-            bottom = name.endswith(".0")
-            with open(blob, "rb") as stream:
-                found = unpack(stream, temporary, lower=lower, bottom=bottom, single=self._single, warn=warn)
-            if found != diff_id:
-                raise ImageError(f"layer {diff_id} holds other bytes: {found}", hint="the base image is damaged")
+            self.unpack(temporary, blob, diff_id, warn, lower=lower, bottom=name.endswith(".0"))
             os.rename(temporary, final)
         return final
+
+    def unpack(
+        self,
+        target: Path,
+        blob: bytes,
+        diff_id: str,
+        warn: Callable[[str], None],
+        *,
+        lower: Sequence[Path] = (),
+        bottom: bool = True,
+    ) -> None:
+        """Extract one layer to the new directory ``target``; raises what ``ensure`` raises."""
+        from builder.rootfs.unpack import unpack
+
+        with open(blob, "rb") as stream:
+            found = unpack(stream, target, lower=lower, bottom=bottom, single=self._single, warn=warn)
+        if found != diff_id:
+            raise ImageError(f"layer {diff_id} holds other bytes: {found}", hint="the base image is damaged")
 
     def adopt(self, upper: Path, name: str, emitted: Mapping[str, int | None]) -> None:
         """Keep the upper directory of a step as the layer it was packed as.

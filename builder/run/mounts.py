@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any, assert_never
 
 from builder.errors import SandboxError
-from builder.run.spec import BindMount, CacheMount, MountSpec, RunSpec, SecretMount, SshMount, TmpfsMount
+from builder.run.spec import BindMount, CacheMount, MountSpec, Provision, RunSpec, SecretMount, SshMount, TmpfsMount
 
 Plan = dict[str, Any]
 
@@ -35,6 +35,12 @@ MASKED = (
     "/sys/firmware",
 )
 
+INSECURE_DEVICES = (
+    *(b"kmsg", b"cuse", b"fuse", b"kvm", b"net/tun", b"loop-control"),
+    *(b"loop%d" % number for number in range(8)),
+)
+"""What ``--security=insecure`` has in /dev besides, where the host has it."""
+
 CAPABILITIES = 0xA80425FB
 """Docker's default bounding set (run-sandbox.md 4)."""
 
@@ -45,7 +51,7 @@ def lay_out(spec: RunSpec, *, resolver: bytes, one_uid: bool) -> list[Plan]:
     ``resolver`` is the host's resolv.conf; ``one_uid`` says that only uid and gid 0 exist. Raises SandboxError for
     a target that cannot be mounted on.
     """
-    operations = _kernel(spec.insecure, one_uid)
+    operations = _kernel(spec, one_uid)
     if not spec.insecure:
         operations.append(
             {
@@ -55,7 +61,7 @@ def lay_out(spec: RunSpec, *, resolver: bytes, one_uid: bool) -> list[Plan]:
                 "masked": [os.fsencode(path) for path in MASKED],
             }
         )
-    resolver = resolver if spec.network == "host" else without_loopback(resolver)
+    resolver = resolver_text(resolver if spec.network == "host" else without_loopback(resolver), spec.provision)
     operations.append(_file("/etc/resolv.conf", resolver, flags=_RDONLY | _ALL))
     operations.append(_file("/etc/hosts", hosts_text(spec.hostname, spec.hosts), flags=_RDONLY | _ALL))
     for name, data in spec.scripts:
@@ -72,6 +78,16 @@ def hosts_text(hostname: str, extra: Sequence[tuple[str, str]] = ()) -> bytes:
     lines = [f"127.0.0.1\tlocalhost {hostname}", "::1\tlocalhost ip6-localhost ip6-loopback"]
     lines += [f"{address}\t{name}" for name, address in extra]
     return "".join(line + "\n" for line in lines).encode()
+
+
+def resolver_text(resolver: bytes, provision: Provision) -> bytes:
+    """Return resolv.conf with the name servers and the search list that were asked for instead of the host's."""
+    given = {b"nameserver": provision.dns, b"search": provision.search}
+    replaced = {key for key, values in given.items() if values} | ({b"domain"} if provision.search else set())
+    kept = [line for line in resolver.splitlines() if (line.split() or [b""])[0] not in replaced]
+    kept += [b"search " + " ".join(provision.search).encode()] if provision.search else []
+    kept += [b"nameserver " + server.encode() for server in provision.dns]
+    return b"".join(line + b"\n" for line in kept) if replaced else resolver
 
 
 def without_loopback(resolver: bytes) -> bytes:
@@ -95,15 +111,15 @@ def _components(target: str) -> list[str]:
     return path.split("/")
 
 
-def _kernel(insecure: bool, one_uid: bool) -> list[Plan]:
+def _kernel(spec: RunSpec, one_uid: bool) -> list[Plan]:
     terminals = b"newinstance,ptmxmode=0666,mode=0620" + (b"" if one_uid else b",gid=5")
-    readonly = 0 if insecure else _RDONLY
+    readonly, nodev = (0, 0) if spec.insecure else (_RDONLY, _NODEV)
     return [
         _filesystem("/proc", "proc", _ALL, fallback="/proc"),
-        _filesystem("/dev", "tmpfs", _NOSUID | _NODEV, b"mode=755,size=65536k"),
-        {"op": "devices", "target": b"/dev"},
+        _filesystem("/dev", "tmpfs", _NOSUID | nodev, b"mode=755,size=65536k"),
+        {"op": "devices", "target": b"/dev", "more": INSECURE_DEVICES if spec.insecure else ()},
         _filesystem("/dev/pts", "devpts", _NOSUID | _NOEXEC, terminals),
-        _filesystem("/dev/shm", "tmpfs", _ALL, b"mode=1777,size=65536k"),
+        _filesystem("/dev/shm", "tmpfs", _ALL, b"mode=1777,size=%d" % spec.shm_size),
         _filesystem("/dev/mqueue", "mqueue", _ALL, optional=True),
         _filesystem("/sys", "sysfs", readonly | _ALL, fallback="/sys"),
         _filesystem("/sys/fs/cgroup", "cgroup2", readonly | _ALL, optional=True),
@@ -153,7 +169,7 @@ def _user(mount: MountSpec) -> Plan:
             return {**_bind(target, source, mount.subpath, readonly | _NODEV), "op": "overlay"}
         case CacheMount():
             place = _bind(target, os.fsencode(mount.source), mount.subpath, readonly | _NODEV, make="dir")
-            return {**place, "owner": (mount.uid, mount.gid), "fresh": mount.mode}
+            return {**place, "owner": (mount.uid, mount.gid), "fresh": mount.mode, "seed": mount.seed}
         case TmpfsMount():
             size = None if mount.size is None else b"size=%d" % mount.size
             return {**_filesystem(target, "tmpfs", _NOSUID | _NODEV, size), "keep_mode": True}
@@ -162,6 +178,7 @@ def _user(mount: MountSpec) -> Plan:
             flags = _RDONLY | _NOSUID | _NODEV | noexec
             return _file(target, mount.data, mode=mount.mode, owner=(mount.uid, mount.gid), flags=flags)
         case SshMount():
-            return _bind(target, os.fsencode(mount.source), "", _NOSUID | _NODEV)
+            place = _bind(target, os.fsencode(mount.source), "", _NOSUID | _NODEV)
+            return {**place, "owner": (mount.uid, mount.gid), "mode": mount.mode}
         case _:
             assert_never(mount)

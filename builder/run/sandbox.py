@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from builder.errors import SandboxError
 from builder.events import Reporter, SilentReporter, Warned
-from builder.run import mounts, probe, seccomp
+from builder.run import cgroups, mounts, probe, seccomp
 from builder.run.probe import Attempt
-from builder.run.spec import BindMount, ExitStatus, LayerSource, PackTarget, RunResult, RunSpec
+from builder.run.spec import ULIMITS, BindMount, ExitStatus, LayerSource, PackTarget, RunResult, RunSpec
 
 if TYPE_CHECKING:
     from builder.run.process import Answer, Worker
@@ -57,6 +57,7 @@ class Sandbox:
         self._resolver = resolver
         self._mutex = threading.Lock()
         self._started: tuple[Attempt, Worker] | None = None
+        self._groups = cgroups.Groups(lambda text: self._reporter.emit(Warned(text, "cgroup")))
 
     @property
     def mode(self) -> str:
@@ -88,10 +89,27 @@ class Sandbox:
         ``cancel`` ends the command within a tick; the result then says so. Raises SandboxError when the step could not
         be set up, and what unpacking and packing raise.
         """
+        with self._groups.group(spec.provision) as group:
+            value = self._step(spec, stack, group, on_output, cancel, pack_to)
+            if group is not None and not value["status"][3] and cgroups.out_of_memory(group):
+                value["status"] = (*value["status"][:3], "out of memory: --memory is too little for it")
+        for warning in value["warnings"]:
+            self._reporter.emit(Warned(warning, "unpack"))
+        return _result(value)
+
+    def _step(
+        self,
+        spec: RunSpec,
+        stack: Sequence[LayerSource],
+        group: Path | None,
+        on_output: OnOutput,
+        cancel: threading.Event,
+        pack_to: PackTarget,
+    ) -> dict[str, Any]:
         attempt, worker = self._start()
         request = {
             "layers": self._layers(stack, attempt.view),
-            "plan": self._plan(spec, attempt),
+            "plan": self._plan(spec, attempt, b"" if group is None else os.fsencode(group / "cgroup.procs")),
             "user": spec.user,
             "epoch": spec.epoch,
             "target": (os.fsencode(pack_to.blob), os.fsencode(pack_to.toc)),
@@ -101,13 +119,10 @@ class Sandbox:
             answer = worker.ask("run", request, writers)
             for fd in writers:
                 os.close(fd)
-            value = _follow(worker, answer, readers, on_output, cancel)
+            return _follow(worker, answer, readers, on_output, cancel)
         finally:
             for fd in readers:
                 os.close(fd)
-        for warning in value["warnings"]:
-            self._reporter.emit(Warned(warning, "unpack"))
-        return _result(value)
 
     def sweep(self) -> None:
         """Delete what steps of processes that died have left in the store."""
@@ -156,7 +171,7 @@ class Sandbox:
             found.append((name, blob, str(layer.diff_id), alone))
         return found
 
-    def _plan(self, spec: RunSpec, attempt: Attempt) -> dict[str, Any]:
+    def _plan(self, spec: RunSpec, attempt: Attempt, cgroup: bytes) -> dict[str, Any]:
         """Return what ``run.init`` needs to know, without the places only the worker knows."""
         texts = (*spec.args, *(part for pair in spec.env for part in pair), spec.cwd, *(m.target for m in spec.mounts))
         if any("\0" in text for text in texts):
@@ -174,6 +189,8 @@ class Sandbox:
         for op in operations:
             if op["op"] == "overlay" and not op["source"]:
                 op["layers"] = self._layers(stacks[os.fsdecode(op["target"])], attempt.view)
+            elif op.get("seed"):
+                op["seed"] = (os.fsencode(op["seed"].path()), str(op["seed"].diff_id))
         return {
             "namespaces": _NAMESPACES | (_NEWNET if spec.network == "none" else 0),
             "root_flags": 0 if spec.insecure else _NODEV,
@@ -185,6 +202,8 @@ class Sandbox:
             "capabilities": _ALL_CAPABILITIES if spec.insecure else mounts.CAPABILITIES,
             "seccomp": None if spec.insecure else filtered,
             "insecure": spec.insecure,
+            "limits": [(ULIMITS.index(one.name), one.name, one.soft, one.hard) for one in spec.ulimits],
+            "cgroup": cgroup,
             "strict_ids": attempt.mode != "single",
             "timeout": spec.timeout,
         }

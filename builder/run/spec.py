@@ -51,7 +51,8 @@ class BindMount:
 class CacheMount:
     """The host directory ``source``, kept between builds; an empty one is new and gets ``mode``, ``uid`` and ``gid``.
 
-    A new one starts with what the layer ``seed`` holds, if there is one; then these three are for its top only. Owners are those of one ownership view: ``Sandbox.view`` belongs into what names the directory. Who may use it at
+    A new one starts with what the layer ``seed`` holds, if there is one; then these three are for its top only.
+    Owners are those of one ownership view: ``Sandbox.view`` belongs into what names the directory. Who may use it at
     the same time is decided, and locked, by ``cache.cachemounts``.
     """
 
@@ -125,8 +126,8 @@ class Ulimit:
 class Provision:
     """What the host gives every step, and no cache key knows.
 
-    ``memory`` is in bytes, ``cpus`` in CPUs; both need a cgroup. ``dns`` and ``search`` replace the name servers and the
-    search list of the host's resolv.conf where they are not empty.
+    ``memory`` is in bytes, ``cpus`` in CPUs; both need a cgroup. ``dns`` and ``search`` replace the name servers and
+    the search list of the host's resolv.conf where they are not empty.
     """
 
     memory: int | None = None
@@ -198,10 +199,9 @@ class ExitStatus:
         """Return the error for ``command`` having ended like this."""
         if self.phase == "exec":
             return CommandFailedError(self.why, status=self.code)
-        if self.signal:
-            reason = f" ({self.why})" if self.why else ""
-            return CommandFailedError(f"{command}: killed by signal {self.signal}{reason}", status=self.code)
-        return CommandFailedError(f"{command}: exit status {self.code}", status=self.code)
+        reason = f" ({self.why})" if self.why else ""
+        how = f"killed by signal {self.signal}" if self.signal else f"exit status {self.code}"
+        return CommandFailedError(f"{command}: {how}{reason}", status=self.code)
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,8 +112,32 @@ class Step:
                 below = self._unpack(op.pop("layers", ())) if not op["source"] else [Path(os.fsdecode(op["source"]))]
                 op.update(self._snapshotter.shadow(base, below))
             elif "fresh" in op:
-                _initialise(op["source"], op["fresh"], op["owner"])
+                self._initialise(op)
         return plan
+
+    def _initialise(self, op: Plain) -> None:
+        """Give a cache directory that nobody has used yet its first files, owner and mode; made if missing."""
+        directory, owner, seed = op["source"], op["owner"], op.pop("seed")
+        os.makedirs(directory, exist_ok=True)
+        with os.scandir(directory) as entries:
+            if any(entries):
+                return
+        new = os.fsencode(self._layers.temporary()) if seed else directory
+        if seed:
+            self._layers.unpack(Path(os.fsdecode(new)), seed[0], seed[1], self._warn)
+        try:
+            os.chown(new, *owner)
+            os.chmod(new, op["fresh"])
+        except OSError as error:
+            raise SandboxError(
+                f"cannot give a cache mount to uid {owner[0]} gid {owner[1]}: {error.strerror}",
+                hint="these ids do not exist in this user namespace",
+            ) from error
+        if seed:
+            try:
+                os.rename(new, directory)
+            except OSError:  # another step was first: its files are as good
+                remove_tree(Path(os.fsdecode(new)))
 
     def _spawn(self, plan: Plain, stdout: int, stderr: int) -> socket.socket:
         ours, theirs = socket.socketpair()
@@ -182,6 +206,7 @@ class Step:
         items = snapshot.items(request["epoch"])
         first = next(items, None)
         if first is None:
+            snapshot.adopt(None, {})
             return None
         emitted: dict[str, int | None] = {}
 
@@ -220,19 +245,3 @@ def _preload() -> None:
     """Import what the end of a step needs while the command is at work."""
     import builder.rootfs.diff
     import builder.rootfs.pack  # noqa: F401 -- for its effect
-
-
-def _initialise(directory: bytes, mode: int, owner: tuple[int, int]) -> None:
-    """Give a cache directory that nobody has used yet the owner and mode it was asked for, made if missing."""
-    os.makedirs(directory, exist_ok=True)
-    with os.scandir(directory) as entries:
-        if any(entries):
-            return
-    try:
-        os.chown(directory, *owner)
-        os.chmod(directory, mode)
-    except OSError as error:
-        raise SandboxError(
-            f"cannot give a cache mount to uid {owner[0]} gid {owner[1]}: {error.strerror}",
-            hint="these ids do not exist in this user namespace",
-        ) from error
