@@ -23,9 +23,11 @@ from tests.support.need import need_root
 from tests.support.overlay import mounted
 from tests.support.trees import Tree, difference, tree_of_directory, tree_of_layers
 
-SEEDS = 80 if os.environ.get("PYBUILD_TEST_FULL") else 20
+SEEDS = 320 if os.environ.get("PYBUILD_TEST_FULL") else 20  # twice each: 640 runs of four layers
+SEEDS_TO_CATCH = 100
 LAYERS = 4
 VISIBLE = ("type", "mode", "uid", "gid", "size", "link", "sha256", "xattrs")
+CAPABILITY = b"\1\0\0\2\0\x20" + bytes(14)  # version 2, effective, NET_RAW
 NAMES = ("a", "b", "c", "d", "e")
 
 _TYPES = {
@@ -47,13 +49,18 @@ class Program:
         self.root = root
         self.random = seed
 
-    def run(self, steps: int) -> None:
-        operations: list[Callable[[], None]] = [
+    def operations(self) -> list[Callable[[], None]]:
+        """Return what can be done, the likelier more often."""
+        return [
             self.write, self.write, self.write, self.directory, self.directory, self.symlink, self.link, self.fifo,
             self.device, self.remove, self.remove, self.remove_and_make, self.move, self.move, self.mode, self.owner,
             self.same_time_edit, self.touch_nothing, self.attribute, self.rebuild, self.rebuild,
-            self.swap, self.socket, self.append,
+            self.swap, self.socket, self.append, self.sparse, self.capability, self.write_through_link, self.set_id,
         ]  # fmt: skip
+
+    def run(self, steps: int) -> None:
+        """Do ``steps`` random things."""
+        operations = self.operations()
         for _ in range(steps):
             with contextlib.suppress(OSError, IndexError):
                 self.random.choice(operations)()
@@ -84,6 +91,20 @@ class Program:
     def append(self) -> None:
         with self.file().open("ab") as stream:
             stream.write(b"+")
+
+    def write_through_link(self) -> None:
+        path, other = self.file(), self.fresh()
+        os.link(path, other)
+        with other.open("ab") as stream:
+            stream.write(b"-")
+
+    def sparse(self) -> None:
+        path = self.file()
+        with path.open("r+b") as stream:
+            stream.seek(self.random.choice([100, 5_000, 70_000]))
+            stream.write(b"end")
+            stream.truncate(self.random.choice([100_000, 200_000]))
+        self.time(path)
 
     def time(self, path: Path) -> None:
         when = self.random.choice([1, 2]) * 10**9
@@ -159,6 +180,14 @@ class Program:
         path = self.some()
         if not path.is_symlink():
             path.chmod(self.random.choice([0o644, 0o755, 0o4755]))
+
+    def set_id(self) -> None:
+        path = self.file()
+        os.chown(path, self.random.choice([0, 7]), 8)  # which clears the bits
+        path.chmod(self.random.choice([0o4755, 0o2755, 0o6711]))
+
+    def capability(self) -> None:
+        os.setxattr(self.file(), "security.capability", CAPABILITY)
 
     def owner(self) -> None:
         os.lchown(self.some(), self.random.choice([0, 0, 7]), self.random.choice([0, 8]))
@@ -308,28 +337,76 @@ def drop_leftovers(upper: Path, emitted: set[str]) -> None:
                 os.mknod(path, stat.S_IFCHR, 0)
 
 
-@pytest.mark.parametrize("seed", range(SEEDS))
-@pytest.mark.parametrize("adopt", [False, True], ids=["unpacked", "adopted"])
-def test_applying_the_diff_gives_what_was_seen(seed: int, adopt: bool, tmp_path: Path) -> None:
-    need_root("needs root: overlay mounts")
+def simulate(seed: int, adopt: bool, where: Path) -> None:
+    """Stack layers made by random programs; fail where the diff of one does not say what its program did."""
     source = random.Random(f"{seed}-{adopt}")
     tars: list[bytes] = []
     lowers: list[Path] = []
     below: Tree = {}
     for number in range(LAYERS):
-        where = tmp_path / str(number)
-        with changed(where, lowers, source) as root:
+        here = where / str(number)
+        with changed(here, lowers, source) as root:
             seen = visible(root)
-        items = list(diff(where / "upper", lowers))
+        items = list(diff(here / "upper", lowers))
         check_shape(items, below)
-        check_links(where / "upper", items)
+        check_links(here / "upper", items)
         tars.append(to_tar(items))
         # Extracted in memory by code that knows nothing of overlay ...
-        assert difference(without_root(tree_of_layers(tars)), seen, fields=VISIBLE) == []
+        flat = without_root(tree_of_layers(tars))
+        assert difference(flat, seen, fields=VISIBLE) == []
+        # The kernel parts the names of a file it copies up; where nothing else changed, they still are one to us.
+        assert [path for path, entry in seen.items() if not set(entry.group) <= set(flat[path].group)] == []
         # ... and unpacked on the layers below by ours.
-        unpack(io.BytesIO(tars[-1]), where / "unpacked", lower=lowers)
-        with mounted(where / "again", [*lowers, where / "unpacked"], None) as root:
+        unpack(io.BytesIO(tars[-1]), here / "unpacked", lower=lowers)
+        with mounted(here / "again", [*lowers, here / "unpacked"], None) as root:
             assert difference(visible(root), seen, fields=VISIBLE) == []
-        drop_leftovers(where / "upper", {item.entry.path for item in items})
-        lowers.append(where / "upper" if adopt else where / "unpacked")
+        drop_leftovers(here / "upper", {item.entry.path for item in items})
+        lowers.append(here / "upper" if adopt else here / "unpacked")
         below = seen
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+@pytest.mark.parametrize("adopt", [False, True], ids=["unpacked", "adopted"])
+def test_applying_the_diff_gives_what_was_seen(seed: int, adopt: bool, tmp_path: Path) -> None:
+    need_root("needs root: overlay mounts")
+    simulate(seed, adopt, tmp_path)
+
+
+def test_there_are_enough_kinds_of_operations() -> None:
+    names = {one.__name__ for one in Program(Path("/"), random.Random(0)).operations()}
+    assert len(names) >= 17
+
+
+def descend_without_stop(stack: Sequence[str], name: str) -> tuple[str, ...]:
+    """``whiteout.descend``, had it forgotten that an opaque directory hides the layers below it."""
+    found = []
+    for directory in stack:
+        file = f"{directory}/{name}"
+        if not os.path.lexists(file):
+            continue
+        if not stat.S_ISDIR(os.lstat(file).st_mode):
+            break
+        found.append(file)
+    return tuple(found)
+
+
+BUGS: dict[str, tuple[str, Callable[..., object]]] = {
+    "no-opaque": ("is_opaque", lambda _directory: False),
+    "no-opaque-stop": ("descend", descend_without_stop),
+    "no-link-rule": ("_is_linked", lambda _status: False),
+    "no-content-compare": ("_same_contents", lambda _left, _right: True),
+}
+
+
+def hunt(where: Path) -> None:
+    for seed in range(SEEDS_TO_CATCH):
+        simulate(seed, True, where / str(seed))
+
+
+@pytest.mark.parametrize("bug", BUGS)
+def test_bugs_are_caught(bug: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    need_root("needs root: overlay mounts")
+    name, function = BUGS[bug]
+    monkeypatch.setattr(f"builder.rootfs.diff.{name}", function)
+    with pytest.raises(AssertionError):
+        hunt(tmp_path)
