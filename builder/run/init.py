@@ -635,7 +635,10 @@ def main() -> None:
         helper(plan, channel, life)
     except OSError as error:
         what = os.fsdecode(error.filename or "sandbox")
-        send(channel, ("result", "setup", 71, 0, f"{what}: {error.strerror}"))
+        try:
+            send(channel, ("result", "setup", 71, 0, f"{what}: {error.strerror}"))
+        except OSError:
+            pass  # the worker is gone, and with it whoever wants to know; what we print would look like the command's
     os._exit(0)  # nothing to tidy up, and steps are many
 
 
