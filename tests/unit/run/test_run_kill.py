@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import select
 import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,10 +16,10 @@ from runbox import Box
 
 from builder.errors import SandboxError
 from tests.support.need import need
+from tests.support.processes import await_end, descendants, watch
 
 # A shell that ignores what can be ignored, and a child that has left its session.
 STUBBORN = "trap '' TERM INT HUP; setsid sleep 98765 & echo up; sleep 98765"
-GONE_SECONDS = 5.0  # a machine under load; it takes milliseconds
 
 ENGINE = """
 import sys
@@ -37,30 +35,6 @@ box.sandbox.run(
     on_output=lambda stream, data: os.write(1, data), cancel=threading.Event(),
     pack_to=PackTarget(box.root / "o", box.root / "t"))
 """
-
-
-def descendants(pid: int) -> list[int]:
-    """Return ``pid`` and everything below it."""
-    parents: dict[int, list[int]] = {}
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            fields = Path(f"/proc/{name}/stat").read_text().rsplit(")", 1)[1].split()
-        except (OSError, IndexError):
-            continue
-        parents.setdefault(int(fields[1]), []).append(int(name))
-    found = [pid]
-    for each in found:
-        found.extend(parents.get(each, ()))
-    return found
-
-
-def await_end(pidfds: list[int]) -> None:
-    """Fail unless every process ends soon."""
-    deadline = time.monotonic() + GONE_SECONDS
-    for fd in pidfds:
-        ready, _, _ = select.select([fd], [], [], max(0.0, deadline - time.monotonic()))
-        os.close(fd)
-        assert ready, "a process of the step is still there"
 
 
 def engine_victim(pids: list[int]) -> int:
@@ -89,7 +63,7 @@ def test_killed_processes_take_the_step_along(tmp_path: Path, victim: Callable[[
             assert engine.stdout.readline() == b"up\n"
             below = descendants(worker)
             assert len(below) >= 4  # worker, helper, the shell and its child
-            pidfds = [os.pidfd_open(pid) for pid in below]
+            pidfds = watch(below)
             os.kill(victim([engine.pid, *below]), signal.SIGKILL)
             await_end(pidfds[1:] if victim is helper_victim else pidfds)
         finally:

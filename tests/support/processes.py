@@ -1,0 +1,41 @@
+"""What runs below a process, and waiting for its end."""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+GONE_SECONDS = 5.0  # a machine under load; it takes milliseconds
+
+
+def descendants(pid: int) -> list[int]:
+    """Return ``pid`` and everything below it, parents first; ended processes nobody has waited for too."""
+    parents: dict[int, list[int]] = {}
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            fields = Path(f"/proc/{name}/stat").read_text().rsplit(")", 1)[1].split()
+        except (OSError, IndexError):
+            continue
+        parents.setdefault(int(fields[1]), []).append(int(name))
+    found = [pid]
+    for each in found:
+        found.extend(parents.get(each, ()))
+    return found
+
+
+def watch(pids: Iterable[int]) -> list[int]:
+    """Return descriptors that tell the end of processes, for :func:`await_end`."""
+    return [os.pidfd_open(pid) for pid in pids]
+
+
+def await_end(pidfds: list[int]) -> float:
+    """Wait until every process has ended; return the seconds it took. Fails unless they do soon."""
+    began = time.monotonic()
+    for fd in pidfds:
+        ready, _, _ = select.select([fd], [], [], max(0.0, began + GONE_SECONDS - time.monotonic()))
+        os.close(fd)
+        assert ready, "a process of the step is still there"
+    return time.monotonic() - began

@@ -1,0 +1,142 @@
+"""However a build ends: everything its steps started is gone at once, and nothing stays mounted (run-sandbox.md 2)."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.cli import environment, write_context
+from tests.support.need import need_root
+from tests.support.processes import GONE_SECONDS, await_end, descendants, watch
+
+AT_ONCE = 0.1  # seconds
+ATTEMPTS = 5  # one of them has to be that quick: the machine may have other things to do
+
+# Processes that ignore what can be ignored, that left their session, that ended and were not waited for.
+STUBBORN = (
+    "trap '' TERM INT HUP; setsid sleep 98765 & (sleep 0.01 & exec sleep 98766) & sleep 0.1; echo u''p; sleep 98767"
+)
+
+
+class Running:
+    """A build in the middle of a step: itself, its worker, the worker's helper, and what the step started."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self.process = process
+        self.below = descendants(process.pid)[1:]
+        self.worker, self.helper, self.first = self.below[:3]
+
+
+def interrupt(build: Running) -> None:
+    """Do what Ctrl-C at a terminal does."""
+    os.killpg(build.process.pid, signal.SIGINT)
+
+
+def terminate(build: Running) -> None:
+    build.process.send_signal(signal.SIGTERM)
+
+
+def kill_everything_of_ours(build: Running) -> None:
+    build.process.kill()
+
+
+def kill_worker(build: Running) -> None:
+    os.kill(build.worker, signal.SIGKILL)
+
+
+def kill_helper(build: Running) -> None:
+    os.kill(build.helper, signal.SIGKILL)
+
+
+def kill_first(build: Running) -> None:
+    os.kill(build.first, signal.SIGKILL)
+
+
+def until_up(process: subprocess.Popen[bytes]) -> Running:
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.rstrip().endswith(b" up"):
+            return Running(process)
+    raise AssertionError("the step did not start")
+
+
+def start(context: Path, layout: Path, store: Path, *options: str) -> subprocess.Popen[bytes]:
+    named = f"--build-context=base=oci-layout://{layout}:latest"
+    command = [sys.executable, "-m", "builder.cli.main", "--progress=plain", named, *options, str(context)]
+    return subprocess.Popen(
+        command, env=environment(store), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True
+    )
+
+
+def mounts(below: Path) -> list[str]:
+    return [line for line in Path("/proc/self/mounts").read_text().splitlines() if str(below) in line]
+
+
+ENDS: dict[str, tuple[Callable[[Running], None], int]] = {
+    "interrupt": (interrupt, 130),
+    "terminate": (terminate, 130),
+    "kill-main": (kill_everything_of_ours, -signal.SIGKILL),
+    "kill-worker": (kill_worker, 71),
+    "kill-helper": (kill_helper, 71),
+    "kill-first": (kill_first, 137),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_nothing_outlives_a_build(end: str, busybox_layout: Path, tmp_path: Path) -> None:
+    need_root("needs root: RUN")
+    act, status = ENDS[end]
+    context = write_context(tmp_path / "context", f"FROM base\nRUN {STUBBORN}\n")
+    took: list[float] = []
+    while len(took) < ATTEMPTS and not any(one < AT_ONCE for one in took):
+        with start(context, busybox_layout, tmp_path / "store") as process:
+            try:
+                build = until_up(process)
+                assert len(build.below) >= 5, "worker, helper, shell, two sleeps"
+                survivor = build.below[0] if end in ("kill-helper", "kill-first") else None
+                pidfds = watch(pid for pid in build.below if pid != survivor)
+                act(build)
+                took.append(await_end(pidfds))
+                said = process.communicate(timeout=30)[1]
+            finally:
+                process.kill()
+        assert process.returncode == status, said
+        assert b"Traceback" not in said
+        assert mounts(tmp_path) == []
+    assert min(took) < AT_ONCE, f"seconds until everything was gone: {took}"
+
+
+def test_a_timeout_ends_all_of_the_step(busybox_layout: Path, tmp_path: Path) -> None:
+    need_root("needs root: RUN")
+    context = write_context(tmp_path / "context", f"FROM base\nRUN {STUBBORN}\n")
+    with start(context, busybox_layout, tmp_path / "store", "--timeout=1") as process:
+        build = until_up(process)
+        pidfds = watch(build.below)
+        said = process.communicate(timeout=30)[1]
+    assert await_end(pidfds) < GONE_SECONDS
+    assert process.returncode == 137, said
+    assert b"timeout 1s" in said
+    assert mounts(tmp_path) == []
+    assert list((tmp_path / "store/tmp").iterdir()) == []
+
+
+def test_what_a_finished_step_left_running_is_gone_in_the_next(busybox_layout: Path, tmp_path: Path) -> None:
+    need_root("needs root: RUN")
+    left = "setsid sleep 98765 & (sleep 0.01 & exec sleep 98766) & sleep 0.1; exit 0"
+    context = write_context(tmp_path / "context", f"FROM base\nRUN {left}\nRUN echo u''p; exec sleep 98767\n")
+    with start(context, busybox_layout, tmp_path / "store") as process:
+        try:
+            build = until_up(process)
+            below = descendants(build.worker)
+            found = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in below}
+            # The worker, the helper and the command of the second step: no zombie, and no helper of the first.
+            assert len(found) == 3, found
+            assert not [text for text in found.values() if b"98765" in text or b"98766" in text]
+        finally:
+            process.kill()
