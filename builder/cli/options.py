@@ -163,6 +163,9 @@ def _build() -> _Parser:
         "--reproducible", action="store_true", help="the same bytes from every checkout: set times and modes"
     )
     how.add_argument("--isolation", choices=("auto", "root", "userns", "single"), default="auto", help="sandbox of RUN")
+    how.add_argument(
+        "--ignore-user", action="store_true", help="where there is one uid only, RUN as root instead of refusing USER"
+    )
     how.add_argument("--jobs", metavar="N", help="steps at a time (default: the CPUs this process may use)")
     how.add_argument("--timeout", metavar="SECONDS", help="end a RUN that takes longer")
     return parser

@@ -7,7 +7,7 @@ goes on with the winner's layer.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -52,7 +52,7 @@ class Task:
         with self._work() as work:
             found = self._lookup(self._keys(work))
             if found is None and isinstance(operation, RunCommand) and self.services.sandbox.surely_single:
-                found = self._lookup(flat_key(key) for key in self._keys(work))
+                found = self._lookup(self._flat(operation, self._keys(work)))
             return found
 
     def execute(self) -> Result:
@@ -71,12 +71,17 @@ class Task:
     def _execute(self) -> Result:
         with self._work() as work:
             known = list(self._keys(work))
-            if isinstance(self.vertex.operation, RunCommand) and self.services.sandbox.get().mode == "single":
-                known = [flat_key(key) for key in known]
+            operation = self.vertex.operation
+            if isinstance(operation, RunCommand) and self.services.sandbox.get().mode == "single":
+                known = list(self._flat(operation, known))
             with self.services.store.lock(known[-1], cancel=self.services.cancel, waiting=self._say_waiting):
                 if not self.services.no_cache and (found := self._lookup(iter(known))) is not None:
                     return found
                 return self._record(known, self._perform(work))
+
+    def _flat(self, operation: RunCommand, known: Iterable[Key]) -> Iterator[Key]:
+        ignored = bool(operation.user) and self.services.sandbox.ignore_user
+        return (flat_key(key, ignored=ignored) for key in known)
 
     def _say_waiting(self) -> None:
         name = self.vertex.name

@@ -106,12 +106,13 @@ def run_key(
     return key("run", RUN_VERSION, _run(operation, parent, sources, platform, times))
 
 
-def flat_key(exact: Key) -> Key:
-    """Return where a RUN's result is kept that was made with a single uid: all its owners are root's.
+def flat_key(exact: Key, *, ignored: bool = False) -> Key:
+    """Return where a RUN's result is kept that was made with a single uid: its owners are the recorded ones.
 
-    Only builds that cannot do better look there.
+    Only builds that cannot do better look there. ``ignored``: it ran as root although USER says otherwise, which is
+    for those only who asked for that.
     """
-    return key("run with one uid", RUN_VERSION, exact)
+    return key("run with one uid, owners recorded", RUN_VERSION, (exact, ignored))
 
 
 def _run(

@@ -57,6 +57,7 @@ class BuildRequest:
     image_format: Format = "oci"
     pull: PullPolicy = "auto"
     no_cache: bool = False
+    ignore_user: bool = False
     network: str = "default"
     isolation: str = "auto"
     jobs: int = 1

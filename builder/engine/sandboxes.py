@@ -15,9 +15,11 @@ if TYPE_CHECKING:
 class LazySandbox:
     """Makes a ``Sandbox`` when it is first asked for. Thread-safe."""
 
-    def __init__(self, store: Store, isolation: str, reporter: Reporter) -> None:
+    def __init__(self, store: Store, isolation: str, reporter: Reporter, *, ignore_user: bool = False) -> None:
+        """``ignore_user``: see ``run.sandbox``."""
         self._store = store
         self._isolation = isolation
+        self.ignore_user = ignore_user
         self._reporter = reporter
         self._lock = threading.Lock()
         self._sandbox: Sandbox | None = None
@@ -47,6 +49,7 @@ class LazySandbox:
                     scratch=lambda: self._store.scratch(run=True),
                     stale=self._store.stale_scratch,
                     isolation=self._isolation,
+                    ignore_user=self.ignore_user,
                     reporter=self._reporter,
                 )
             return self._sandbox

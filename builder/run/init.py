@@ -16,6 +16,7 @@ import marshal
 import os
 import select
 import stat
+import struct
 import sys
 import time
 
@@ -31,6 +32,7 @@ MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
 MS_REMOUNT, MS_BIND, MS_REC, MS_SLAVE, MS_RELATIME = 32, 4096, 16384, 1 << 19, 1 << 21
 MNT_DETACH, AT_EMPTY_PATH, AT_RECURSIVE, O_PATH = 2, 0x1000, 0x8000, 0x200000
 PR_SET_PDEATHSIG, PR_SET_KEEPCAPS, PR_CAPBSET_READ, PR_CAPBSET_DROP, PR_CAP_AMBIENT = 1, 8, 23, 24, 47
+SECCOMP_LISTENER, SECCOMP_KILLABLE = 8, 32
 SIGKILL = 9
 NR_MOUNT_SETATTR = 442
 NR = {
@@ -214,6 +216,17 @@ class Tree:
         """Return the mount point ``target``, made if it is missing."""
         return walk(self.root, target, make, self.stubs)
 
+    def has(self, directory: bytes) -> bool:
+        """Whether the image has this directory."""
+        try:
+            fd = walk(self.root, directory)
+        except OSError:
+            return False
+        try:
+            return stat.S_ISDIR(os.fstat(fd).st_mode)
+        finally:
+            os.close(fd)
+
     def filesystem(self, op: Plan) -> None:
         """Mount a new file system; a refused one is replaced by the host's (``fallback``) or left out."""
         fd = self.point(op["target"], "dir")
@@ -255,7 +268,9 @@ class Tree:
             os.close(fd)
 
     def file(self, op: Plan) -> None:
-        """Show a file of ours that lives in memory only."""
+        """Show a file of ours that lives in memory only; one for a directory (``within``) only where that exists."""
+        if "within" in op and not self.has(op["within"]):
+            return
         self.files += 1
         name = self.private + b"/f%d" % self.files
         fd = os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
@@ -432,6 +447,10 @@ def surrender(plan: Plan) -> None:
     if plan["seccomp"]:
         load_filter(plan["seccomp"])
     set_limits(plan["limits"])
+    if plan["recorder"]:
+        # With it the calls below that change ids and capabilities only seem to. There is nothing to change: the only
+        # uid stays root's, who at execve gets what is left in the bounding set, and has nothing to inherit.
+        pass_on(plan["channel"], ("recorder",), listener(plan["recorder"]))
     keep = reduce_bounding_set(plan["capabilities"])
     set_capabilities(keep, keep if plan["insecure"] else 0)
     prctl(PR_SET_KEEPCAPS, int(plan["insecure"]))
@@ -484,8 +503,8 @@ def reduce_bounding_set(keep: int) -> int:
     return left
 
 
-def load_filter(program: bytes) -> None:
-    """Install a seccomp filter; needs CAP_SYS_ADMIN, because no_new_privs stays off."""
+def load_filter(program: bytes, flags: int = 0) -> int:
+    """Install a seccomp filter; needs CAP_SYS_ADMIN, because no_new_privs stays off. Returns 0 or the listener."""
     buffer = ctypes.create_string_buffer(program, len(program))
 
     class Program(ctypes.Structure):
@@ -494,7 +513,30 @@ def load_filter(program: bytes) -> None:
         _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_void_p))
 
     argument = Program(len(program) // 8, ctypes.addressof(buffer))
-    checked(libc.syscall(NR["seccomp"], 1, 0, ctypes.byref(argument)), "seccomp")
+    result = int(libc.syscall(NR["seccomp"], 1, flags, ctypes.byref(argument)))
+    checked(result, "seccomp")
+    return result
+
+
+def listener(program: bytes) -> int:
+    """Install a filter whose waiting calls somebody else answers; return the descriptor to do it with."""
+    try:
+        # A signal must not make chown fail where it never does, nor have it done twice.
+        return load_filter(program, SECCOMP_LISTENER | SECCOMP_KILLABLE)
+    except OSError:
+        return load_filter(program, SECCOMP_LISTENER)  # Linux before 5.19
+
+
+def pass_on(channel: int, value: Any, fd: int) -> None:
+    """Send a small framed value together with a descriptor, which is closed here."""
+    data = frame(value)
+    text = ctypes.create_string_buffer(data, len(data))
+    vector = (ctypes.c_size_t * 2)(ctypes.addressof(text), len(data))
+    control = struct.pack("=QiiiI", 20, 1, 1, fd, 0)  # SOL_SOCKET, SCM_RIGHTS
+    rights = ctypes.create_string_buffer(control, len(control))
+    header = (ctypes.c_size_t * 7)(0, 0, ctypes.addressof(vector), 1, ctypes.addressof(rights), len(control), 0)
+    checked(libc.sendmsg(channel, header, 0), "sendmsg")
+    os.close(fd)
 
 
 def execute(args: list[bytes], env: dict[bytes, bytes]) -> NoReturn:
@@ -536,8 +578,8 @@ def send(fd: int, value: Any) -> None:
         data = data[os.write(fd, data) :]
 
 
-def receive(fd: int) -> Any:
-    """Read one framed value; None at the end."""
+def receive(fd: int, header: bytes = b"") -> Any:
+    """Read one framed value; None at the end. ``header`` is what has been read of it."""
 
     def exactly(size: int) -> bytes:
         parts = b""
@@ -545,7 +587,7 @@ def receive(fd: int) -> Any:
             parts += chunk
         return parts
 
-    header = exactly(4)
+    header += exactly(4 - len(header))
     return marshal.loads(exactly(int.from_bytes(header, "little"))) if len(header) == 4 else None
 
 
@@ -629,6 +671,7 @@ def main() -> None:
     for fd in (channel, life):
         os.set_inheritable(fd, False)
     plan = receive(spec)
+    plan["channel"] = channel
     os.close(spec)
     os.close(program)
     try:

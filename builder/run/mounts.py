@@ -70,7 +70,15 @@ def lay_out(spec: RunSpec, *, resolver: bytes, one_uid: bool) -> list[Plan]:
         operations.append(_file(f"/dev/pipes/{name}", data, mode=0o755, flags=_RDONLY | _NOSUID | _NODEV))
     # Sorted by components, so that a mount below another one comes after it.
     operations.extend(map(_user, sorted(spec.mounts, key=lambda each: _components(each.target))))
-    return operations
+    return _for_one_uid(operations) if one_uid else operations
+
+
+def _for_one_uid(operations: list[Plan]) -> list[Plan]:
+    """Leave the owners out, of whom only root is there, and keep apt from becoming its own user: it checks that."""
+    place = "/etc/apt/apt.conf.d"
+    apt = _file(f"{place}/zz-pybuild", b'APT::Sandbox::User "root";\n', flags=_RDONLY | _ALL)
+    owned = [{**each, "owner": (0, 0)} if "owner" in each else each for each in operations]
+    return [*owned, {**apt, "within": os.fsencode(place)}]
 
 
 def hosts_text(hostname: str, extra: Sequence[tuple[str, str]] = ()) -> bytes:

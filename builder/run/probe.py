@@ -116,8 +116,8 @@ def _maps(facts: Facts) -> tuple[IdMaps | None, str]:
 
 def _single_warning(facts: Facts, problem: str) -> str:
     return (
-        f"{problem or 'subordinate ids cannot be used'}; continuing with one uid (--isolation=single): all files "
-        "belong to root in the image, and programs cannot switch user. To lift this: "
+        f"{problem or 'subordinate ids cannot be used'}; continuing with one uid (--isolation=single): file owners "
+        "are recorded, but programs cannot switch user and see files as root's. To lift this: "
         f"usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {facts.name}"
     )
 

@@ -44,10 +44,12 @@ class Sandbox:
         isolation: str = "auto",
         reporter: Reporter | None = None,
         resolver: Path = Path("/etc/resolv.conf"),
+        ignore_user: bool = False,
     ) -> None:
         """``root`` is the store; ``scratch`` makes a directory in it that survives us, ``stale`` names those that have.
 
-        They are ``Store.scratch(run=True)`` and ``Store.stale_scratch``.
+        They are ``Store.scratch(run=True)`` and ``Store.stale_scratch``. ``ignore_user``: where there is only one uid,
+        commands of other users run as root instead of being refused.
         """
         self._root = Path(os.path.abspath(root))
         self._make_scratch = scratch
@@ -55,6 +57,7 @@ class Sandbox:
         self._isolation = isolation
         self._reporter = reporter or SilentReporter()
         self._resolver = resolver
+        self._ignore_user = ignore_user
         self._mutex = threading.Lock()
         self._started: tuple[Attempt, Worker] | None = None
         self._groups = cgroups.Groups(lambda text: self._reporter.emit(Warned(text, "cgroup")))
@@ -111,6 +114,7 @@ class Sandbox:
             "layers": self._layers(stack, attempt.view),
             "plan": self._plan(spec, attempt, b"" if group is None else os.fsencode(group / "cgroup.procs")),
             "user": spec.user,
+            "ignore_user": self._ignore_user,
             "epoch": spec.epoch,
             "target": (os.fsencode(pack_to.blob), os.fsencode(pack_to.toc)),
         }
@@ -201,6 +205,7 @@ class Sandbox:
             "hostname": spec.hostname.encode(),
             "capabilities": _ALL_CAPABILITIES if spec.insecure else mounts.CAPABILITIES,
             "seccomp": None if spec.insecure else filtered,
+            "recorder": seccomp.recorder(machine) if attempt.mode == "single" else None,
             "insecure": spec.insecure,
             "limits": [(ULIMITS.index(one.name), one.name, one.soft, one.hard) for one in spec.ulimits],
             "cgroup": cgroup,

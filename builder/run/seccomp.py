@@ -1,7 +1,8 @@
-"""The seccomp filter of a RUN as classic BPF, made by hand (run-sandbox.md 4 and 6). Pure: returns bytes.
+"""The seccomp filters of a RUN as classic BPF, made by hand (run-sandbox.md 3, 4 and 6). Pure: returns bytes.
 
-A denylist, so hardening and not a wall of its own: what it denies needs capabilities the command does not have, or
-opens large kernel interfaces no build step uses. It is not a copy of Docker's allowlist. ``run.init`` loads it.
+The denylist is hardening and not a wall of its own: what it denies needs capabilities the command does not have, or
+opens large kernel interfaces no build step uses. It is not a copy of Docker's allowlist. The recorder is for a single
+uid: it hands changes of owners to ``run.recording``. ``run.init`` loads them.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 
 _ALLOW = 0x7FFF0000
 _ERRNO = 0x00050000
+_NOTIFY = 0x7FC00000
 _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 _NUMBER, _ARCH, _ARGUMENT0 = 0, 4, 16
 _X32_BIT = 0x40000000
@@ -105,6 +107,29 @@ DENIED = {
     "vm86old": (-1, 113, -1, -1),
 }
 
+# The same columns. On i386 and arm these are the calls with 32-bit ids, which every libc of this century makes.
+RECORDED = {
+    "chown": (92, 212, -1, 212),
+    "fchown": (93, 207, 55, 207),
+    "fchownat": (260, 298, 54, 325),
+    "lchown": (94, 198, -1, 198),
+}
+"""Calls that wait for the answer of ``run.recording``."""
+
+PRETENDED = {
+    "capset": (126, 185, 91, 185),
+    "setfsgid": (123, 216, 152, 216),
+    "setfsuid": (122, 215, 151, 215),
+    "setgid": (106, 214, 144, 214),
+    "setgroups": (116, 206, 159, 206),
+    "setregid": (114, 204, 143, 204),
+    "setresgid": (119, 210, 149, 210),
+    "setresuid": (117, 208, 147, 208),
+    "setreuid": (113, 203, 145, 203),
+    "setuid": (105, 213, 146, 213),
+}
+"""Calls that do nothing and report success: there is no other user to become."""
+
 
 def denylist(machine: str) -> bytes | None:
     """Return the filter's ``sock_filter`` array for ``machine`` (as in ``os.uname``), None for one we do not know.
@@ -124,6 +149,44 @@ def denylist(machine: str) -> bytes | None:
         program.label(f"abi {abi.audit}")
         _append(program, abi)
     return program.assemble()
+
+
+def recorder(machine: str) -> bytes | None:
+    """Return the filter that hands changes of owners to a listener and pretends changes of user; None as above.
+
+    It stands beside the denylist, which decides about everything else; the kernel takes the stricter answer.
+    """
+    abis = _ABIS.get(machine)
+    if abis is None:
+        return None
+    program = _Program()
+    program.load(_ARCH)
+    for abi in abis:
+        program.branch(_EQUAL, abi.audit, f"abi {abi.audit}")
+    program.result(_ALLOW)
+    for abi in abis:
+        program.label(f"abi {abi.audit}")
+        program.load(_NUMBER)
+        for calls, label in ((RECORDED, f"{abi.audit} notify"), (PRETENDED, f"{abi.audit} pretend")):
+            for numbers in calls.values():
+                if numbers[abi.column] >= 0:
+                    program.branch(_EQUAL, numbers[abi.column], label)
+        program.result(_ALLOW)
+        program.label(f"{abi.audit} notify")
+        program.result(_NOTIFY)
+        program.label(f"{abi.audit} pretend")
+        program.result(_ERRNO)
+    return program.assemble()
+
+
+def recorded_calls(machine: str) -> dict[tuple[int, int], str]:
+    """Return the names of the calls a listener hears of, by architecture and number as the kernel gives them."""
+    return {
+        (abi.audit, numbers[abi.column]): name
+        for abi in _ABIS.get(machine, ())
+        for name, numbers in RECORDED.items()
+        if numbers[abi.column] >= 0
+    }
 
 
 def _append(program: _Program, abi: _Abi) -> None:

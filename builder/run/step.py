@@ -14,7 +14,7 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ from builder.run.users import Identity, resolve_user
 
 if TYPE_CHECKING:
     from builder.rootfs.pack import Item
+    from builder.run.recording import Recorder
     from builder.run.snapshots import Snapshot, Snapshotter
 
 Plain = dict[str, Any]
@@ -74,7 +75,7 @@ class Step:
             finally:
                 os.close(stdout)
                 os.close(stderr)
-            status = self._accompany(channel, request["user"])
+            status = self._accompany(channel, request)
             packed = None
             if status[0] == "exit" and status[1] == 0 and not self.cancelled:
                 packed = self._pack(snapshot, request)
@@ -159,14 +160,22 @@ class Step:
             theirs.close()
         return ours
 
-    def _accompany(self, channel: socket.socket, user: str) -> tuple[str, int, int, str]:
+    def _accompany(self, channel: socket.socket, request: Plain) -> tuple[str, int, int, str]:
         """Answer the process's question who the user is, wait for its end; return (phase, code, signal, why)."""
         refusal: SandboxError | None = None
         message: Any = None
+        recorder: Recorder | None = None
         try:
-            while (message := init.receive(channel.fileno())) is not None and message[0] == "accounts":
+            while True:
+                head, fds, _, _ = socket.recv_fds(channel, 4, 1, socket.MSG_CMSG_CLOEXEC)
+                message = init.receive(channel.fileno(), head)
+                if message == ("recorder",):
+                    recorder = _record(fds[0], self._warn)
+                    continue
+                if message is None or message[0] != "accounts":
+                    break
                 try:
-                    identity = self._identity(user, message[1], message[2])
+                    identity = self._identity(request, message[1], message[2])
                     init.send(
                         channel.fileno(), (identity.uid, identity.gid, identity.groups, os.fsencode(identity.home))
                     )
@@ -178,6 +187,8 @@ class Step:
             pass  # it died: the status below says so
         finally:
             channel.close()
+            if recorder is not None:
+                recorder.close()
         if refusal is not None:
             raise refusal
         if message is None:
@@ -187,14 +198,19 @@ class Step:
             raise SandboxError(f"cannot set up the RUN: {why}")
         return phase, code, signal, why
 
-    def _identity(self, user: str, passwd: bytes | None, group: bytes | None) -> Identity:
+    def _identity(self, request: Plain, passwd: bytes | None, group: bytes | None) -> Identity:
+        user = request["user"]
         identity = resolve_user(user, passwd, group)
         if self._maps is None:
             return identity
         if not has_id(self._maps.uids, identity.uid) or not has_id(self._maps.gids, identity.gid):
+            single = request["plan"]["recorder"] is not None
+            if single and request["ignore_user"]:
+                return Identity(0, 0, (), identity.home)
             raise SandboxError(
                 f"USER {user}: uid {identity.uid} gid {identity.gid} do not exist in this user namespace",
-                hint="give yourself a larger range: usermod --add-subuids FIRST-LAST --add-subgids FIRST-LAST",
+                hint="give yourself a larger range: usermod --add-subuids FIRST-LAST --add-subgids FIRST-LAST NAME"
+                + (", or run such steps as root with --ignore-user" if single else ""),
             )
         groups = tuple(gid for gid in identity.groups if has_id(self._maps.gids, gid))
         return Identity(identity.uid, identity.gid, groups, identity.home)
@@ -239,6 +255,12 @@ def _program() -> bytes:
     """Return ``run.init``'s code, marshalled."""
     loader: Any = init.__loader__
     return marshal.dumps(loader.get_code(init.__name__))
+
+
+def _record(listener: int, warn: Callable[[str], None]) -> Recorder:
+    from builder.run.recording import Recorder
+
+    return Recorder(listener, warn)
 
 
 def _preload() -> None:

@@ -1,4 +1,4 @@
-"""RUN of ordinary users: with subordinate ids everything is as for root, without them all files belong to root."""
+"""RUN of ordinary users: with subordinate ids everything is as for root, without them owners are only recorded."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_owners_with_subordinate_ids_are_exact(subuid_user: User, stage: Stage, 
     assert digest_of(done) == as_root(folder, tmp_path)
 
 
-def test_owners_with_a_single_uid_are_root_and_other_users_refused(
+def test_owners_with_a_single_uid_are_recorded_and_other_users_refused(
     plain_user: User, stage: Stage, tmp_path: Path
 ) -> None:
     folder, named = stage(plain_user, SAME)
@@ -114,14 +114,25 @@ def test_owners_with_a_single_uid_are_root_and_other_users_refused(
     assert len(warnings(done.stderr)) == 1
     assert digest_of(done) == as_root(folder, tmp_path)
 
-    write_context(folder / "context", "FROM base\nRUN touch /f && chown 33:44 /f\n")
-    refused = plain_user.pybuild(named, folder / "context", check=False)
-    expect(refused, 1)
-    assert "chown" in refused.stderr
-    write_context(folder / "context", "FROM base\nUSER app\nRUN true\n")
+    write_context(folder / "context", OWNERS.partition("USER")[0])
+    done = plain_user.pybuild("--source-date-epoch=0", named, folder / "context")
+    assert digest_of(done) == as_root(folder, tmp_path)
+
+
+def test_other_users_with_a_single_uid(plain_user: User, stage: Stage) -> None:
+    folder, named = stage(plain_user, OWNERS)
+    out = folder / "out.tar"
     refused = plain_user.pybuild(named, folder / "context", check=False)
     expect(refused, 71)
-    assert "user namespace" in refused.stderr
+    assert "USER app: uid 1000 gid 1000 do not exist in this user namespace" in refused.stderr
+    assert "usermod --add-subuids" in refused.stderr
+    assert "--ignore-user" in refused.stderr
+    plain_user.pybuild("--ignore-user", named, "-o", f"type=oci,dest={out}", folder / "context")
+    tree = trees.tree_of(out)
+    owned = {path: (tree[path].uid, tree[path].gid) for path in ("d", "d/f", "tmp/who")}
+    assert owned == {"d": (65534, 0), "d/f": (33, 44), "tmp/who": (0, 0)}
+    assert images.read_image(out).config["config"]["User"] == "app"
+    expect(plain_user.pybuild(named, folder / "context", check=False), 71)  # what that made is not for everybody
 
 
 def test_an_isolation_that_is_not_there_is_refused(plain_user: User, stage: Stage) -> None:
