@@ -162,7 +162,8 @@ def _build() -> _Parser:
     how.add_argument(
         "--reproducible", action="store_true", help="the same bytes from every checkout: set times and modes"
     )
-    how.add_argument("--isolation", choices=("auto", "root", "userns", "single"), default="auto", help="sandbox of RUN")
+    isolations = ("auto", "root", "userns", "single", "chroot")
+    how.add_argument("--isolation", choices=isolations, default="auto", help="sandbox of RUN")
     how.add_argument(
         "--ignore-user", action="store_true", help="where there is one uid only, RUN as root instead of refusing USER"
     )

@@ -6,16 +6,19 @@ one RUN is ``run.init``'s.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import hashlib
 import os
+import stat
 from collections.abc import Iterable
 
 from builder.values import dataclass
 
 CLONE_NEWNS, CLONE_NEWUSER = 0x20000, 0x10000000
 MS_REC, MS_SLAVE = 16384, 1 << 19
+PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER = 4, 36
 
 ENOUGH_IDS = 65536
 """The smallest subordinate range worth having: what images use as users lies below."""
@@ -102,6 +105,35 @@ def become_root() -> None:
         os.setgroups([])
     except PermissionError:
         pass  # setgroups is denied in a namespace with a single gid
+
+
+def try_chroot(scratch: bytes) -> None:
+    """Do what a step in ``chroot`` mode needs: a device of our own, and chroot(2), in a child. Raises OSError."""
+    node = scratch + b"/null"
+    try:
+        os.mknod(node, stat.S_IFCHR | 0o600, os.makedev(1, 3))
+        os.close(os.open(node, os.O_WRONLY))
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, "make a device node in the store") from error
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(node)
+    child = os.fork()
+    if child == 0:
+        os._exit(ctypes.get_errno() if _libc.chroot(scratch) else 0)
+    number = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if number:
+        raise OSError(number, os.strerror(number), "chroot")
+
+
+def hide_memory() -> None:
+    """Let no process without CAP_SYS_PTRACE look into this one."""
+    _libc.prctl(PR_SET_DUMPABLE, *map(ctypes.c_ulong, (0, 0, 0, 0)))
+
+
+def adopt_orphans() -> None:
+    """Become the parent of every descendant whose own parent ends."""
+    _libc.prctl(PR_SET_CHILD_SUBREAPER, *map(ctypes.c_ulong, (1, 0, 0, 0)))
 
 
 def enter_mounts() -> None:

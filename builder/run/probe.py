@@ -16,8 +16,11 @@ from builder.errors import SandboxError
 from builder.run.namespaces import IdMaps, subordinate_range
 from builder.values import dataclass
 
-Mode = Literal["root", "userns", "single"]
-ISOLATIONS = ("auto", "root", "userns", "single")
+Mode = Literal["root", "userns", "single", "chroot"]
+ISOLATIONS = ("auto", "root", "userns", "single", "chroot")
+
+_INITIAL_PIDS = 0xEFFFFFFC  # the inode of the process namespace the kernel boots with
+_MARKERS = ("/.dockerenv", "/run/.containerenv", "/run/secrets/kubernetes.io", "/var/run/secrets/kubernetes.io")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +36,8 @@ class Facts:
     gid_map: str = ""
     newuidmap: str | None = None
     newgidmap: str | None = None
+    container: str = ""
+    """What shows that this is a container; empty outside of one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,8 @@ class Attempt:
     @property
     def view(self) -> str:
         """Name who owns what in directories this way writes."""
+        if self.mode == "chroot":
+            return "root"  # the ids are the same
         return self.maps.view if self.maps is not None else self.mode
 
 
@@ -68,7 +75,21 @@ def gather() -> Facts:
         gid_map=_text("/proc/self/gid_map"),
         newuidmap=shutil.which("newuidmap"),
         newgidmap=shutil.which("newgidmap"),
+        container=container_sign(),
     )
+
+
+def container_sign() -> str:
+    """Return what shows that we are in a container: a wall around us that is not ours. Empty if nothing does."""
+    try:
+        if os.stat("/proc/self/ns/pid").st_ino != _INITIAL_PIDS:
+            return "a process namespace of its own"
+    except OSError:
+        pass  # no /proc: nothing is shown by that
+    # Such files stay in images that machines were made from, so they alone do not count.
+    if filesystem_type("/", _text("/proc/self/mountinfo")) in ("overlay", "fuse.fuse-overlayfs"):
+        return next(filter(os.path.exists, _MARKERS), "")
+    return ""
 
 
 def _text(path: str) -> str:
@@ -84,6 +105,8 @@ def attempts(isolation: str, facts: Facts) -> Sequence[Attempt]:
         raise SandboxError(f"isolation {isolation!r} is not one of {', '.join(ISOLATIONS)}")
     if isolation == "root" and facts.uid != 0:
         raise SandboxError("isolation=root needs root", hint="use --isolation=auto, or run as root")
+    if isolation == "chroot" and facts.uid != 0:
+        raise SandboxError("isolation=chroot needs root", hint="use --isolation=auto, or run as root")
     found: list[Attempt] = []
     if isolation in ("auto", "root") and facts.uid == 0:
         found.append(Attempt("root"))
@@ -94,6 +117,8 @@ def attempts(isolation: str, facts: Facts) -> Sequence[Attempt]:
             found.append(Attempt("userns", maps))
         elif isolation == "userns":
             raise SandboxError(problem)
+    if isolation == "chroot" or (isolation == "auto" and facts.uid == 0 and facts.container):
+        found.append(Attempt("chroot", warning=_chroot_warning(facts)))
     if isolation == "single" or (isolation == "auto" and facts.uid != 0):
         found.append(Attempt("single", warning=_single_warning(facts, problem) if isolation == "auto" else ""))
     return found
@@ -112,6 +137,11 @@ def _maps(facts: Facts) -> tuple[IdMaps | None, str]:
             return None, f'newuidmap: no range for user "{facts.name}" in {path}'
         ranges.append(found)
     return IdMaps.subordinate(facts.uid, facts.gid, ranges[0], ranges[1]), ""
+
+
+def _chroot_warning(facts: Facts) -> str:
+    surroundings = "container" if facts.container else "machine"
+    return f"isolation=chroot: RUN steps have no /proc, no /sys and are not isolated from this {surroundings}"
 
 
 def _single_warning(facts: Facts, problem: str) -> str:
@@ -156,7 +186,7 @@ def refused(refusals: Sequence[Refusal], store: Path, mountinfo: str) -> Sandbox
             f"cannot create a user namespace ({tried})",
             hint="in Docker add --security-opt seccomp=unconfined (and apparmor=unconfined); in Kubernetes set "
             "securityContext.seccompProfile.type: Unconfined, or hostUsers: false; on Ubuntu see "
-            "kernel.apparmor_restrict_unprivileged_userns. Or run as root",
+            "kernel.apparmor_restrict_unprivileged_userns. Or run as root, in a container with --isolation=chroot",
         )
     return SandboxError(f"RUN cannot be isolated here ({tried})", hint="run as root, or where user namespaces work")
 

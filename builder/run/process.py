@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from builder.errors import BuilderError, ContextError, ImageError, InterruptedBuildError, OutputError, SandboxError
 from builder.rootfs.entry import LayerFormatError, UnsafePathError
 from builder.run import wire
-from builder.run.namespaces import IdMaps, Range
+from builder.run.namespaces import IdMaps, Range, hide_memory
 from builder.run.probe import Attempt, Refusal
 
 if TYPE_CHECKING:
@@ -179,6 +179,8 @@ def start(attempt: Attempt, root: Path, scratch: Path) -> Worker | Refusal:
     theirs.close()
     refusal = _handshake(attempt, ours, process.pid)
     if refusal is None:
+        if attempt.mode == "chroot":
+            hide_memory()  # steps share our process ids and our uid
         return Worker(process, ours, errors, scratch)
     ours.close()
     process.kill()

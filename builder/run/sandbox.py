@@ -155,11 +155,12 @@ class Sandbox:
                     refusals.append(outcome)
                     continue
                 if attempt.warning:
-                    self._reporter.emit(Warned(attempt.warning, "isolation-single"))
+                    self._reporter.emit(Warned(attempt.warning, f"isolation-{attempt.mode}"))
                 self._started = (attempt, outcome)
-                # Not waited for: what the dead left is no hurry.
                 if stale := [os.fsencode(path) for path in self._stale()]:
-                    outcome.ask("delete", stale)
+                    swept = outcome.ask("delete", stale)
+                    if attempt.mode == "chroot":
+                        swept.result()  # secrets are on the disk there; elsewhere what the dead left is no hurry
                 return self._started
         raise probe.refused(refusals, self._root, Path("/proc/self/mountinfo").read_text(errors="replace"))
 
@@ -180,6 +181,11 @@ class Sandbox:
         texts = (*spec.args, *(part for pair in spec.env for part in pair), spec.cwd, *(m.target for m in spec.mounts))
         if any("\0" in text for text in texts):
             raise SandboxError("the RUN has a NUL in its command, environment, directory or mounts")
+        if attempt.mode == "chroot" and spec.network == "none":
+            raise SandboxError(
+                "isolation=chroot cannot take the network from a RUN",
+                hint="run where namespaces are allowed, or drop --network=none",
+            )
         machine = os.uname().machine
         filtered = seccomp.denylist(machine)
         if filtered is None:
@@ -196,6 +202,7 @@ class Sandbox:
             elif op.get("seed"):
                 op["seed"] = (os.fsencode(op["seed"].path()), str(op["seed"].diff_id))
         return {
+            "isolation": attempt.mode,
             "namespaces": _NAMESPACES | (_NEWNET if spec.network == "none" else 0),
             "root_flags": 0 if spec.insecure else _NODEV,
             "mounts": operations,

@@ -26,6 +26,8 @@ from builder.run.namespaces import IdMaps, has_id
 from builder.run.users import Identity, resolve_user
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from builder.rootfs.pack import Item
     from builder.run.recording import Recorder
     from builder.run.snapshots import Snapshot, Snapshotter
@@ -35,7 +37,23 @@ Plain = dict[str, Any]
 # Reading the program from memory saves compiling it for every step: files that are run directly are never cached.
 _BOOTSTRAP = "import marshal, os; exec(marshal.loads(os.pread(6, 1 << 22, 0)))"
 
+_BOOTSTRAP_OF_SEVERAL = """
+import marshal, os, sys
+for name, code in marshal.loads(os.pread(6, 1 << 22, 0)):
+    module = sys.modules[name] = type(sys)(name)
+    parent, _, child = name.rpartition(".")
+    if parent:
+        setattr(sys.modules[parent], child, module)
+    if code:
+        exec(code, module.__dict__)
+module.main()
+"""
+
 _MAX_WARNINGS = 20
+
+# The processes of steps are all this process starts; with them known, other children are what steps have left.
+_HELPERS: set[int] = set()
+_SPAWNING = threading.Lock()
 
 
 class Step:
@@ -50,6 +68,7 @@ class Step:
         self._life, self._lifeline = os.pipe()
         self._mutex = threading.Lock()
         self._pid = 0
+        self._chroot = False
         self.cancelled = False
         self._warnings: list[str] = []
 
@@ -141,16 +160,20 @@ class Step:
                 remove_tree(Path(os.fsdecode(new)))
 
     def _spawn(self, plan: Plain, stdout: int, stderr: int) -> socket.socket:
+        self._chroot = plan["isolation"] == "chroot"
         ours, theirs = socket.socketpair()
-        spec, code = wire.memory_file(init.frame(plan)), wire.memory_file(_program())
+        spec, code = wire.memory_file(init.frame(plan)), wire.memory_file(_program(plan["isolation"]))
         # Out of the way of the numbers they get in the child.
         low = (stdout, stderr, spec, theirs.fileno(), self._life, code)
         high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10) for fd in low]
         try:
             actions: list[tuple[Any, ...]] = [(os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0)]
             actions += [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(high, start=1)]
-            arguments = [sys.executable, "-I", "-S", "-X", "utf8", "-c", _BOOTSTRAP, "3", "4", "5", "6"]
-            self._pid = os.posix_spawn(sys.executable, arguments, {}, file_actions=actions, setsid=True)
+            bootstrap = _BOOTSTRAP_OF_SEVERAL if self._chroot else _BOOTSTRAP
+            arguments = [sys.executable, "-I", "-S", "-X", "utf8", "-c", bootstrap, "3", "4", "5", "6"]
+            with _SPAWNING:
+                self._pid = os.posix_spawn(sys.executable, arguments, {}, file_actions=actions, setsid=True)
+                _HELPERS.add(self._pid)
         except OSError as error:
             ours.close()
             raise SandboxError(f"cannot start a process for the RUN: {error.strerror}") from error
@@ -191,9 +214,17 @@ class Step:
                 recorder.close()
         if refusal is not None:
             raise refusal
+        return self._conclude(message)
+
+    def _conclude(self, message: Any) -> tuple[str, int, int, str]:
+        """Return what the last message says, None for none. Raises SandboxError if there was no command."""
         if message is None:
+            if self._chroot:
+                _end_strays()
             return "lost", 71, 0, "the sandbox's own process ended unexpectedly"
         phase, code, signal, why = message[1:]
+        if phase == "refused":
+            raise SandboxError(why)
         if phase == "setup":
             raise SandboxError(f"cannot set up the RUN: {why}")
         return phase, code, signal, why
@@ -245,22 +276,40 @@ class Step:
         """
         if self._pid:
             os.waitpid(self._pid, 0)
+            _HELPERS.discard(self._pid)
         if self._snapshot is not None:
             self._snapshot.remove()
         remove_tree(self._scratch)
 
 
 @functools.cache
-def _program() -> bytes:
-    """Return ``run.init``'s code, marshalled."""
-    loader: Any = init.__loader__
-    return marshal.dumps(loader.get_code(init.__name__))
+def _program(isolation: str) -> bytes:
+    """Return the code of the step's process, marshalled."""
+    if isolation != "chroot":
+        return marshal.dumps(_code(init))
+    from builder.run import chroot, lending
+
+    named: list[tuple[str, Any]] = [("builder", None), ("builder.run", None)]
+    return marshal.dumps(named + [(module.__name__, _code(module)) for module in (init, lending, chroot)])
+
+
+def _code(module: ModuleType) -> Any:
+    loader: Any = module.__loader__
+    return loader.get_code(module.__name__)
 
 
 def _record(listener: int, warn: Callable[[str], None]) -> Recorder:
     from builder.run.recording import Recorder
 
     return Recorder(listener, warn)
+
+
+def _end_strays() -> None:
+    """Kill what a step has left whose process was killed: without namespaces nobody else does."""
+    from builder.run.chroot import end_children
+
+    with _SPAWNING:
+        end_children(keep=frozenset(_HELPERS))
 
 
 def _preload() -> None:

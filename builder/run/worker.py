@@ -34,7 +34,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.umask(0o022)
     try:
-        maps = _enter(mode, sock)
+        maps = _enter(mode, sock, scratch)
         overlay = _probe_overlay(os.path.join(scratch, "probe"))
         layers = Layers(Path(root), view, Path(scratch), single=mode == "single")
         snapshotter = OverlaySnapshotter(layers, overlay, single=mode == "single")
@@ -46,8 +46,13 @@ def main() -> None:
     worker.serve()
 
 
-def _enter(mode: str, sock: socket.socket) -> namespaces.IdMaps | None:
+def _enter(mode: str, sock: socket.socket, scratch: str) -> namespaces.IdMaps | None:
     """Enter the namespaces of ``mode``; return the ids that exist there, None for all. Raises OSError."""
+    if mode == "chroot":
+        namespaces.try_chroot(os.fsencode(scratch))
+        namespaces.hide_memory()
+        namespaces.adopt_orphans()  # of a step whose own process was killed
+        return None
     uid, gid = os.geteuid(), os.getegid()
     maps = None
     if mode != "root":
