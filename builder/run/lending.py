@@ -33,6 +33,7 @@ class Place:
         self.name = name
         self.aside = aside
         self.stubs = stubs
+        self.made = False  # nothing was there
         self.back = b""  # where to put what is there afterwards: a cache directory
         self.secret = -1
 
@@ -58,10 +59,12 @@ class Tree:
         fd = init.walk(self.root, target, kind, stubs)
         path = os.readlink(init.by_fd(fd))
         os.close(fd)
-        if path == os.readlink(init.by_fd(self.root)):
+        root = os.readlink(init.by_fd(self.root))
+        if path == root:
             raise OSError(errno.EBUSY, "it is the root directory", target)
         parent = os.open(os.path.dirname(path), init.O_PATH | os.O_CLOEXEC)
         place = Place(parent, os.path.basename(path), self.fresh(), stubs)
+        place.made = bool(stubs) and stubs[-1][0] == path[len(root) + 1 :]
         times = _times(parent)
         os.rename(place.name, place.aside, src_dir_fd=parent)
         self.places.append(place)
@@ -156,7 +159,8 @@ class Tree:
             times = _times(place.parent)
             try:
                 self._take_away(place)
-                os.rename(place.aside, place.name, dst_dir_fd=place.parent)
+                if not place.made:
+                    os.rename(place.aside, place.name, dst_dir_fd=place.parent)
             except OSError:
                 pass  # the command has removed the directory, and with it what was aside
             _restore_times(place.parent, times)

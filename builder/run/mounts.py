@@ -184,7 +184,10 @@ def _user(mount: MountSpec) -> Plan:
         case SecretMount():
             noexec = 0 if mount.mode & 0o111 else _NOEXEC
             flags = _RDONLY | _NOSUID | _NODEV | noexec
-            return _file(target, mount.data, mode=mount.mode, owner=(mount.uid, mount.gid), flags=flags)
+            return {
+                **_file(target, mount.data, mode=mount.mode, owner=(mount.uid, mount.gid), flags=flags),
+                "secret": True,
+            }
         case SshMount():
             place = _bind(target, os.fsencode(mount.source), "", _NOSUID | _NODEV)
             return {**place, "owner": (mount.uid, mount.gid), "mode": mount.mode}
