@@ -117,6 +117,8 @@ class Tree:
 
     def bind(self, op: Plan) -> None:
         """Show a copy of a directory or file; a cache's directory itself; a socket by another name."""
+        if "fresh" in op and any(each.back for each in self.places) and not os.path.exists(op["source"]):
+            raise OSError(errno.EBUSY, "without mounts, a cache can be in one place of a step only", op["source"])
         outer = os.open(op["source"], init.O_PATH | os.O_CLOEXEC)
         inner = init.walk(outer, op["subpath"], op["make"], None, op["owner"]) if op["subpath"] else os.dup(outer)
         source, mode = os.readlink(init.by_fd(inner)), os.fstat(inner).st_mode
@@ -125,8 +127,6 @@ class Tree:
         place = self.vacate(op["target"], "dir" if stat.S_ISDIR(mode) else "file")
         times = _times(place.parent)
         if "fresh" in op and stat.S_ISDIR(mode) and not op["flags"] & init.MS_RDONLY:
-            if any(each.back == source for each in self.places):
-                raise OSError(errno.EBUSY, "without mounts, a cache can be in one place of a step only", source)
             place.back = source
             _move(source, place)
         elif stat.S_ISSOCK(mode):

@@ -220,6 +220,8 @@ class Step:
         """Return what the last message says, None for none. Raises SandboxError if there was no command."""
         if message is None:
             if self._chroot:
+                # What it leaves becomes ours only when it is gone, and its sockets close earlier.
+                self._reap()
                 _end_strays()
             return "lost", 71, 0, "the sandbox's own process ended unexpectedly"
         phase, code, signal, why = message[1:]
@@ -269,14 +271,18 @@ class Step:
         fields = ("diff_id", "digest", "size", "uncompressed_size", "entries", "compressor")
         return {name: getattr(packed, name) if name[0] not in "d" else str(getattr(packed, name)) for name in fields}
 
+    def _reap(self) -> None:
+        if self._pid:
+            os.waitpid(self._pid, 0)
+            _HELPERS.discard(self._pid)
+            self._pid = 0
+
     def remove(self) -> None:
         """Delete what the step left on the disk, when its process has let go of it.
 
         Until here its end is not waited for: with many layers, dismantling the mount takes longer than ``true``.
         """
-        if self._pid:
-            os.waitpid(self._pid, 0)
-            _HELPERS.discard(self._pid)
+        self._reap()
         if self._snapshot is not None:
             self._snapshot.remove()
         remove_tree(self._scratch)
