@@ -87,3 +87,18 @@ def test_with_subordinate_ids(as_root: trees.Tree, subuid_user: User, context: P
 
 def test_as_root_of_a_pod(as_root: trees.Tree, pods: tuple[Container, Container], context: Path) -> None:
     assert trees.difference(in_a_pod(pods[0], context, "userns"), as_root, fields=RIGHTS) == []
+
+
+def test_in_a_container_that_refuses_namespaces(
+    as_root: trees.Tree, pods: tuple[Container, Container], context: Path
+) -> None:
+    assert trees.difference(in_a_pod(pods[1], context, "chroot"), as_root, fields=RIGHTS) == []
+
+
+# A program that writes a file anew with the owner it saw there makes it root's: the recorded one is not shown to it.
+FORGOTTEN = ("etc/gshadow", "etc/gshadow-", "etc/shadow", "etc/shadow-")
+
+
+def test_with_one_uid(as_root: trees.Tree, plain_user: User, context: Path) -> None:
+    found = trees.difference(as_user(plain_user, context, "single"), as_root, fields=RIGHTS)
+    assert found == [f"{path}: gid 0 in ours, 42 in theirs" for path in FORGOTTEN]
