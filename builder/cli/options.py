@@ -124,7 +124,7 @@ def _build() -> _Parser:
         default=[],
         help="what RUN --mount=type=secret,id=ID gives, from a file or a variable",
     )
-    what.add_argument("--network", choices=("default", "none", "host"), default="default", help="network of RUN")
+    _add_grants(parser.add_argument_group("what RUN gets"))
     look = parser.add_argument_group("instead of building")
     look.add_argument("--check", action="store_true", help="look for mistakes and bad habits; --call=check")
     look.add_argument(
@@ -170,6 +170,29 @@ def _build() -> _Parser:
     how.add_argument("--jobs", metavar="N", help="steps at a time (default: the CPUs this process may use)")
     how.add_argument("--timeout", metavar="SECONDS", help="end a RUN that takes longer")
     return parser
+
+
+def _add_grants(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--network", choices=("default", "none", "host"), default="default", help="network of RUN")
+    group.add_argument(
+        "--ssh",
+        metavar="ID[=SOCKET|KEY,KEY]",
+        action="append",
+        default=[],
+        help="the agent of RUN --mount=type=ssh,id=ID (default: $SSH_AUTH_SOCK), or files of keys for a new one",
+    )
+    group.add_argument(
+        "--allow", metavar="NAME", action="append", default=[], help="let RUN ask for security.insecure or network.host"
+    )
+    group.add_argument("--add-host", metavar="HOST:IP", action="append", default=[], help="a line of /etc/hosts")
+    group.add_argument("--dns", metavar="IP", action="append", default=[], help="a name server, not the host's")
+    group.add_argument(
+        "--dns-search", metavar="DOMAIN", action="append", default=[], help="a domain to look names up in"
+    )
+    group.add_argument("--shm-size", metavar="SIZE", help="size of /dev/shm (default: 64m)")
+    group.add_argument("--ulimit", metavar="NAME=SOFT[:HARD]", action="append", default=[], help="e.g. nofile=1024")
+    group.add_argument("--memory", metavar="SIZE", help="memory of a step, where there is a cgroup v2 to use")
+    group.add_argument("--cpus", metavar="NUMBER", help="CPUs of a step, where there is a cgroup v2 to use")
 
 
 def _push() -> _Parser:

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from builder.cli.machine import available_cpus, native_platform
 from builder.engine.request import BuildRequest, EpochChoice, Output, OutputKind
@@ -61,7 +61,25 @@ def make_request(options: argparse.Namespace, environment: Mapping[str, str]) ->
         secrets=dict(_secret(text, environment) for text in options.secret),
         stdin=sys.stdin.buffer if "-" in (options.file, options.context) else None,
         environment=environment,
+        **_grants(options, environment),
     )
+
+
+def _grants(options: argparse.Namespace, environment: Mapping[str, str]) -> dict[str, Any]:
+    """Return what RUN is given beyond the usual. Most builds give nothing, and import nothing."""
+    names = ("ssh", "allow", "add_host", "dns", "dns_search", "shm_size", "ulimit", "memory", "cpus")
+    if not any(getattr(options, name) for name in names):
+        return {}
+    from builder.cli import granting
+
+    return {
+        "ssh": granting.agents(options.ssh, environment),
+        "allow": granting.permissions(options.allow),
+        "hosts": granting.hosts(options.add_host),
+        "shm_size": granting.shm_size(options.shm_size),
+        "ulimits": granting.ulimits(options.ulimit),
+        "provision": granting.provision(options.memory, options.cpus, options.dns, options.dns_search),
+    }
 
 
 def _tag(text: str) -> Reference:

@@ -33,6 +33,7 @@ from builder.plan.references import PlanOptions, base_references
 from builder.rootfs.entry import LayerFormatError
 
 if TYPE_CHECKING:
+    from builder.engine.agents import Agents
     from builder.registry.client import Registry
 
 
@@ -87,6 +88,8 @@ def build(request: BuildRequest, env: Environment) -> BuildResult:
             secrets=request.secrets,
             no_cache=request.no_cache,
             timeout=request.timeout,
+            provision=request.provision,
+            agents=_agents(request, env, closing),
             cancel=env.cancel,
         )
         solver = Solver(plan, services, max(1, request.jobs))
@@ -99,6 +102,16 @@ def build(request: BuildRequest, env: Environment) -> BuildResult:
                 outputs.write(output, image, request.tags, env.store, env.registry, env.reporter)
     env.reporter.emit(BuildFinished(image.digest, time.monotonic() - started))
     return BuildResult(image, tuple((source.location, base.digest) for source, base in known.items()))
+
+
+def _agents(request: BuildRequest, env: Environment, closing: contextlib.ExitStack) -> Agents | None:
+    if not request.ssh:
+        return None
+    from builder.engine.agents import Agents
+
+    agents = Agents(request.ssh, env.store.scratch, request.environment)
+    closing.callback(agents.close)
+    return agents
 
 
 @contextlib.contextmanager
@@ -142,6 +155,10 @@ def plan_options(request: BuildRequest, epoch: int | None = None) -> PlanOptions
         labels=request.labels,
         contexts=request.contexts,
         network=request.network,
+        hosts=request.hosts,
+        ulimits=request.ulimits,
+        shm_size=request.shm_size,
+        allow=request.allow,
     )
 
 

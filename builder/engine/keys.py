@@ -128,6 +128,10 @@ def _run(
         "network": operation.network,
         "security": operation.security,
         "hostname": operation.hostname,
+        # Where a host is may change from day to day; that it is there is what the command was written for.
+        "hosts": tuple(name for name, _ in operation.hosts),
+        "ulimits": operation.ulimits,
+        "shm_size": operation.shm_size,
         "script": operation.script,
         "mounts": tuple(_mount(mount, sources) for mount in operation.mounts),
         "times": times.identity(),

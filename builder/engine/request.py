@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO, Literal
 from builder.image.mutate import Format
 from builder.image.platform import Platform
 from builder.image.reference import Reference
+from builder.run.spec import Provision
 
 if TYPE_CHECKING:
     from builder.engine.bases import PullPolicy
@@ -39,9 +40,21 @@ class EpochChoice:
     reproducible: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class AgentSource:
+    """Where an SSH agent is: its ``socket``, or, without one, files of private keys that an agent is started for."""
+
+    socket: Path | None = None
+    keys: tuple[Path, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildRequest:
-    """One build. ``context`` is a directory, a URL or ``-``; ``dockerfile`` a path, ``-`` or None for the default."""
+    """One build. ``context`` is a directory, a URL or ``-``; ``dockerfile`` a path, ``-`` or None for the default.
+
+    ``hosts`` are (name, address), ``ulimits`` (name, soft, hard), ``shm_size`` is bytes or 0 for the usual; ``allow``
+    holds what the Dockerfile may ask for beyond the usual: ``security.insecure``, ``network.host``.
+    """
 
     context: str
     platform: Platform
@@ -62,6 +75,12 @@ class BuildRequest:
     isolation: str = "auto"
     jobs: int = 1
     timeout: float | None = None
+    hosts: tuple[tuple[str, str], ...] = ()
+    ulimits: tuple[tuple[str, int, int], ...] = ()
+    shm_size: int = 0
+    provision: Provision = field(default_factory=Provision)
+    allow: frozenset[str] = frozenset()
+    ssh: Mapping[str, AgentSource] = field(default_factory=dict)
     epoch: EpochChoice = field(default_factory=EpochChoice)
     secrets: Mapping[str, SecretReader] = field(default_factory=dict, repr=False)
     stdin: BinaryIO | None = None

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, assert_never
 
 from builder.engine.layerbuilder import LayerBuilder
-from builder.engine.layers import LayerStack, StoreLayer, view_of
+from builder.engine.layers import LayerStack, StoreLayer, stack_id, view_of
 from builder.engine.packing import publish
 from builder.engine.services import Services
 from builder.errors import ContextError, UsageError
@@ -16,6 +16,7 @@ from builder.events import Notice, Output
 from builder.image.digest import chain_id
 from builder.plan.graph import Mount, RunCommand, StageOrigin, Vertex
 from builder.run.spec import (
+    SHM_SIZE,
     BindMount,
     CacheMount,
     LayerSource,
@@ -23,7 +24,9 @@ from builder.run.spec import (
     PackTarget,
     RunSpec,
     SecretMount,
+    SshMount,
     TmpfsMount,
+    Ulimit,
 )
 
 SECRET_LIMIT = 500 << 10
@@ -92,6 +95,9 @@ def _spec(
     environment = dict(operation.env)
     for name, value in operation.proxies:
         environment.setdefault(name, value)
+    agent = next((mount for mount in operation.mounts if _has_agent(mount, services)), None)
+    if agent is not None:
+        environment.setdefault("SSH_AUTH_SOCK", agent.target)
     mounts: list[MountSpec] = []
     caches: dict[str, Path] = {}
     for mount in sorted(operation.mounts, key=_locking_order):
@@ -108,6 +114,10 @@ def _spec(
         network=_network(operation.network),
         insecure=operation.security == "insecure",
         hostname=operation.hostname or "buildkitsandbox",
+        hosts=operation.hosts,
+        ulimits=tuple(Ulimit(*one) for one in operation.ulimits),
+        shm_size=operation.shm_size or SHM_SIZE,
+        provision=services.provision,
         timeout=services.timeout,
         epoch=services.times.epoch,
         scripts=(operation.script,) if operation.script else (),
@@ -141,42 +151,62 @@ def _mount(
                 BindMount(target=mount.target, stack=stack, subpath=mount.source.strip("/"), readonly=mount.readonly)
             ]
         case "cache":
-            if isinstance(mount.origin, StageOrigin):
-                raise UsageError(
-                    f"the cache {mount.id!r} would start with another stage's files: that is not available yet",
-                    hint="drop from=, and fill the cache in the step when it is empty",
-                )
-            identity = f"{services.sandbox.get().view}/{mount.id}/{mount.uid}/{mount.gid}/{mount.mode}"
-            if identity not in caches:
-                # Once for all mounts of this step: it would wait for itself.
-                caches[identity] = held.enter_context(
-                    services.store.acquire_mount(
-                        identity, mount.sharing, cancel=services.cancel, waiting=lambda: _say_waiting(mount, services)
-                    )
-                )
-            return [
-                CacheMount(
-                    target=mount.target,
-                    source=caches[identity],
-                    subpath=mount.source.strip("/"),
-                    mode=0o755 if mount.mode is None else mount.mode,
-                    uid=mount.uid,
-                    gid=mount.gid,
-                    readonly=mount.readonly,
-                )
-            ]
+            return [_cache(mount, sources, services, held, caches)]
         case "tmpfs":
             return [TmpfsMount(target=mount.target, size=mount.size or None)]
         case "ssh":
-            if mount.required:
-                raise MissingSecretError(
-                    f"the step requires the SSH agent {mount.id!r}, and --mount=type=ssh is not available yet"
-                )
-            return []
+            return _ssh(mount, services, held)
         case "secret":
             return []
         case _:
             assert_never(mount.kind)
+
+
+def _cache(
+    mount: Mount,
+    sources: Sequence[LayerStack],
+    services: Services,
+    held: contextlib.ExitStack,
+    caches: dict[str, Path],
+) -> CacheMount:
+    seeded = isinstance(mount.origin, StageOrigin)
+    # At most one layer: planning has made what it starts with a tree of its own.
+    seed = sources[mount.origin.source] if isinstance(mount.origin, StageOrigin) else ()
+    identity = f"{services.sandbox.get().view}/{mount.id}/{mount.uid}/{mount.gid}/{mount.mode}"
+    if seeded:
+        identity += f"/{stack_id(seed) if seed else 'nothing'}"
+    if identity not in caches:
+        # Once for all mounts of this step: it would wait for itself.
+        caches[identity] = held.enter_context(
+            services.store.acquire_mount(
+                identity, mount.sharing, cancel=services.cancel, waiting=lambda: _say_waiting(mount, services)
+            )
+        )
+    return CacheMount(
+        target=mount.target,
+        source=caches[identity],
+        seed=layer_sources(seed)[-1] if seed else None,
+        subpath="" if seeded else mount.source.strip("/"),
+        mode=0o755 if mount.mode is None else mount.mode,
+        uid=mount.uid,
+        gid=mount.gid,
+        readonly=mount.readonly,
+    )
+
+
+def _ssh(mount: Mount, services: Services, held: contextlib.ExitStack) -> list[MountSpec]:
+    if services.agents is None or mount.id not in services.agents:
+        if mount.required:
+            hint = "pass --ssh default" if mount.id == "default" else f"pass --ssh {mount.id}=SOCKET"
+            raise MissingSecretError(f"SSH agent {mount.id}: not found", hint=hint)
+        return []
+    place = held.enter_context(services.agents.socket(mount.id))
+    mode = 0o600 if mount.mode is None else mount.mode
+    return [SshMount(target=mount.target, source=place, mode=mode, uid=mount.uid, gid=mount.gid)]
+
+
+def _has_agent(mount: Mount, services: Services) -> bool:
+    return mount.kind == "ssh" and services.agents is not None and mount.id in services.agents
 
 
 def _say_waiting(mount: Mount, services: Services) -> None:

@@ -11,8 +11,10 @@ from builder.cache.store import Store
 from builder.engine.times import TimePolicy
 from builder.events import Reporter
 from builder.image.platform import Platform
+from builder.run.spec import Provision
 
 if TYPE_CHECKING:
+    from builder.engine.agents import Agents
     from builder.engine.bases import Bases
     from builder.engine.checks import Checks
     from builder.engine.contexts import Contexts
@@ -37,4 +39,6 @@ class Services:
     secrets: Mapping[str, SecretReader] = field(default_factory=dict, repr=False)
     no_cache: bool = False
     timeout: float | None = None
+    provision: Provision = field(default_factory=Provision)
+    agents: Agents | None = None
     cancel: threading.Event = field(default_factory=threading.Event)

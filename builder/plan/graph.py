@@ -152,7 +152,8 @@ class Mount:
 class RunCommand:
     """``RUN``. ``env`` is all the process gets but HOME, secrets and ``proxies``, which are not part of its identity.
 
-    ``script`` is a here-document with a ``#!`` line, which replaces the command: (name, body).
+    ``script`` is a here-document with a ``#!`` line, which replaces the command: (name, body). ``hosts`` are (name,
+    address), ``ulimits`` (name, soft, hard), ``shm_size`` is bytes or 0 for the usual.
     """
 
     args: tuple[str, ...]
@@ -163,6 +164,9 @@ class RunCommand:
     network: str = "default"
     security: str = "sandbox"
     hostname: str = ""
+    hosts: tuple[tuple[str, str], ...] = ()
+    ulimits: tuple[tuple[str, int, int], ...] = ()
+    shm_size: int = 0
     proxies: tuple[tuple[str, str], ...] = ()
     script: tuple[str, bytes] | None = None
 

@@ -265,8 +265,8 @@ class _Lowering:
     def _run(self, state: StageState, stage: df.Stage, one: df.Run, name: str) -> StageState:
         extra: tuple[VertexID, ...] = ()
         mounts: list[Mount] = []
-        for number, flag in enumerate(one.mounts):
-            mount = resolve_mount(state, one, flag, self.names, number)
+        for flag in one.mounts:
+            mount = resolve_mount(state, one, flag, self.names, sum(each.kind == "ssh" for each in mounts))
             origin: Origin = NothingOrigin()
             added: tuple[VertexID, ...] = ()
             from_name = mount_from(flag)
@@ -275,6 +275,8 @@ class _Lowering:
             if isinstance(origin, ContextOrigin):
                 added = (self._context_tree(origin, mount, one, stage),)
                 origin = StageOrigin(len(extra))
+            elif mount.kind == "cache" and isinstance(origin, StageOrigin):
+                added = (self._seed(mount, added, one, stage),)
             mounts.append(replace(mount, origin=origin))
             extra += added
         operation = run_operation(state, one, tuple(mounts), self.names)
@@ -283,8 +285,14 @@ class _Lowering:
 
     def _context_tree(self, origin: ContextOrigin, mount: Mount, one: df.Run, stage: df.Stage) -> VertexID:
         """Make what a mount shows of a context a tree of its own: ignored files stay out, contents decide its key."""
-        copy = CopyFiles(sources=(LocalPath(mount.source),), origin=origin, dest=join_path("/", mount.source))
+        dest = "/" if mount.kind == "cache" else join_path("/", mount.source)
+        copy = CopyFiles(sources=(LocalPath(mount.source),), origin=origin, dest=dest)
         return self._vertex(copy, None, (), f"[internal] bind {mount.source} for {mount.target}", one.span, stage)
+
+    def _seed(self, mount: Mount, source: tuple[VertexID, ...], one: df.Run, stage: df.Stage) -> VertexID:
+        """Make what a new cache starts with a tree of its own: a layer with nothing below it."""
+        copy = CopyFiles(sources=(LocalPath(mount.source),), origin=StageOrigin(0), dest="/")
+        return self._vertex(copy, None, source, f"[internal] files of the cache {mount.id}", one.span, stage)
 
     def reachable(self, top: VertexID | None) -> dict[VertexID, Vertex]:
         """Return the vertices ``top`` needs, inputs before users."""

@@ -25,7 +25,11 @@ _IMAGE_SCHEMES = ("docker-image://", "oci-layout://", "docker-archive:")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanOptions:
-    """What the caller of a build chooses. ``contexts`` maps names to ``DIR``, a URL or an image location."""
+    """What the caller of a build chooses. ``contexts`` maps names to ``DIR``, a URL or an image location.
+
+    ``hosts`` are (name, address), ``ulimits`` (name, soft, hard), ``shm_size`` is bytes or 0 for the usual; ``allow``
+    holds what RUN is granted beyond the usual: ``security.insecure``, ``network.host``.
+    """
 
     platform: Platform
     build_platform: Platform
@@ -34,6 +38,10 @@ class PlanOptions:
     labels: Mapping[str, str] = field(default_factory=dict)
     contexts: Mapping[str, str] = field(default_factory=dict)
     network: str = "default"
+    hosts: tuple[tuple[str, str], ...] = ()
+    ulimits: tuple[tuple[str, int, int], ...] = ()
+    shm_size: int = 0
+    allow: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,11 @@ _HOSTNAME_ARG = "BUILDKIT_SANDBOX_HOSTNAME"
 _NAMESPACE_ARG = "BUILDKIT_CACHE_MOUNT_NS"
 
 
-def resolve_mount(state: StageState, one: df.Run, flag: df.MountFlag, names: Names, number: int) -> Mount:
-    """Return mount ``number`` of a RUN with final values; its origin is the caller's. Raises DockerfileError."""
+def resolve_mount(state: StageState, one: df.Run, flag: df.MountFlag, names: Names, agents: int) -> Mount:
+    """Return a mount with final values; its origin is the caller's. Raises DockerfileError.
+
+    ``agents`` is how many mounts of agents the RUN has before this one.
+    """
     try:
         mount = syntax.resolve_mount(flag, state.scope.variables())
     except DockerfileError as error:
@@ -26,7 +29,7 @@ def resolve_mount(state: StageState, one: df.Run, flag: df.MountFlag, names: Nam
     cwd = state.config.working_dir or "/"
     target = join_path(cwd, mount.target)
     if mount.kind in ("secret", "ssh") and not mount.target:
-        target = "" if mount.kind == "secret" else f"/run/buildkit/ssh_agent.{number}"
+        target = "" if mount.kind == "secret" else f"/run/buildkit/ssh_agent.{agents}"
     if target == "/":
         raise names.expand.fail(f"the mount's target {mount.target or '.'} is the root directory", one.span)
     resolved = Mount(
@@ -57,23 +60,32 @@ def run_operation(state: StageState, one: df.Run, mounts: tuple[Mount, ...], nam
         args = command_args(one.command, state)
     if not args:
         raise names.expand.fail("RUN needs a command: the list is empty", one.span)
-    if one.security == "insecure":
-        raise names.expand.fail(
-            "entitlement security.insecure is not allowed", one.span, "this version has no way to allow it"
-        )
     options = names.options
+    if one.security == "insecure":
+        _entitled("security.insecure", one, names)
+    if one.network == "host" and options.network == "none":
+        _entitled("network.host", one, names)
     return RunCommand(
         args=args,
         env=state.scope.environment(),
         cwd=state.config.working_dir or "/",
         user=state.config.user,
         mounts=mounts,
-        network=one.network or options.network,
+        network=options.network if one.network in (None, "default") else one.network,
         security=one.security or "sandbox",
         hostname=options.build_args.get(_HOSTNAME_ARG, ""),
+        hosts=options.hosts,
+        ulimits=options.ulimits,
+        shm_size=options.shm_size,
         proxies=proxy_environment(options.build_args, state.scope.args),
         script=script,
     )
+
+
+def _entitled(what: str, one: df.Run, names: Names) -> None:
+    if what not in names.options.allow:
+        hint = f"if this Dockerfile is to be trusted that far, build with --allow {what}"
+        raise names.expand.fail(f"entitlement {what} is not allowed", one.span, hint)
 
 
 def run_history(operation: RunCommand, scope: Scope) -> str:

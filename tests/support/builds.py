@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import tarfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,7 +19,7 @@ from builder.image.config import ImageConfig
 from builder.image.platform import Platform
 from builder.image.reference import Reference
 from builder.registry.client import Registry
-from tests.support.images import host_architecture
+from tests.support.images import clean, host_architecture, inflate
 from tests.support.trees import Entry, Tree, tree_of_layers
 
 NATIVE = Platform.parse(f"linux/{host_architecture()}")
@@ -84,6 +86,16 @@ class Built:
         tree = tree_of_layers(self.layers)
         del tree["."]
         return tree
+
+    def text(self, path: str) -> str:
+        """Return a file's text, from the topmost layer that has it."""
+        for layer in reversed(self.layers):
+            with tarfile.open(fileobj=io.BytesIO(inflate(layer))) as archive:
+                for member in archive:
+                    stream = archive.extractfile(member) if clean(member.name) == path else None
+                    if stream is not None:
+                        return stream.read().decode()
+        raise AssertionError(f"no layer has {path}")
 
     def shown(self, *fields: str) -> dict[str, str]:
         """Return the tree as short texts, each path's type and the ``fields`` asked for."""

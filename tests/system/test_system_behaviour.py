@@ -355,10 +355,3 @@ def test_what_a_mounted_context_shows_decides(build: Build, shop: Workshop) -> N
     secret = "RUN --mount=type=secret,id=s,env=KEY head -c 8 /dev/urandom > /random"
     build(secret, secrets={"s": lambda: b"1"})
     assert build(secret, secrets={"s": lambda: b"2"}).seen.executed == []
-
-
-def test_a_cache_that_starts_with_files_is_refused_until_it_can(build: Build) -> None:
-    lines = "FROM base AS s\nFROM base\nRUN --mount=type=cache,from=s,target=/c true"
-    with pytest.raises(BuilderError, match="not available yet") as caught:
-        build(lines)
-    assert caught.value.exit_code == 64

@@ -225,8 +225,21 @@ def test_network_and_security() -> None:
         ("none", "sandbox"),
         ("host", "sandbox"),
     ]
-    with pytest.raises(DockerfileError, match=r"security\.insecure is not allowed"):
-        plan("FROM i\nRUN --security=insecure c", IMAGE)
+    for text, network in (("--security=insecure", "default"), ("--network=host", "none")):
+        name = "security.insecure" if "security" in text else "network.host"
+        with pytest.raises(DockerfileError, match=rf"entitlement {name} is not allowed") as caught:
+            plan(f"FROM i\n\nRUN {text} c", IMAGE, network=network)
+        assert caught.value.span is not None
+        assert caught.value.span.start_line == 3
+        allowed = plan(f"FROM i\nRUN {text} c", IMAGE, network=network, allow=frozenset({name})).run
+        assert f"--security={allowed.security} --network={allowed.network}".find(text) >= 0
+    assert plan("FROM i\nRUN --network=default c", IMAGE, network="none").run.network == "none"
+
+
+def test_what_every_step_is_given() -> None:
+    given = {"hosts": (("db", "10.0.0.1"),), "ulimits": (("core", 0, 0),), "shm_size": 5}
+    run = plan("FROM i\nRUN a", IMAGE, **given).run
+    assert {name: getattr(run, name) for name in given} == given
 
 
 def test_the_sandboxes_hostname_is_a_build_argument() -> None:
@@ -283,6 +296,25 @@ def test_a_bound_stage_is_an_input() -> None:
     assert (first.readonly, second.readonly) == (True, False)
     (vertex,) = [one for one in made.plan.vertices.values() if isinstance(one.operation, RunCommand)]
     assert len(vertex.sources) == 2
+
+
+def test_what_a_cache_starts_with_is_a_tree_of_its_own() -> None:
+    mounts = "--mount=type=cache,target=/c,from=a,source=d --mount=type=cache,target=/e,from=named,source=f"
+    text = f"FROM i AS a\nCOPY x /d/\nFROM i\nRUN {mounts} --mount=type=cache,target=/g,source=h x"
+    made = plan(text, IMAGE, contexts={"named": "./dir"})
+    stage, context, none = made.run.mounts
+    assert (stage.origin, context.origin, none.origin) == (StageOrigin(0), StageOrigin(1), NothingOrigin())
+    _, first, second = made.operations(CopyFiles)
+    assert (first.sources, first.origin, first.dest) == ((LocalPath("/d"),), StageOrigin(0), "/")
+    assert (second.sources, second.origin, second.dest) == ((LocalPath("/f"),), ContextOrigin("named"), "/")
+    seeds = [one for one in made.plan.vertices.values() if one.operation in (first, second)]
+    assert [one.parent for one in seeds] == [None, None]
+
+
+def test_agents_are_counted_among_themselves() -> None:
+    mounts = "--mount=type=tmpfs,target=/t --mount=type=ssh --mount=type=ssh,id=b --mount=type=ssh,target=/s"
+    targets = [one.target for one in plan(f"FROM i\nRUN {mounts} x", IMAGE).run.mounts[1:]]
+    assert targets == ["/run/buildkit/ssh_agent.0", "/run/buildkit/ssh_agent.1", "/s"]
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from builder.errors import SandboxError
 from builder.run import wire
-from builder.run.mounts import clean, hosts_text, lay_out, without_loopback
-from builder.run.spec import BindMount, CacheMount, RunSpec, SecretMount, TmpfsMount
+from builder.run.mounts import clean, hosts_text, lay_out, resolver_text, without_loopback
+from builder.run.spec import BindMount, CacheMount, Provision, RunSpec, SecretMount, TmpfsMount
 
 
 def targets(spec: RunSpec, **options: bool) -> list[str]:
@@ -79,6 +79,35 @@ def test_hosts() -> None:
 def test_a_private_network_has_no_loopback_resolver() -> None:
     text = b"search x\nnameserver 127.0.0.53\nnameserver\t10.0.0.1\nnameserver ::1\noptions ndots:1"
     assert without_loopback(text) == b"search x\nnameserver\t10.0.0.1\noptions ndots:1"
+
+
+@pytest.mark.parametrize(
+    ("provision", "expected"),
+    [
+        (Provision(), b"domain d\nsearch x\n nameserver 10.0.0.1\noptions ndots:1"),
+        (
+            Provision(dns=("1.1.1.1", "::2")),
+            b"domain d\nsearch x\noptions ndots:1\nnameserver 1.1.1.1\nnameserver ::2\n",
+        ),
+        (Provision(search=("a", "b")), b" nameserver 10.0.0.1\noptions ndots:1\nsearch a b\n"),
+        (Provision(dns=("1.1.1.1",), search=("a",)), b"options ndots:1\nsearch a\nnameserver 1.1.1.1\n"),
+    ],
+)
+def test_name_servers_that_were_asked_for(provision: Provision, expected: bytes) -> None:
+    assert resolver_text(b"domain d\nsearch x\n nameserver 10.0.0.1\noptions ndots:1", provision) == expected
+
+
+def test_name_servers_that_were_asked_for_may_be_on_loopback() -> None:
+    spec = RunSpec(args=("x",), network="none", provision=Provision(dns=("127.0.0.1",)))
+    (file,) = (op for op in lay_out(spec, resolver=b"", one_uid=False) if op["target"] == b"/etc/resolv.conf")
+    assert file["data"] == b"nameserver 127.0.0.1\n"
+
+
+def test_shared_memory_has_a_size() -> None:
+    for size in (64 << 20, 1 << 30):
+        spec = RunSpec(args=("x",), shm_size=size)
+        (shm,) = (op for op in lay_out(spec, resolver=b"", one_uid=False) if op["target"] == b"/dev/shm")
+        assert shm["data"] == b"mode=1777,size=%d" % size
 
 
 @given(st.binary(max_size=100), st.integers(0, 3))

@@ -11,7 +11,15 @@ from runbox import Box, directory, link, regular, tar_of
 
 from builder.errors import SandboxError
 from builder.rootfs.entry import LayerFormatError
-from builder.run.spec import BindMount, CacheMount, CommandFailedError, RunSpec, SecretMount, TmpfsMount
+from builder.run.spec import (
+    BindMount,
+    CacheMount,
+    CommandFailedError,
+    RunSpec,
+    SecretMount,
+    TmpfsMount,
+    Ulimit,
+)
 
 
 def mounts(below: Path) -> list[str]:
@@ -242,6 +250,33 @@ def test_insecure_gives_what_we_have(box: Box) -> None:
     assert "a80425fb" not in ran.out
 
 
+def test_insecure_gives_everybody_capabilities_and_devices(box: Box) -> None:
+    script = "grep ^Cap /proc/self/status; grep ^Seccomp: /proc/self/status; ls /dev"
+    ran = box.run(script, insecure=True, user="1000")
+    shown = dict(line.split(":\t") for line in ran.out.splitlines() if ":\t" in line)
+    ours = dict(line.split(":\t") for line in Path("/proc/self/status").read_text().splitlines() if line[:3] == "Cap")
+    assert {shown[name] for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {ours["CapBnd"]}
+    assert shown["Seccomp"] == "0"
+    assert ("kmsg" in ran.out) == os.path.exists("/dev/kmsg")
+    assert ran.err == ""
+    assert ran.members == []
+    writing = "ls /dev; echo inside > /proc/sys/kernel/domainname; cat /proc/sys/kernel/domainname"
+    assert box.run(writing, insecure=True).out.endswith("inside\n")
+    secure = box.run(writing)
+    assert "kmsg" not in secure.out
+    assert "Read-only file system" in secure.err
+
+
+def test_limits(box: Box) -> None:
+    ran = box.run("ulimit -Sn; ulimit -Hn; ulimit -t", ulimits=(Ulimit("nofile", 64, 128), Ulimit("cpu", 5, 7)))
+    assert ran.out.split() == ["64", "128", "5"]
+    # The least that lets the kernel start a program: ours are not in the way.
+    assert box.run("true", ulimits=(Ulimit("nofile", 3, 3),)).status.ok
+    highest = int(Path("/proc/sys/fs/nr_open").read_text())
+    with pytest.raises(SandboxError, match=r"--ulimit nofile: operation not permitted; the highest"):
+        box.run("true", ulimits=(Ulimit("nofile", 1, highest + 1),))
+
+
 # -- mounts ------------------------------------------------------------------------------------------------------------
 
 
@@ -385,7 +420,7 @@ def test_layers_of_steps_build_on_each_other(fresh_box: Box) -> None:
     other.mkdir()
     with_unpacked = Box(other, box.busybox)
     try:
-        text = "find / -xdev | xargs stat -c '%n %a %u %g %s %Y %h' | grep -v '^/proc'"
+        text = "find / -xdev | xargs stat -c '%n %a %u %g %s %Y %h' | grep -vE '^/(proc|sys|dev|etc/hosts|etc/resolv)'"
         stack = [box.base, first.source, second.source]
         assert (
             with_unpacked.run(text, stack=stack).out.split("\n")[1:] == box.run(text, stack=stack).out.split("\n")[1:]
