@@ -165,17 +165,7 @@ class _Diff:
         """Whether the layers below show the very same thing under this name."""
         if node.below is None:
             return False
-        lower, old = node.below
-        if _shape(status) != _shape(old):
-            return False
-        file = self._file(node.path)
-        ours = describe(file, node.path, status, single=self._single, xattrs=layer_xattrs(file))
-        theirs = describe(lower, node.path, old, single=self._single, xattrs=layer_xattrs(lower))
-        if ours.is_dir:
-            theirs = replace(theirs, mtime=ours.mtime)
-        if ours != theirs or ours.xattrs != theirs.xattrs:
-            return False
-        return ours.kind is not Kind.FILE or _same_contents(file, lower)
+        return is_same(self._file(node.path), status, *node.below, single=self._single)
 
     def _parents(self, node: _Node) -> Iterator[Item]:
         """Yield the directories above that are not in the layer yet; an entry whose parent is missing is a surprise."""
@@ -202,6 +192,19 @@ class _Diff:
             return item
         # The attributes are repeated, because appliers chown a link too, which clears the file's capabilities.
         return Item(replace(item.entry, kind=Kind.HARDLINK, target=first, size=0))
+
+
+def is_same(file: str, status: os.stat_result, lower: str, old: os.stat_result, *, single: bool) -> bool:
+    """Whether ``file`` and ``lower``, given with their status, cannot be told apart; directories by more than time."""
+    if _shape(status) != _shape(old):
+        return False
+    ours = describe(file, "", status, single=single, xattrs=layer_xattrs(file))
+    theirs = describe(lower, "", old, single=single, xattrs=layer_xattrs(lower))
+    if ours.is_dir:
+        theirs = replace(theirs, mtime=ours.mtime)
+    if ours != theirs or ours.xattrs != theirs.xattrs:
+        return False
+    return ours.kind is not Kind.FILE or _same_contents(file, lower)
 
 
 def _open(file: str) -> BinaryIO:

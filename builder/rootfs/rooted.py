@@ -90,10 +90,11 @@ def open_parent(root: int, path: str) -> tuple[int, str]:
     parent, name = split(canonical)
     if not name:
         raise UnsafePathError(f"{path or '/'}: names the root itself")
-    return _descend(root, parent), name
+    return open_directory(root, parent), name
 
 
-def _descend(root: int, canonical: str) -> int:
+def open_directory(root: int, canonical: str) -> int:
+    """Open the directory ``canonical``, a path without links; one on the way is an error. Raises as open_parent."""
     fd = os.dup(root)
     try:
         for name in canonical.split("/") if canonical else ():

@@ -287,10 +287,11 @@ class Tree:
     def overlay(self, op: Plan) -> None:
         """Show directories whose changes are thrown away, ``subpath`` of them at ``target``."""
         base = op["base"]
-        os.chdir(base)
-        mount(b"overlay", b"m", b"overlay", MS_NODEV, op["options"])
-        os.chdir(b"/")
-        self.bind({**op, "source": base + b"/m"})
+        if "tree" not in op:
+            os.chdir(base)
+            mount(b"overlay", b"m", b"overlay", MS_NODEV, op["options"])
+            os.chdir(b"/")
+        self.bind({**op, "source": op.get("tree", base + b"/m")})
 
     def devices(self, op: Plan) -> None:
         """Furnish /dev: our own nodes where the kernel lets us make them, else the host's, read-only as inodes."""
@@ -643,8 +644,13 @@ def helper(plan: Plan, channel: int, life: int) -> None:
     """Mount the layers, start the command, wait for it, leave the tree as the command left it."""
     os.chdir(plan["scratch"])
     unshare(CLONE_NEWNS)
-    mount(b"overlay", b"m", b"overlay", plan["root_flags"], plan["overlay"])
+    if "tree" in plan:
+        mount(plan["tree"], b"m", None, MS_BIND)
+    else:
+        mount(b"overlay", b"m", b"overlay", plan["root_flags"], plan["overlay"])
     root = os.open(b"m", O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    if "tree" in plan:
+        restrict(root, plan["root_flags"])
     send(channel, ("accounts", database(root, b"etc/passwd"), database(root, b"etc/group")))
     plan["identity"] = receive(channel)
     if plan["identity"] is None:

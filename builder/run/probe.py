@@ -170,6 +170,11 @@ class Refusal:
 def refused(refusals: Sequence[Refusal], store: Path, mountinfo: str) -> SandboxError:
     """Return the error for no way having worked, with the way out that fits."""
     tried = "; ".join(map(str, refusals))
+    if any("fuse" in refusal.what for refusal in refusals):
+        return SandboxError(
+            f"fuse-overlayfs cannot be used in the store {store} ({tried})",
+            hint="install it, make /dev/fuse accessible to this user, or pass --snapshotter=auto",
+        )
     if any("overlay" in refusal.what for refusal in refusals):
         kind = filesystem_type(str(store), mountinfo)
         if kind == "overlay":

@@ -36,7 +36,7 @@ _ERRORS: dict[str, type[BuilderError]] = {
         InterruptedBuildError,
     )
 }
-_BOOTSTRAP = "import sys; sys.path += sys.argv[6:]; from builder.run.worker import main; main()"
+_BOOTSTRAP = "import sys; sys.path += sys.argv[7:]; from builder.run.worker import main; main()"
 _CLOSE_SECONDS = 30.0
 
 
@@ -74,8 +74,16 @@ class Answer:
 class Worker:
     """One running worker process."""
 
-    def __init__(self, process: subprocess.Popen[bytes], sock: socket.socket, errors: int, scratch: Path) -> None:
+    def __init__(
+        self,
+        process: subprocess.Popen[bytes],
+        sock: socket.socket,
+        errors: int,
+        scratch: Path,
+        snapshotter: tuple[str, str],
+    ) -> None:
         self.scratch = scratch
+        self.snapshotter, self.warning = snapshotter
         self._process = process
         self._sock = sock
         self._errors = errors
@@ -149,10 +157,11 @@ class Worker:
             answer.settle("lost", said)
 
 
-def start(attempt: Attempt, root: Path, scratch: Path) -> Worker | Refusal:
+def start(attempt: Attempt, root: Path, scratch: Path, snapshotter: str = "auto") -> Worker | Refusal:
     """Start a worker in the way ``attempt`` says; the refusal says why that does not work here.
 
-    ``root`` is the store, ``scratch`` an empty directory in it that the worker will own and remove.
+    ``root`` is the store, ``scratch`` an empty directory in it that the worker will own and remove; ``snapshotter`` is
+    one of ``choice.SNAPSHOTTERS``.
     """
     import subprocess
 
@@ -160,7 +169,7 @@ def start(attempt: Attempt, root: Path, scratch: Path) -> Worker | Refusal:
     errors = os.memfd_create("pybuild-worker", os.MFD_CLOEXEC)
     home = str(Path(__file__).resolve().parents[2])
     paths = [home, *(os.path.abspath(path) for path in sys.path if path and os.path.exists(path))]
-    arguments = [str(theirs.fileno()), attempt.mode, str(root), attempt.view, str(scratch), *paths]
+    arguments = [str(theirs.fileno()), attempt.mode, str(root), attempt.view, str(scratch), snapshotter, *paths]
     interpreter = sys.executable or "python3"
     try:
         process = subprocess.Popen(
@@ -178,10 +187,10 @@ def start(attempt: Attempt, root: Path, scratch: Path) -> Worker | Refusal:
         return Refusal(attempt.mode, f"cannot start {interpreter}: {error.strerror}")
     theirs.close()
     refusal = _handshake(attempt, ours, process.pid)
-    if refusal is None:
+    if not isinstance(refusal, Refusal):
         if attempt.mode == "chroot":
             hide_memory()  # steps share our process ids and our uid
-        return Worker(process, ours, errors, scratch)
+        return Worker(process, ours, errors, scratch, refusal)
     ours.close()
     process.kill()
     process.wait()
@@ -191,13 +200,13 @@ def start(attempt: Attempt, root: Path, scratch: Path) -> Worker | Refusal:
     return Refusal(refusal.mode, refusal.what or f"the worker did not start{said}", refusal.number)
 
 
-def _handshake(attempt: Attempt, sock: socket.socket, pid: int) -> Refusal | None:
-    """Follow the worker into its namespaces. None when it is ready."""
+def _handshake(attempt: Attempt, sock: socket.socket, pid: int) -> Refusal | tuple[str, str]:
+    """Follow the worker into its namespaces. When it is ready, return its snapshotter and a warning about that."""
     while True:
         message = wire.receive(sock)
         match message[0] if message else None:
-            case ("ready",):
-                return None
+            case ("ready", str() as name, str() as warning):
+                return name, warning
             case ("unshared",) if attempt.maps is not None:
                 problem = _write_maps(pid, attempt.maps)
                 if problem:

@@ -42,6 +42,7 @@ class Sandbox:
         scratch: Callable[[], Path],
         stale: Callable[[], Sequence[Path]] = tuple,
         isolation: str = "auto",
+        snapshotter: str = "auto",
         reporter: Reporter | None = None,
         resolver: Path = Path("/etc/resolv.conf"),
         ignore_user: bool = False,
@@ -55,6 +56,7 @@ class Sandbox:
         self._make_scratch = scratch
         self._stale = stale
         self._isolation = isolation
+        self._snapshotter = snapshotter
         self._reporter = reporter or SilentReporter()
         self._resolver = resolver
         self._ignore_user = ignore_user
@@ -71,6 +73,11 @@ class Sandbox:
     def view(self) -> str:
         """The name of the ownership view files of steps are written in. Starts the worker."""
         return self._start()[0].view
+
+    @property
+    def snapshotter(self) -> str:
+        """``overlay``, ``fuse`` or ``copy``. Starts the worker."""
+        return self._start()[1].snapshotter
 
     @property
     def worker(self) -> int:
@@ -150,12 +157,14 @@ class Sandbox:
             facts = probe.gather()
             refusals = []
             for attempt in probe.attempts(self._isolation, facts):
-                outcome = process.start(attempt, self._root, self._make_scratch())
+                outcome = process.start(attempt, self._root, self._make_scratch(), self._snapshotter)
                 if isinstance(outcome, probe.Refusal):
                     refusals.append(outcome)
                     continue
                 if attempt.warning:
                     self._reporter.emit(Warned(attempt.warning, f"isolation-{attempt.mode}"))
+                if outcome.warning:
+                    self._reporter.emit(Warned(outcome.warning, "snapshotter"))
                 self._started = (attempt, outcome)
                 if stale := [os.fsencode(path) for path in self._stale()]:
                     swept = outcome.ask("delete", stale)

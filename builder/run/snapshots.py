@@ -28,7 +28,7 @@ class Snapshot(Protocol):
     def fields(self) -> dict[str, Any]:
         """Return what ``run.init`` needs to show the tree.
 
-        ``overlay`` are the options of a mount of the kernel's on ``m`` in the scratch directory, ``tree`` is a plain
+        ``overlay`` are the options of a mount of the kernel's on ``m`` in the scratch directory, ``tree`` is a
         directory to be shown as it is.
         """
 
@@ -38,8 +38,8 @@ class Snapshot(Protocol):
         ``clamp`` is the newest time allowed. Every process of the step has ended. Raises what ``rootfs.diff`` raises.
         """
 
-    def adopt(self, packed: Packed, emitted: Mapping[str, int | None]) -> None:
-        """Keep the result for later steps, as the layer ``packed``.
+    def adopt(self, packed: Packed | None, emitted: Mapping[str, int | None]) -> None:
+        """Keep the result for later steps, as the layer ``packed``; None if there was no item.
 
         ``emitted`` are the paths in it with their mtimes in seconds, None for whiteouts.
         """
@@ -60,7 +60,8 @@ class Snapshotter(Protocol):
     def shadow(self, base: Path, lowers: Sequence[Path]) -> dict[str, Any]:
         """Return the fields of an ``overlay`` operation that shows ``lowers`` and forgets the changes to it.
 
-        ``base`` is an empty directory of the step's.
+        ``base`` is an empty directory of the step's. The fields are ``base``, where a mount point ``m`` is, and
+        ``options``, or ``tree``, a plain directory.
         """
 
 
@@ -75,15 +76,15 @@ class OverlaySnapshotter:
 
     def begin(self, scratch: Path, lowers: Sequence[Path]) -> OverlaySnapshot:
         """See :class:`Snapshotter`."""
-        options = self._farm(scratch, lowers)
+        options = self.farm(scratch, lowers)
         return OverlaySnapshot(self._layers, scratch / "u", tuple(lowers), options, single=self._single)
 
     def shadow(self, base: Path, lowers: Sequence[Path]) -> dict[str, Any]:
         """See :class:`Snapshotter`."""
-        return {"base": os.fsencode(base), "options": self._farm(base, lowers)}
+        return {"base": os.fsencode(base), "options": self.farm(base, lowers)}
 
-    def _farm(self, base: Path, lowers: Sequence[Path]) -> bytes:
-        """Make the directories of one overlay in ``base``; return its options, relative to there.
+    def farm(self, base: Path, lowers: Sequence[Path]) -> bytes:
+        """Make the directories of one overlay in ``base``; return its options, relative to there. Raises SandboxError.
 
         Layers are named by short symlinks: 500 of them fit into the page mount(2) takes, and no path needs escaping.
         """
@@ -127,9 +128,10 @@ class OverlaySnapshot:
 
         return diff(self._upper, self._lowers, clamp=clamp, single=self._single)
 
-    def adopt(self, packed: Packed, emitted: Mapping[str, int | None]) -> None:
+    def adopt(self, packed: Packed | None, emitted: Mapping[str, int | None]) -> None:
         """See :class:`Snapshot`."""
-        self._layers.adopt(self._upper, layer_name(packed, self._lowers), emitted)
+        if packed is not None:
+            self._layers.adopt(self._upper, layer_name(packed, self._lowers), emitted)
 
     def remove(self) -> None:
         """Everything lies in the scratch directory."""

@@ -19,8 +19,9 @@ from typing import Any
 from builder.errors import BuilderError, OutputError
 from builder.rootfs.rooted import remove_tree
 from builder.run import namespaces, wire
+from builder.run.choice import choose
 from builder.run.layers import Layers
-from builder.run.snapshots import OverlaySnapshotter, Snapshotter
+from builder.run.snapshots import Snapshotter
 from builder.run.step import Step
 
 _JOIN_SECONDS = 20.0
@@ -28,21 +29,20 @@ _JOIN_SECONDS = 20.0
 
 def main() -> None:
     """Enter the namespaces and serve until the engine closes the socket or dies."""
-    number, mode, root, view, scratch = sys.argv[1:6]
+    number, mode, root, view, scratch, wanted = sys.argv[1:7]
     sock = socket.socket(fileno=int(number))
     sock.set_inheritable(False)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.umask(0o022)
     try:
         maps = _enter(mode, sock, scratch)
-        overlay = _probe_overlay(os.path.join(scratch, "probe"))
         layers = Layers(Path(root), view, Path(scratch), single=mode == "single")
-        snapshotter = OverlaySnapshotter(layers, overlay, single=mode == "single")
+        snapshotter, name, warning = choose(wanted, mode, layers, Path(scratch))
     except OSError as error:
         wire.send(sock, ("failed", str(error.filename), error.errno))
         return
     worker = _Worker(sock, Path(scratch), layers, snapshotter, maps)
-    wire.send(sock, ("ready",))
+    wire.send(sock, ("ready", name, warning))
     worker.serve()
 
 
@@ -70,28 +70,6 @@ def _enter(mode: str, sock: socket.socket, scratch: str) -> namespaces.IdMaps | 
         namespaces.become_root()
     namespaces.enter_mounts()
     return maps
-
-
-def _probe_overlay(scratch: str) -> bytes:
-    """Return the options an overlay needs here, found out in a child. Raises OSError."""
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            os.write(writer, b"+" + namespaces.overlay_options(os.fsencode(scratch)))
-        except OSError as error:
-            os.write(writer, b"-%d %s" % (error.errno or 0, os.fsencode(error.filename or "mount overlay")))
-        finally:
-            os._exit(0)
-    os.close(writer)
-    with open(reader, "rb") as stream:
-        answer = stream.read()
-    os.waitpid(child, 0)
-    remove_tree(Path(scratch))
-    if answer.startswith(b"+"):
-        return answer[1:]
-    number, _, what = answer[1:].partition(b" ")
-    raise OSError(int(number or b"0"), os.strerror(int(number or b"0")), os.fsdecode(what))
 
 
 class _Worker:

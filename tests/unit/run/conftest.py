@@ -17,7 +17,7 @@ def make_box(root: Path) -> Iterator[runbox.Box]:
     busybox = runbox.busybox()
     need(busybox, "needs a static busybox (Debian: busybox-static)")
     assert busybox is not None
-    with runbox.opened(root, Path(busybox)) as box:
+    with runbox.opened(root, Path(busybox), snapshotter=os.environ.get("BOX_SNAPSHOTTER", "auto")) as box:
         yield box
 
 

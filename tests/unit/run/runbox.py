@@ -85,11 +85,13 @@ def capable(name: str) -> tuple[tarfile.TarInfo, bytes]:
 class Box:
     """One store, one sandbox, one base image."""
 
-    def __init__(self, root: Path, busybox: Path, isolation: str = "auto") -> None:
+    def __init__(self, root: Path, busybox: Path, isolation: str = "auto", snapshotter: str = "auto") -> None:
         self.root = root
         self.busybox = busybox
         self._counter = 0
-        self.sandbox = Sandbox(root, scratch=self._scratch, stale=self.leftovers, isolation=isolation)
+        self.sandbox = Sandbox(
+            root, scratch=self._scratch, stale=self.leftovers, isolation=isolation, snapshotter=snapshotter
+        )
         self.base = self.bare_base()
 
     def _scratch(self) -> Path:
@@ -169,8 +171,8 @@ APPLETS = _WORDS.split()
 
 
 @contextlib.contextmanager
-def opened(root: Path, busybox: Path, isolation: str = "auto") -> Iterator[Box]:
-    box = Box(root, busybox, isolation)
+def opened(root: Path, busybox: Path, isolation: str = "auto", snapshotter: str = "auto") -> Iterator[Box]:
+    box = Box(root, busybox, isolation, snapshotter)
     try:
         yield box
     finally:

@@ -1,0 +1,172 @@
+"""Steps on fuse-overlayfs, where the kernel's own overlay cannot be used (run-sandbox.md 3 and 5). Worker side.
+
+The program is served by one process for each step, which dies with the step's thread and so with the worker. Its upper
+directory holds the same as the kernel's, with a few marks of its own.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from builder.rootfs.whiteout import PREFIX, set_opaque
+from builder.run import init
+from builder.run.layers import Layers
+from builder.run.snapshots import OverlaySnapshot, OverlaySnapshotter
+
+if TYPE_CHECKING:
+    from builder.rootfs.pack import Item
+
+_PROGRAM = "fuse-overlayfs"
+_PLACES = ("/usr/bin", "/usr/local/bin", "/bin")
+_DEVICE = "/dev/fuse"
+_OPAQUE_FILE = ".wh..wh..opq"
+_OPAQUE_XATTR = "user.fuseoverlayfs.opaque"
+_TICK = 0.001
+# PR_SET_PDEATHSIG follows the thread that starts the process: the step's, which is there as long as the step is.
+_BOOTSTRAP = """import ctypes, os, sys
+ctypes.CDLL(None).prctl(1, 9, 0, 0, 0)
+os.chdir(sys.argv[2])
+if os.getppid() == int(sys.argv[1]):
+    os.execv(sys.argv[3], sys.argv[3:])
+"""
+
+
+class Server:
+    """A running fuse-overlayfs that shows the directories in ``base``, of ``OverlaySnapshotter.farm``, on its ``f``."""
+
+    def __init__(self, program: str, base: Path, options: bytes) -> None:
+        """Start it, and wait until it has mounted. Raises OSError."""
+        self.tree = base / "f"
+        os.mkdir(self.tree)
+        before = os.stat(self.tree).st_dev
+        arguments = ["-c", _BOOTSTRAP, str(os.getpid()), str(base), program, "-f", "-o", os.fsdecode(options), "f"]
+        # What it prints is about itself and no part of the command's output.
+        files = [(os.POSIX_SPAWN_OPEN, fd, "/dev/null", os.O_RDWR, 0) for fd in range(3)]
+        self._pid = os.posix_spawn(sys.executable, [sys.executable, "-I", "-S", *arguments], {}, file_actions=files)
+        while os.stat(self.tree).st_dev == before:
+            if os.waitpid(self._pid, os.WNOHANG)[0]:
+                self._pid = 0
+                raise OSError(errno.EIO, os.strerror(errno.EIO), _PROGRAM)
+            time.sleep(_TICK)
+
+    def stop(self) -> None:
+        """Unmount, and wait until it has written everything and ended. Nobody may be using the tree any more."""
+        if self._pid:
+            init.checked(init.libc.umount2(os.fsencode(self.tree), init.MNT_DETACH), f"umount {_PROGRAM}")
+            os.waitpid(self._pid, 0)
+            self._pid = 0
+
+
+class FuseSnapshotter(OverlaySnapshotter):
+    """fuse-overlayfs: the same directories, served by a program."""
+
+    def __init__(self, layers: Layers, program: str, *, single: bool) -> None:
+        """``program`` is the path of fuse-overlayfs; ``single``: owners are the recorded ones."""
+        super().__init__(layers, b"suid,dev", single=single)
+        self._program = program
+
+    def begin(self, scratch: Path, lowers: Sequence[Path]) -> FuseSnapshot:
+        """See ``Snapshotter``."""
+        server = Server(self._program, scratch, self.farm(scratch, lowers))
+        return FuseSnapshot(self._layers, scratch / "u", tuple(lowers), server, single=self._single)
+
+    def shadow(self, base: Path, lowers: Sequence[Path]) -> dict[str, Any]:
+        """See ``Snapshotter``: a copy, because every server is a process to look after."""
+        from builder.run.copying import CopySnapshotter
+
+        return CopySnapshotter(self._layers, single=self._single).shadow(base, lowers)
+
+
+class FuseSnapshot(OverlaySnapshot):
+    """One tree of fuse-overlayfs; see ``Snapshot``."""
+
+    def __init__(self, layers: Layers, upper: Path, lowers: tuple[Path, ...], server: Server, *, single: bool) -> None:
+        super().__init__(layers, upper, lowers, b"", single=single)
+        self._server = server
+
+    def fields(self) -> dict[str, Any]:
+        """See ``Snapshot``."""
+        return {"tree": os.fsencode(self._server.tree)}
+
+    def items(self, clamp: int | None) -> Iterator[Item]:
+        """See ``Snapshot``."""
+        self._server.stop()
+        translate(self._upper)
+        return super().items(clamp)
+
+    def remove(self) -> None:
+        """See ``Snapshot``."""
+        self._server.stop()
+
+
+def find() -> str:
+    """Return the path of fuse-overlayfs. Raises OSError if it or its device is missing."""
+    os.close(os.open(_DEVICE, os.O_RDWR | os.O_CLOEXEC))
+    for place in _PLACES:
+        if os.access(f"{place}/{_PROGRAM}", os.X_OK):
+            return f"{place}/{_PROGRAM}"
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), _PROGRAM)
+
+
+def attempt(scratch: bytes) -> bytes:
+    """Use fuse-overlayfs once, in a child with a mount namespace of its own. Raises OSError."""
+    base = Path(os.fsdecode(scratch))
+    for name in ("a/x", "u", "w"):
+        os.makedirs(base / name)
+    server = Server(find(), base, b"lowerdir=a,upperdir=u,workdir=w")
+    os.rmdir(server.tree / "x")
+    server.stop()
+    return b""
+
+
+def translate(upper: Path) -> None:
+    """Turn the marks of fuse-overlayfs in an upper directory into the kernel's. Raises OSError.
+
+    It deletes like the kernel, or with a file ``.wh.NAME`` where it may make no devices; a directory that hides what is
+    below has an attribute of its own or a file ``.wh..wh..opq``.
+    """
+    pending = [str(upper)]
+    while pending:
+        place = pending.pop()
+        opaque = _take_attribute(place)
+        with os.scandir(place) as entries:
+            found = list(entries)
+        for entry in found:
+            if entry.name == _OPAQUE_FILE:
+                os.unlink(entry.path)
+                opaque = True
+            elif entry.name.startswith(PREFIX) and entry.is_file(follow_symlinks=False):
+                os.unlink(entry.path)
+                os.mknod(f"{place}/{entry.name[len(PREFIX) :]}", stat.S_IFCHR, os.makedev(0, 0))
+            elif entry.is_dir(follow_symlinks=False):
+                pending.append(entry.path)
+        if opaque:
+            _mark(place)
+
+
+def _take_attribute(directory: str) -> bool:
+    try:
+        opaque = os.getxattr(directory, _OPAQUE_XATTR) == b"y"
+        os.removexattr(directory, _OPAQUE_XATTR)
+    except OSError as error:
+        if error.errno in (errno.ENODATA, errno.ENOTSUP):
+            return False
+        raise
+    return opaque
+
+
+def _mark(directory: str) -> None:
+    before = os.stat(directory)
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        set_opaque(fd)
+        os.utime(fd, ns=(before.st_atime_ns, before.st_mtime_ns))
+    finally:
+        os.close(fd)
