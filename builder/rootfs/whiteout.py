@@ -14,6 +14,7 @@ import stat
 from collections.abc import Callable, Mapping, Sequence
 
 from builder.rootfs.entry import Entry, Kind, LayerFormatError
+from builder.rootfs.limits import MAX_ID
 
 PREFIX = ".wh."
 OWNER = "user.rootlesscontainers"
@@ -124,7 +125,7 @@ def _read_varint(value: bytes, position: int) -> tuple[int, int] | None:
         position += 1
         number |= (byte & 0x7F) << shift
         if byte < 0x80:
-            return (number, position) if number < 1 << 32 else None
+            return (number, position) if number <= MAX_ID else None
     return None
 
 

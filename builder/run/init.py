@@ -522,7 +522,7 @@ def load_filter(program: bytes, flags: int = 0) -> int:
 def listener(program: bytes) -> int:
     """Install a filter whose waiting calls somebody else answers; return the descriptor to do it with."""
     try:
-        # A signal must not make chown fail where it never does, nor have it done twice.
+        # A signal must not interrupt what is being answered, and have it done twice.
         return load_filter(program, SECCOMP_LISTENER | SECCOMP_KILLABLE)
     except OSError:
         return load_filter(program, SECCOMP_LISTENER)  # Linux before 5.19

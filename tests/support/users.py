@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import itertools
 import os
 import pwd
 import shutil
@@ -64,10 +65,15 @@ class User:
 def account(kind: str, *, subuids: bool, python: Path, source: Path) -> Iterator[User]:
     """Make a user, without or with 65536 subordinate uids and gids, and remove it at the end."""
     need_root("needs root: useradd")
-    name = f"pbtest-{kind}-{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
+    with _free_name(f"pbtest-{kind}-{os.environ.get('PYTEST_XDIST_WORKER', 'main')}") as name:
+        yield from _account(name, subuids, python, source)
+
+
+def _account(name: str, subuids: bool, python: Path, source: Path) -> Iterator[User]:
     with _accounts_lock():
         if _exists(name):  # of a run that was killed
             run([need_tool("userdel"), "--remove", name], check=False)
+        shutil.rmtree(Path("/home", name), ignore_errors=True)  # with the owner it had then
         run([need_tool("useradd"), "--system", "--user-group", "--create-home", "--shell", "/bin/sh", name])
         if subuids:
             need_tool("newuidmap")
@@ -94,12 +100,27 @@ def _ends(path: Path) -> list[int]:
     return [int(start) + int(count) - 1 for _, start, count in fields]
 
 
+_LOCKS = Path("/run/lock" if os.path.isdir("/run/lock") else "/tmp")
+
+
+@contextmanager
+def _free_name(name: str) -> Iterator[str]:
+    """Yield the name of an account that no other run of the tests uses; an account of that name is a dead run's."""
+    for number in itertools.count(1):
+        candidate = f"{name}{number if number > 1 else ''}"
+        with open(_LOCKS / f"pybuild-test-{candidate}", "w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            yield candidate
+            return
+
+
 @contextmanager
 def _accounts_lock() -> Iterator[None]:
     # useradd gives up when another useradd runs; parallel test workers wait instead.
-    with open(
-        "/run/lock/pybuild-test-accounts" if os.path.isdir("/run/lock") else "/tmp/pybuild-test-accounts", "w"
-    ) as lock:
+    with open(_LOCKS / "pybuild-test-accounts", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from builder.rootfs import whiteout
 from builder.rootfs.entry import Kind, LayerFormatError
+from builder.rootfs.limits import MAX_ID
 from tests.support.need import need_root
 
-ids = st.integers(0, (1 << 32) - 1)
+ids = st.integers(0, MAX_ID)
 
 
 @given(ids, ids)
@@ -22,12 +23,14 @@ def test_owners_survive(uid: int, gid: int) -> None:
 def test_the_record_is_the_known_format() -> None:
     assert whiteout.encode_owner(33, 1000) == bytes.fromhex("082110e807")
     assert whiteout.decode_owner(bytes.fromhex("1005")) == (0, 5)
+    assert whiteout.decode_owner(bytes.fromhex("08feffffff0f")) == (MAX_ID, 0)
+    assert whiteout.decode_owner(bytes.fromhex("08ffffffff0f")) is None  # no layer could hold it
 
 
 @given(st.binary(max_size=20))
 def test_any_bytes_are_a_record_or_none(value: bytes) -> None:
     owner = whiteout.decode_owner(value)
-    assert owner is None or all(0 <= number < 1 << 32 for number in owner)
+    assert owner is None or all(0 <= number <= MAX_ID for number in owner)
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.run.seccomp import DENIED, denylist
+from builder.run.seccomp import DENIED, PRETENDED, RECORDED, denylist, recorded_calls, recorder
 
 ALLOW, EPERM, ENOSYS = 0x7FFF0000, 0x50000 | errno.EPERM, 0x50000 | errno.ENOSYS
+PRETEND, NOTIFY = 0x50000, 0x7FC00000
 X86_64, I386, AARCH64, ARM = 0xC000003E, 0x40000003, 0xC00000B7, 0x40000028
 COLUMNS = [("x86_64", X86_64, 0), ("x86_64", I386, 1), ("aarch64", AARCH64, 2), ("aarch64", ARM, 3)]
 
@@ -94,6 +95,24 @@ def test_unknown_architectures_can_do_nothing(arch: int) -> None:
 
 def test_unknown_machines_have_no_filter() -> None:
     assert denylist("pdp11") is None
+    assert recorder("pdp11") is None
+    assert recorded_calls("pdp11") == {}
+
+
+@pytest.mark.parametrize(("machine", "arch", "column"), COLUMNS)
+def test_changes_of_owners_are_handed_on_and_changes_of_user_pretended(machine: str, arch: int, column: int) -> None:
+    program = recorder(machine)
+    assert program is not None
+    special = {numbers[column]: NOTIFY for numbers in RECORDED.values()}
+    special |= {numbers[column]: PRETEND for numbers in PRETENDED.values()}
+    for number in range(600):
+        assert judge(program, arch, number) == special.get(number, ALLOW)
+    handed_on = {number for (its, number), _ in recorded_calls(machine).items() if its == arch}
+    assert handed_on == {number for number, verdict in special.items() if verdict == NOTIFY and number >= 0}
+    assert judge(program, arch ^ 1, 92) == ALLOW
+    assert judge(program, arch, 0x40000000 | 92) == ALLOW  # the denylist has that
+    # The kernel takes the stricter of two answers: what is denied stays so.
+    assert not set(special) & {numbers[column] for numbers in DENIED.values() if numbers[column] >= 0}
 
 
 # Needs no right: no_new_privs is set first.
