@@ -115,7 +115,7 @@ def install(user: User, layout: Path, isolation: str) -> tuple[trees.Tree, str]:
     (place / "p.deb").write_bytes(package())
     run(["chown", "-R", f"{user.uid}:{user.gid}", place])
     output = place.with_name("image.tar")
-    options = ["--root", user.home / "store", f"--isolation={isolation}", "-o", f"type=oci,dest={output}"]
+    options = ["--root", user.home / "debian-store", f"--isolation={isolation}", "-o", f"type=oci,dest={output}"]
     done = user.pybuild(*options, f"--build-context=base=oci-layout://{layout}:latest", place)
     return trees.tree_of(output), done.stderr
 

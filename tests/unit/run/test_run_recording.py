@@ -20,6 +20,7 @@ import runbox
 from builder.rootfs.whiteout import OWNER, decode_owner
 from builder.run import init, seccomp
 from builder.run.recording import Recorder
+from builder.run.spec import CacheMount, SecretMount
 from tests.support.need import need, need_root
 
 MACHINE = os.uname().machine
@@ -311,12 +312,12 @@ def test_closing_ends_a_recorder_whose_caller_lives(tmp_path: Path) -> None:
 # --- in steps
 
 
-@pytest.fixture(scope="module")
-def single(tmp_path_factory: pytest.TempPathFactory) -> Iterator[runbox.Box]:
+@pytest.fixture(scope="module", params=["overlay", "copy"])
+def single(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[runbox.Box]:
     busybox = runbox.busybox()
     need(busybox, "needs a static busybox (Debian: busybox-static)")
     assert busybox is not None
-    with runbox.opened(tmp_path_factory.mktemp("store"), Path(busybox), "single") as box:
+    with runbox.opened(tmp_path_factory.mktemp("store"), Path(busybox), "single", request.param) as box:
         yield box
 
 
@@ -346,8 +347,8 @@ def test_owners_of_layers_below_stay(single: runbox.Box, owned: list[Any]) -> No
     expected = {"e": (7, 8), "srv": (0, 0), "srv/a": (33, 33), "srv/c": (33, 33), "srv/d": (33, 33)}
     assert owners(first) == {**expected, "srv/.wh.b": (0, 0)}
     assert all("rootlesscontainers" not in name for one in first.members for name in one.pax_headers)
-    again = single.run("touch /e/f; echo x >> /srv/d", stack=[*owned, first.source])
-    assert owners(again) == {"e": (7, 8), "e/f": (0, 0), "srv": (0, 0), "srv/d": (33, 33)}
+    again = single.run("touch /e/f; echo x >> /srv/a", stack=[*owned, first.source])
+    assert owners(again) == {"e": (7, 8), "e/f": (0, 0), "srv": (0, 0), "srv/a": (33, 33)}
 
 
 def test_the_same_owner_is_no_change(single: runbox.Box, owned: list[Any]) -> None:
@@ -368,6 +369,17 @@ def test_apt_stays_root(single: runbox.Box, owned: list[Any]) -> None:
     assert ran.out.splitlines() == ['APT::Sandbox::User "root";', ".", "..", "zz-pybuild"]
     assert owners(ran) == {"new": (0, 0)}
     assert single.run("ls /etc/apt").status.code == 1  # not made where there is no apt
+
+
+def test_mounts_belong_to_root(single: runbox.Box, tmp_path: Path) -> None:
+    (tmp_path / "cache").mkdir()
+    mounts = (
+        SecretMount(target="/secret", data=b"x", uid=1000, gid=1000),
+        CacheMount(target="/cache", source=tmp_path / "cache", uid=1000, gid=1000, mode=0o700),
+    )
+    ran = single.run("cat /secret; stat -c ' %u:%g %a' /secret /cache; chown 5:6 /cache", mounts=mounts)
+    assert ran.out.split() == ["x", "0:0", "400", "0:0", "700"]
+    assert owners(ran) == {}
 
 
 def test_other_users_are_refused_or_ignored(single: runbox.Box) -> None:
