@@ -6,13 +6,10 @@ the command can see was decided by ``run.mounts``; the tree is only looked at ag
 
 from __future__ import annotations
 
-import fcntl
 import functools
 import itertools
-import marshal
 import os
 import socket
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -20,34 +17,18 @@ from typing import TYPE_CHECKING, Any
 
 from builder.errors import InterruptedBuildError, SandboxError
 from builder.rootfs.rooted import remove_tree
-from builder.run import init, wire
+from builder.run import init, spawning, wire
 from builder.run.layers import Layers
 from builder.run.namespaces import IdMaps, has_id
 from builder.run.users import Identity, resolve_user
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
     from builder.rootfs.pack import Item
     from builder.run.recording import Recorder
     from builder.run.snapshots import Snapshot, Snapshotter
+    from builder.run.spawning import Nursery
 
 Plain = dict[str, Any]
-
-# Reading the program from memory saves compiling it for every step: files that are run directly are never cached.
-_BOOTSTRAP = "import marshal, os; exec(marshal.loads(os.pread(6, 1 << 22, 0)))"
-
-_BOOTSTRAP_OF_SEVERAL = """
-import marshal, os, sys
-for name, code in marshal.loads(os.pread(6, 1 << 22, 0)):
-    module = sys.modules[name] = type(sys)(name)
-    parent, _, child = name.rpartition(".")
-    if parent:
-        setattr(sys.modules[parent], child, module)
-    if code:
-        exec(code, module.__dict__)
-module.main()
-"""
 
 _MAX_WARNINGS = 20
 
@@ -59,12 +40,15 @@ _SPAWNING = threading.Lock()
 class Step:
     """One RUN; ``cancel`` may be called from another thread at any time."""
 
-    def __init__(self, scratch: Path, layers: Layers, snapshotter: Snapshotter, maps: IdMaps | None) -> None:
+    def __init__(
+        self, scratch: Path, layers: Layers, snapshotter: Snapshotter, maps: IdMaps | None, nursery: Nursery | None
+    ) -> None:
         self._scratch = scratch
         self._layers = layers
         self._snapshotter = snapshotter
         self._snapshot: Snapshot | None = None
         self._maps = maps
+        self._nursery = nursery
         self._life, self._lifeline = os.pipe()
         self._mutex = threading.Lock()
         self._pid = 0
@@ -162,24 +146,19 @@ class Step:
     def _spawn(self, plan: Plain, stdout: int, stderr: int) -> socket.socket:
         self._chroot = plan["isolation"] == "chroot"
         ours, theirs = socket.socketpair()
-        spec, code = wire.memory_file(init.frame(plan)), wire.memory_file(_program(plan["isolation"]))
-        # Out of the way of the numbers they get in the child.
-        low = (stdout, stderr, spec, theirs.fileno(), self._life, code)
-        high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10) for fd in low]
+        spec = wire.memory_file(init.frame(plan))
+        fds = [stdout, stderr, spec, theirs.fileno(), self._life]
         try:
-            actions: list[tuple[Any, ...]] = [(os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0)]
-            actions += [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in enumerate(high, start=1)]
-            bootstrap = _BOOTSTRAP_OF_SEVERAL if self._chroot else _BOOTSTRAP
-            arguments = [sys.executable, "-I", "-S", "-X", "utf8", "-c", bootstrap, "3", "4", "5", "6"]
             with _SPAWNING:
-                self._pid = os.posix_spawn(sys.executable, arguments, {}, file_actions=actions, setsid=True)
+                self._pid = self._nursery.fork(fds) if self._nursery else 0
+                if not self._pid:
+                    self._pid = spawning.start(_program(plan["isolation"]), fds)
                 _HELPERS.add(self._pid)
         except OSError as error:
             ours.close()
             raise SandboxError(f"cannot start a process for the RUN: {error.strerror}") from error
         finally:
-            for fd in (*high, spec, code):
-                os.close(fd)
+            os.close(spec)
             theirs.close()
         return ours
 
@@ -290,18 +269,12 @@ class Step:
 
 @functools.cache
 def _program(isolation: str) -> bytes:
-    """Return the code of the step's process, marshalled."""
+    """Return the code of the step's process."""
     if isolation != "chroot":
-        return marshal.dumps(_code(init))
+        return spawning.program(init)
     from builder.run import chroot, lending
 
-    named: list[tuple[str, Any]] = [("builder", None), ("builder.run", None)]
-    return marshal.dumps(named + [(module.__name__, _code(module)) for module in (init, lending, chroot)])
-
-
-def _code(module: ModuleType) -> Any:
-    loader: Any = module.__loader__
-    return loader.get_code(module.__name__)
+    return spawning.program(init, lending, chroot)
 
 
 def _record(listener: int, warn: Callable[[str], None]) -> Recorder:

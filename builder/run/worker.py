@@ -22,6 +22,7 @@ from builder.run import namespaces, wire
 from builder.run.choice import choose
 from builder.run.layers import Layers
 from builder.run.snapshots import Snapshotter
+from builder.run.spawning import Nursery
 from builder.run.step import Step
 
 _JOIN_SECONDS = 20.0
@@ -36,12 +37,13 @@ def main() -> None:
     os.umask(0o022)
     try:
         maps = _enter(mode, sock, scratch)
+        nursery = None if mode == "chroot" else Nursery()
         layers = Layers(Path(root), view, Path(scratch), single=mode == "single")
         snapshotter, name, warning = choose(wanted, mode, layers, Path(scratch))
     except OSError as error:
         wire.send(sock, ("failed", str(error.filename), error.errno))
         return
-    worker = _Worker(sock, Path(scratch), layers, snapshotter, maps)
+    worker = _Worker(sock, Path(scratch), layers, snapshotter, maps, nursery)
     wire.send(sock, ("ready", name, warning))
     worker.serve()
 
@@ -80,12 +82,14 @@ class _Worker:
         layers: Layers,
         snapshotter: Snapshotter,
         maps: namespaces.IdMaps | None,
+        nursery: Nursery | None,
     ) -> None:
         self._sock = sock
         self._scratch = scratch
         self._layers = layers
         self._snapshotter = snapshotter
         self._maps = maps
+        self._nursery = nursery
         self._steps: dict[int, Step] = {}
         self._early: set[int] = set()
         self._mutex = threading.Lock()
@@ -116,6 +120,8 @@ class _Worker:
             step.cancel()
         for thread in self._threads:
             thread.join(_JOIN_SECONDS)
+        if self._nursery is not None:
+            self._nursery.close()
         remove_tree(self._scratch)
 
     def _cancel(self, number: int) -> None:
@@ -146,7 +152,7 @@ class _Worker:
 
     def _run(self, number: int, payload: Any, fds: list[int]) -> Any:
         place = self._scratch / f"step-{number}"
-        step = Step(place, self._layers, self._snapshotter, self._maps)
+        step = Step(place, self._layers, self._snapshotter, self._maps, self._nursery)
         with self._mutex:
             self._steps[number] = step
             early = number in self._early

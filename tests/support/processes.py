@@ -26,6 +26,22 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
+def helper_of(worker: int) -> int:
+    """Return the process below ``worker`` that accompanies its only running step: the one that has a child."""
+    (found,) = [pid for pid in descendants(worker)[1:] if len(descendants(pid)) > 1 and _parent(pid) == worker]
+    return found
+
+
+def nursery_of(worker: int) -> int:
+    """Return the process below ``worker`` that makes the helpers of steps."""
+    (found,) = [pid for pid in descendants(worker)[1:] if len(descendants(pid)) == 1 and _parent(pid) == worker]
+    return found
+
+
+def _parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+
+
 def watch(pids: Iterable[int]) -> list[int]:
     """Return descriptors that tell the end of processes, for :func:`await_end`."""
     return [os.pidfd_open(pid) for pid in pids]

@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.cli import environment, write_context
 from tests.support.need import need_root
-from tests.support.processes import GONE_SECONDS, await_end, descendants, watch
+from tests.support.processes import GONE_SECONDS, await_end, descendants, helper_of, nursery_of, watch
 
 AT_ONCE = 0.1  # seconds
 ATTEMPTS = 5  # one of them has to be that quick: the machine may have other things to do
@@ -25,12 +25,15 @@ STUBBORN = (
 
 
 class Running:
-    """A build in the middle of a step: itself, its worker, the worker's helper, and what the step started."""
+    """A build in the middle of a step: itself, and below it the worker, the nursery, the step's helper and command."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self.process = process
         self.below = descendants(process.pid)[1:]
-        self.worker, self.helper, self.first = self.below[:3]
+        self.worker = self.below[0]
+        self.nursery = nursery_of(self.worker)
+        self.helper = helper_of(self.worker)
+        self.first = descendants(self.helper)[1]
 
 
 def interrupt(build: Running) -> None:
@@ -98,9 +101,9 @@ def test_nothing_outlives_a_build(end: str, busybox_layout: Path, tmp_path: Path
         with start(context, busybox_layout, tmp_path / "store") as process:
             try:
                 build = until_up(process)
-                assert len(build.below) >= 5, "worker, helper, shell, two sleeps"
-                survivor = build.below[0] if end in ("kill-helper", "kill-first") else None
-                pidfds = watch(pid for pid in build.below if pid != survivor)
+                assert len(build.below) >= 6, "worker, nursery, helper, shell, two sleeps"
+                survivors = {build.worker, build.nursery} if end in ("kill-helper", "kill-first") else set()
+                pidfds = watch(pid for pid in build.below if pid not in survivors)
                 act(build)
                 took.append(await_end(pidfds))
                 said = process.communicate(timeout=30)[1]
@@ -135,8 +138,8 @@ def test_what_a_finished_step_left_running_is_gone_in_the_next(busybox_layout: P
             build = until_up(process)
             below = descendants(build.worker)
             found = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in below}
-            # The worker, the helper and the command of the second step: no zombie, and no helper of the first.
-            assert len(found) == 3, found
+            # Besides worker and nursery the second step's helper and command: no zombie, and no helper of the first.
+            assert len(found) == 4, found
             assert not [text for text in found.values() if b"98765" in text or b"98766" in text]
         finally:
             process.kill()

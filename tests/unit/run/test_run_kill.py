@@ -16,7 +16,7 @@ from runbox import Box
 
 from builder.errors import SandboxError
 from tests.support.need import need
-from tests.support.processes import await_end, descendants, watch
+from tests.support.processes import await_end, descendants, helper_of, nursery_of, watch
 
 # A shell that ignores what can be ignored, and a child that has left its session.
 STUBBORN = "trap '' TERM INT HUP; setsid sleep 98765 & echo up; sleep 98765"
@@ -46,7 +46,7 @@ def worker_victim(pids: list[int]) -> int:
 
 
 def helper_victim(pids: list[int]) -> int:
-    return pids[2]
+    return helper_of(pids[1])
 
 
 @pytest.mark.parametrize("victim", [engine_victim, worker_victim, helper_victim])
@@ -62,10 +62,11 @@ def test_killed_processes_take_the_step_along(tmp_path: Path, victim: Callable[[
             worker = int(engine.stdout.readline())
             assert engine.stdout.readline() == b"up\n"
             below = descendants(worker)
-            assert len(below) >= 4  # worker, helper, the shell and its child
-            pidfds = watch(below)
+            assert len(below) >= 5  # worker, nursery, helper, the shell and its child
+            survivors = {below[0], nursery_of(below[0])} if victim is helper_victim else set()
+            pidfds = watch(pid for pid in below if pid not in survivors)
             os.kill(victim([engine.pid, *below]), signal.SIGKILL)
-            await_end(pidfds[1:] if victim is helper_victim else pidfds)
+            await_end(pidfds)
         finally:
             engine.kill()
     assert tmp_path.name not in Path("/proc/mounts").read_text()
@@ -88,6 +89,13 @@ def test_a_dead_worker_is_an_error_and_the_sandbox_can_be_closed(fresh_box: Box)
     os.kill(fresh_box.sandbox.worker, signal.SIGKILL)
     with pytest.raises(SandboxError, match="ended unexpectedly"):
         fresh_box.run("true")
+    fresh_box.close()
+
+
+def test_steps_need_no_nursery(fresh_box: Box) -> None:
+    assert fresh_box.run("true").status.ok
+    os.kill(nursery_of(fresh_box.sandbox.worker), signal.SIGKILL)
+    assert fresh_box.run("echo all the same").out == "all the same\n"
     fresh_box.close()
 
 
