@@ -14,7 +14,6 @@ from typing import Literal
 from builder.rootfs.rooted import remove_tree
 from builder.run import namespaces
 from builder.run.layers import Layers
-from builder.run.probe import filesystem_type
 from builder.run.snapshots import OverlaySnapshotter, Snapshotter
 
 Name = Literal["overlay", "fuse", "copy"]
@@ -52,6 +51,8 @@ def choose(wanted: str, mode: str, layers: Layers, scratch: Path) -> tuple[Snaps
 
 
 def _warning(problem: OSError, scratch: Path, used: str) -> str:
+    from builder.run.probe import filesystem_type
+
     store = scratch.parents[1]
     kind = filesystem_type(str(store), Path("/proc/self/mountinfo").read_text(errors="replace"))
     if kind == "overlay":

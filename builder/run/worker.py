@@ -12,7 +12,6 @@ import signal
 import socket
 import sys
 import threading
-import traceback
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +141,8 @@ class _Worker:
             failure = OutputError(f"{error.filename or 'the store'}: {error.strerror}")
             reply = ("error", number, (type(failure).__name__, failure.message, None))
         except BaseException:  # noqa: BLE001 -- a thread has nobody else to tell of our own bugs
+            import traceback
+
             reply = ("bug", number, traceback.format_exc())
         try:
             wire.send(self._sock, reply)
