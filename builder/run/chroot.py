@@ -39,6 +39,8 @@ def command(plan: Plan, root: int, cwd: int, report: int) -> NoReturn:
     try:
         init.prctl(init.PR_SET_PDEATHSIG, init.SIGKILL)
         os.setsid()
+        if plan["cgroup"]:
+            init.join_cgroup(plan["cgroup"])
         os.fchdir(root)
         os.chroot(b".")
         os.fchdir(cwd)

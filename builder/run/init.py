@@ -413,7 +413,7 @@ def join_cgroup(processes: bytes) -> None:
     fd = os.open(processes, os.O_WRONLY | os.O_CLOEXEC)
     os.write(fd, b"0")
     os.close(fd)
-    unshare(CLONE_NEWCGROUP)
+    libc.unshare(CLONE_NEWCGROUP)  # where that is allowed
 
 
 def loopback_up() -> None:
