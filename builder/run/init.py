@@ -222,10 +222,9 @@ class Tree:
             fd = walk(self.root, directory)
         except OSError:
             return False
-        try:
-            return stat.S_ISDIR(os.fstat(fd).st_mode)
-        finally:
-            os.close(fd)
+        found = os.path.isdir(by_fd(fd))
+        os.close(fd)
+        return found
 
     def filesystem(self, op: Plan) -> None:
         """Mount a new file system; a refused one is replaced by the host's (``fallback``) or left out."""
@@ -521,11 +520,14 @@ def load_filter(program: bytes, flags: int = 0) -> int:
 
 def listener(program: bytes) -> int:
     """Install a filter whose waiting calls somebody else answers; return the descriptor to do it with."""
-    try:
-        # A signal must not interrupt what is being answered, and have it done twice.
-        return load_filter(program, SECCOMP_LISTENER | SECCOMP_KILLABLE)
-    except OSError:
-        return load_filter(program, SECCOMP_LISTENER)  # Linux before 5.19
+    why = ""
+    # A signal must not interrupt what is being answered, and have it done twice; Linux before 5.19 cannot promise it.
+    for flags in (SECCOMP_LISTENER | SECCOMP_KILLABLE, SECCOMP_LISTENER):
+        try:
+            return load_filter(program, flags)
+        except OSError as error:
+            why = str(error.strerror).lower()
+    raise Failure("setup", 71, f"with one uid owners are recorded, which the system refuses (seccomp listener: {why})")
 
 
 def pass_on(channel: int, value: Any, fd: int) -> None:

@@ -159,7 +159,7 @@ def _open(pid: int, call: str, arguments: list[int]) -> tuple[int, bytes]:
         if not name:
             if not flags & _EMPTY_PATH:
                 raise OSError(errno.ENOENT, "path")
-            return _open_descriptor(process, directory), b"a file"
+            return _open_start(process, directory), b"a file"
         return _resolve(process, directory, name, 0 if not flags & _NOFOLLOW else os.O_NOFOLLOW), name
     finally:
         os.close(process)
@@ -186,10 +186,15 @@ def _text(process: int, address: int) -> bytes:
     return text
 
 
-def _open_descriptor(process: int, number: int) -> int:
-    """Return what the caller has open as ``number``, or its working directory."""
-    if number == _AT_FDCWD:
+def _open_start(process: int, directory: int) -> int:
+    """Return where a relative path begins."""
+    if directory == _AT_FDCWD:
         return os.open(b"cwd", _O_PATH | os.O_CLOEXEC, dir_fd=process)
+    return _open_descriptor(process, directory)
+
+
+def _open_descriptor(process: int, number: int) -> int:
+    """Return what the caller has open as ``number``."""
     try:
         return os.open(b"fd/%d" % number, _O_PATH | os.O_CLOEXEC, dir_fd=process)
     except FileNotFoundError as error:
@@ -202,7 +207,7 @@ def _resolve(process: int, directory: int, name: bytes, flags: int) -> int:
         return _open_descriptor(process, int(own[1]) if own else _STREAMS[name])
     if name.startswith(b"/"):
         return _open_in_root(process, name, flags)
-    start = _open_descriptor(process, directory)
+    start = _open_start(process, directory)
     try:
         return _openat2(start, name, flags, _BENEATH | _NO_MAGIC)
     except OSError as error:

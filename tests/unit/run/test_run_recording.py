@@ -6,6 +6,7 @@ import ctypes
 import errno
 import json
 import os
+import random
 import socket
 import stat
 import subprocess
@@ -35,7 +36,8 @@ sys.path.insert(0, sys.argv[2])
 from builder.run import init
 from builder.run.seccomp import recorder
 assert init.libc.prctl(38, *[ctypes.c_ulong(value) for value in (1, 0, 0, 0)]) == 0
-init.pass_on(int(sys.argv[1]), ("recorder",), init.listener(recorder(os.uname().machine)))
+if sys.argv[1] != "-1":
+    init.pass_on(int(sys.argv[1]), ("recorder",), init.listener(recorder(os.uname().machine)))
 signal.signal(signal.SIGALRM, lambda *_: None)
 signal.siginterrupt(signal.SIGALRM, False)
 for line in sys.stdin:
@@ -58,13 +60,14 @@ for line in sys.stdin:
 class Caller:
     """A process whose changes of owners we answer."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, record: bool = True) -> None:
         need(COLUMN >= 0, "no filter for this machine")
         self.warnings: list[str] = []
+        self.recorder: Recorder | None = None
         ours, theirs = socket.socketpair()
         checkout = Path(__file__).resolve().parents[3]
         self.process = subprocess.Popen(
-            [sys.executable, "-c", CALLER, str(theirs.fileno()), checkout],
+            [sys.executable, "-c", CALLER, str(theirs.fileno()) if record else "-1", checkout],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -72,6 +75,9 @@ class Caller:
             cwd=directory,
         )
         theirs.close()
+        if not record:
+            ours.close()
+            return
         with ours:
             head, fds, _, _ = socket.recv_fds(ours, 4, 1)
             assert init.receive(ours.fileno(), head) == ("recorder",)
@@ -90,7 +96,8 @@ class Caller:
 
     def close(self) -> None:
         self.process.communicate()
-        self.recorder.close()
+        if self.recorder is not None:
+            self.recorder.close()
 
 
 @pytest.fixture
@@ -304,9 +311,79 @@ def test_a_caller_that_is_killed(tmp_path: Path) -> None:
 def test_closing_ends_a_recorder_whose_caller_lives(tmp_path: Path) -> None:
     (tmp_path / "f").touch()
     caller = Caller(tmp_path)
+    assert caller.recorder is not None
     caller.recorder.close()
     assert chown(caller, "f", 1, 1) == -errno.ENOSYS
     caller.process.communicate()
+
+
+PIECES = ("a", "b", "..", ".", "", "f", "g", "out", "round", "in", "missing", "top")
+
+
+def plant(root: Path) -> None:
+    """Make a tree with links of every direction; ``top`` leads to its top from wherever it is."""
+    for place in ("", "a", "a/b", "b", "b/a"):
+        (root / place).mkdir(exist_ok=True)
+        for name in ("f", "g"):
+            (root / place / name).touch()
+            (root / place / name).chmod(0o6755)
+        (root / place / "out").symlink_to("../b/f")
+        (root / place / "in").symlink_to("a/../b")
+        (root / place / "round").symlink_to("round")
+        (root / place / "top").symlink_to("/")
+
+
+def state(root: Path, recorded: bool) -> dict[str, tuple[int, int, int]]:
+    found = {}
+    for path in sorted(root.rglob("*")):
+        if not path.is_symlink():
+            status = path.stat()
+            uid, gid = (owner(path) or (0, 0)) if recorded else (status.st_uid, status.st_gid)
+            found[str(path.relative_to(root))] = (uid, gid, status.st_mode)
+    return found
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_random_calls_do_what_the_kernel_does(seed: int, tmp_path: Path) -> None:
+    """The same calls of two processes in roots of their own: one is answered by us, the other by the kernel."""
+    need_root("needs root: chroot, and owners to compare with")
+    chance = random.Random(seed)
+    ours, kernels = tmp_path / "ours", tmp_path / "kernels"
+    for root in (ours, kernels):
+        root.mkdir()
+        plant(root)
+    answered, plain = Caller(ours), Caller(kernels, record=False)
+    for one in (answered, plain):
+        assert one.ask("chroot", ".") == 0
+        assert [one.ask("open", place) for place in ("a", "b/a", "f")] != []
+    first = 3  # descriptors of the caller: both opened the same ones in the same order
+    for _ in range(400):
+        path = "/".join(chance.choices(PIECES, k=chance.randrange(1, 6)))
+        directory = chance.choice([CWD, CWD, first, first + 1, first + 2, first + 9])
+        flags = chance.choice([0, 0, NOFOLLOW, EMPTY, EMPTY | NOFOLLOW, 1])
+        owners = [chance.choice([0, 1, 33, 70000, KEEP]) for _ in range(2)]
+        words = ["fchownat", directory, path, *owners, flags]
+        if chance.random() < 0.2:
+            words = ["fchown", directory, *owners]
+        results = [one(*words) for one in (answered, plain)]  # type: ignore[arg-type]  # the first word is a name
+        assert results[0] == results[1], words
+        assert state(ours, recorded=True) == state(kernels, recorded=False), words
+    answered.close()
+    plain.close()
+
+
+def test_only_one_can_listen() -> None:
+    """As in containers whose engine answers calls itself."""
+    need(COLUMN >= 0, "no filter for this machine")
+    twice = CALLER.partition("init.pass_on")[0].rstrip().removesuffix('if sys.argv[1] != "-1":') + (
+        "first = init.listener(recorder(os.uname().machine))\n"
+        "try:\n    init.listener(recorder(os.uname().machine))\n"
+        "except init.Failure as failure:\n    print(*failure.report)\n"
+    )
+    checkout = Path(__file__).resolve().parents[3]
+    done = subprocess.run([sys.executable, "-c", twice, "-", checkout], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("setup 71 with one uid owners are recorded, which the system refuses")
+    assert "resource busy" in done.stdout
 
 
 # --- in steps
