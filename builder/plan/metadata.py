@@ -125,24 +125,28 @@ def apply_entrypoint(state: StageState, one: df.Entrypoint, _: Expander) -> Stag
     return replace(state, config=config).with_step(f"ENTRYPOINT {quote_list(args)}")
 
 
-def _pairs(state: StageState, pairs: tuple[tuple[Word, Word], ...], span: Span, expand: Expander) -> dict[str, str]:
-    values: dict[str, str] = {}
+_Pairs = list[tuple[str, str]]
+
+
+def _pairs(state: StageState, pairs: tuple[tuple[Word, Word], ...], span: Span, expand: Expander) -> _Pairs:
+    values: _Pairs = []
     for key, value in pairs:
         name = expand.one(key, state.scope, span)
         if not name:
             raise expand.fail("names can not be blank", span, "write KEY=value")
-        values[name] = expand.one(value, state.scope, span)
+        values.append((name, expand.one(value, state.scope, span)))
     return values
 
 
-def _spelled(keyword: str, values: Mapping[str, str]) -> str:
-    return " ".join([keyword, *(f"{name}={value}" for name, value in values.items())])
+def _spelled(keyword: str, values: _Pairs) -> str:
+    # A name that is given twice stands there twice, as it was written.
+    return " ".join([keyword, *(f"{name}={value}" for name, value in values)])
 
 
 def apply_label(state: StageState, one: df.Label, expand: Expander) -> StageState:
     """LABEL."""
     values = _pairs(state, one.pairs, one.span, expand)
-    config = replace(state.config, labels={**state.config.labels, **values})
+    config = replace(state.config, labels={**state.config.labels, **dict(values)})
     return replace(state, config=config).with_step(_spelled("LABEL", values))
 
 
@@ -156,8 +160,9 @@ def set_env(config: ContainerConfig, values: Mapping[str, str]) -> ContainerConf
 def apply_env(state: StageState, one: df.Env, expand: Expander) -> StageState:
     """ENV."""
     values = _pairs(state, one.pairs, one.span, expand)
-    scope = state.scope.with_env(values)
-    return replace(state, config=set_env(state.config, values), scope=scope).with_step(_spelled("ENV", values))
+    last = dict(values)
+    scope = state.scope.with_env(last)
+    return replace(state, config=set_env(state.config, last), scope=scope).with_step(_spelled("ENV", values))
 
 
 def apply_maintainer(state: StageState, one: df.Maintainer, _: Expander) -> StageState:
@@ -194,9 +199,8 @@ def apply_user(state: StageState, one: df.User, expand: Expander) -> StageState:
 
 
 def apply_onbuild(state: StageState, one: df.Onbuild, _: Expander) -> StageState:
-    """ONBUILD."""
-    config = replace(state.config, onbuild=(*state.config.onbuild, one.trigger))
-    return replace(state, config=config).with_step(f"ONBUILD {one.trigger}")
+    """ONBUILD: the one instruction that leaves no line in the history."""
+    return replace(state, config=replace(state.config, onbuild=(*state.config.onbuild, one.trigger)))
 
 
 def apply_stop_signal(state: StageState, one: df.StopSignal, expand: Expander) -> StageState:

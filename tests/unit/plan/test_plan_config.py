@@ -57,7 +57,10 @@ def test_windows_has_another_shell() -> None:
         ("ENV a=b c=\"d e\"", "ENV a=b c=d e"),
         ("ENV a b c", "ENV a=b c"),
         ("LABEL a=b \"c d\"='e f'", "LABEL a=b c d=e f"),
+        ("LABEL a=b a=c", "LABEL a=b a=c"),
+        ("ENV a=b a=c", "ENV a=b a=c"),
         ("ARG A", "ARG A"),
+        ("ARG A=1 A=2", "ARG A=1 A=2"),
         ("ARG A=1 B", "ARG A=1 B"),
         ("CMD [\"a\", \"b c\"]", 'CMD ["a" "b c"]'),
         ("CMD a \"b\"", 'CMD ["/bin/sh" "-c" "a \\"b\\""]'),
@@ -86,6 +89,18 @@ def test_history_is_spelled_as_docker_does(line: str, created_by: str) -> None:
     assert step.vertex is None
     assert step.template.empty_layer
     assert step.template.comment == "buildkit.dockerfile.v0"
+
+
+def test_onbuild_leaves_no_line_in_the_history() -> None:
+    made = plan("FROM scratch\nONBUILD RUN x\nLABEL a=b")
+    assert made.history == ["LABEL a=b"]
+    assert made.config.onbuild == ("RUN x",)
+
+
+def test_of_one_name_given_twice_the_last_value_counts() -> None:
+    config = plan("FROM scratch\nENV a=b c=d a=e\nLABEL l=1 l=2").config
+    assert config.env[-2:] == ("a=e", "c=d")
+    assert config.labels == {"l": "2"}
 
 
 @pytest.mark.parametrize(
