@@ -24,7 +24,7 @@ from builder.cli.reports import (
     write_results,
 )
 from builder.cli.session import environment, open_standard_streams
-from builder.errors import BuilderError, OutputError, UsageError
+from builder.errors import BuilderError, OutputError, SandboxError, UsageError
 from builder.events import SilentReporter
 
 if TYPE_CHECKING:
@@ -175,13 +175,24 @@ def _validate(options: argparse.Namespace) -> int:
     return 0
 
 
+def _doctor(options: argparse.Namespace) -> int:
+    from builder.cli.doctor import to_json, to_text
+    from builder.run.doctor import diagnose
+
+    with environment(options, make_reporter(options.progress, sys.stderr), 1) as env:
+        found = diagnose(env.store.root, lambda: env.store.scratch(run=True))
+        show = to_json if options.format == "json" else to_text
+        _answer(show(found, str(env.store.root)))
+    return 0 if found.isolation else SandboxError.exit_code
+
+
 def _bases(env: Environment) -> Bases:
     from builder.engine.bases import Bases
 
     return Bases(env.store, env.registry, env.reporter, pull="missing", now=lambda: int(time.time()))
 
 
-_COMMANDS = {"build": _build, "push": _push, "save": _save, "validate": _validate}
+_COMMANDS = {"build": _build, "push": _push, "save": _save, "validate": _validate, "doctor": _doctor}
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from builder import __version__
 from builder.dockerfile.suggest import nearest
 from builder.errors import UsageError
 
-COMMANDS = ("build", "push", "save", "validate")
+COMMANDS = ("build", "push", "save", "validate", "doctor")
 PROGRESS = ("auto", "tty", "plain", "json", "quiet")
 PULL = ("auto", "always", "missing", "never")
 
@@ -27,6 +27,7 @@ commands:
   pybuild push REF                    push an image built here to the registry in its name
   pybuild save REF -o FILE            write an image built here as a docker-load tarball or OCI layout
   pybuild validate REF|FILE|DIR       read an image and check every digest in it
+  pybuild doctor                      try what RUN can use on this machine, and say what to change
 
 exit status: 0 done; of a failed RUN its own; 64 usage, 65 Dockerfile, 66 context, 67 image, 69 registry,
 71 sandbox, 73 output or store, 75 try again, 77 credentials, 130 interrupted, 70 a bug of ours.
@@ -77,7 +78,7 @@ def value_of(option: str, argv: Sequence[str]) -> str:
 
 def parse(command: str, argv: Sequence[str]) -> argparse.Namespace:
     """Return the options of ``command``. Raises UsageError; ``--help`` and ``--version`` print and exit."""
-    parser = {"build": _build, "push": _push, "save": _save, "validate": _validate}[command]()
+    parser = {"build": _build, "push": _push, "save": _save, "validate": _validate, "doctor": _doctor}[command]()
     following = [after for word, after in itertools.pairwise(argv) if word == "--pull" and after in PULL]
     parser.pull = following[0] if following else ""
     # A bare --pull means always; argparse would take the next word, which is the context.
@@ -212,4 +213,10 @@ def _save() -> _Parser:
 def _validate() -> _Parser:
     parser = _base("pybuild validate", "Read an image whole and check every digest, size and history entry.")
     parser.add_argument("image", metavar="REF|FILE|DIR", help="an image built here, an archive or an OCI layout")
+    return parser
+
+
+def _doctor() -> _Parser:
+    parser = _base("pybuild doctor", "Try every way to isolate a RUN, and what else it can use, on this machine.")
+    parser.add_argument("--format", choices=("text", "json"), default="text", help="for people or for programs")
     return parser
