@@ -24,7 +24,7 @@ import posixpath
 import shutil
 import sys
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -140,8 +140,10 @@ def pybuild(*arguments: str | Path, root: Path, check: bool = True) -> Any:
     return run([sys.executable, "-m", "builder.cli.main", *arguments], env=environment, check=check)
 
 
-def build(case: Case, bases: Bases, work: Path, root: Path) -> dict[str, Any]:
-    """Build ``case`` and return its result in the form of expected.json."""
+def build(
+    case: Case, bases: Bases, work: Path, root: Path, command_line: Callable[..., Any] = pybuild
+) -> dict[str, Any]:
+    """Build ``case`` with a command line like ours and return its result in the form of expected.json."""
     if case.runs or case.options.get("root"):
         need_root("needs root: a sandbox whose owners are real, or a context with other users' files")
     context = case.copy(work)
@@ -156,7 +158,7 @@ def build(case: Case, bases: Bases, work: Path, root: Path) -> dict[str, Any]:
         *named,
     ]
     fails = bool(case.options.get("fails"))
-    done = pybuild(*command, *case.arguments("args", work), context, root=root, check=not fails)
+    done = command_line(*command, *case.arguments("args", work), context, root=root, check=not fails)
     if fails:
         assert done.returncode != 0, "this build has to fail"
         return {"exit": done.returncode, "error": _error(done.stderr, work)}

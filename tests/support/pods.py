@@ -129,9 +129,13 @@ class Container:
                 "cwd": "/",
                 "capabilities": dict.fromkeys(("bounding", "effective", "permitted"), capabilities),
             },
-            "mounts": [*_mounts(), *_binds(readonly, "ro"), _bind(self.volume, "/volume", "rw")],
+            "mounts": [*_mounts(), *(_bind(path, str(path), "ro") for path in readonly), *self._volumes()],
             "linux": linux,
         }
+
+    def _volumes(self) -> list[dict[str, Any]]:
+        """Return the volume under both its names, so that a path means the same inside and outside."""
+        return [_bind(self.volume, name, "rw") for name in ("/volume", str(self.volume))]
 
 
 def _device_rules() -> list[dict[str, Any]]:
@@ -166,10 +170,6 @@ def _mounts() -> list[dict[str, Any]]:
     # sysfs shows a network namespace, and this one is the host's: a bind, as with Docker's --network=host.
     sysfs = {"destination": "/sys", "type": "bind", "source": "/sys", "options": ["rbind", "rprivate", *quiet, "ro"]}
     return [*made, sysfs]
-
-
-def _binds(paths: Sequence[Path], how: str) -> list[dict[str, Any]]:
-    return [_bind(path, str(path), how) for path in paths]
 
 
 def _bind(source: Path, target: str, how: str) -> dict[str, Any]:
