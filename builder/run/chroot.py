@@ -266,7 +266,10 @@ def main() -> None:
         helper(plan, channel, life)
     except OSError as error:
         what = os.fsdecode(error.filename or "sandbox")
-        init.send(channel, ("result", "setup", 71, 0, f"{what}: {error.strerror}"))
+        try:
+            init.send(channel, ("result", "setup", 71, 0, f"{what}: {error.strerror}"))
+        except OSError:
+            pass  # the worker is gone, and with it whoever wants to know; what we print would look like the command's
     os._exit(0)
 
 
