@@ -176,10 +176,13 @@ def _cache(
     if seeded:
         identity += f"/{stack_id(seed) if seed else 'nothing'}"
     if identity not in caches:
+        # In a chroot the directory itself is lent to one step at a time.
+        alone = mount.sharing == "shared" and services.sandbox.get().mode == "chroot"
+        sharing = "locked" if alone else mount.sharing
         # Once for all mounts of this step: it would wait for itself.
         caches[identity] = held.enter_context(
             services.store.acquire_mount(
-                identity, mount.sharing, cancel=services.cancel, waiting=lambda: _say_waiting(mount, services)
+                identity, sharing, cancel=services.cancel, waiting=lambda: _say_waiting(mount, services)
             )
         )
     return CacheMount(

@@ -11,6 +11,8 @@ import itertools
 import json
 import os
 import shutil
+import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from tests.support import goldens, pods, trees
 from tests.support.cli import CHECKOUT, expect, write_context
 from tests.support.commands import run
 from tests.support.pods import Container
+from tests.support.processes import descendants
 
 STEPS = """\
 FROM base
@@ -166,6 +169,35 @@ def test_without_the_right_to_chroot_the_refusal_has_the_way_out(
     expect(done, 71)
     assert "chroot: chroot: EPERM" in done.stderr
     assert "seccomp=unconfined" in done.stderr
+
+
+@pytest.mark.parametrize(("user", "refused"), [("root", "1"), ("app", "0")])
+def test_root_gains_no_rights_and_users_can(
+    both: dict[str, Container], busybox_layout: Path, user: str, refused: str
+) -> None:
+    """A filter costs the set-id bits where there is no CAP_SYS_ADMIN; users have little to lose to what it refuses."""
+    confined = both["confined"]
+    marker = f"9876{len(user)}"
+    context = write_context(place(confined) / "context", f"FROM base\nUSER {user}\nRUN exec sleep {marker}\n")
+    named = f"--build-context=base=oci-layout://{layout_in(confined, busybox_layout)}:latest"
+    command = confined.command(confined.python, "-m", "builder.cli.main", named, context)
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        pid = 0
+        while not pid and process.poll() is None:
+            pid = next((pid for pid in descendants(process.pid) if is_sleep(pid, marker)), 0)
+        text = Path(f"/proc/{pid}/status").read_text()
+        os.kill(pid, signal.SIGKILL)
+        process.communicate()
+    fields = dict(line.split(":\t") for line in text.splitlines() if ":\t" in line)
+    assert fields["NoNewPrivs"] == refused
+    assert (fields["CapEff"] == "0" * 16) == (user != "root")
+
+
+def is_sleep(pid: int, marker: str) -> bool:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes() == f"sleep\0{marker}\0".encode()
+    except OSError:
+        return False
 
 
 # The cases whose results differ, and why; with Docker's filter the steps are in a chroot and in plain trees.

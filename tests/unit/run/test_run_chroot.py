@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import runbox
@@ -110,24 +111,30 @@ def test_ways_out_are_closed(box: Box, attempt: str) -> None:
 
 
 def test_the_capabilities_that_lead_out_are_gone(box: Box) -> None:
-    """Read from outside, while the command runs: it has no /proc to read them from."""
-    reads: list[str] = []
-
-    def look() -> None:
-        (pid,) = (pid for pid in descendants(box.sandbox.worker) if b"98761" in cmdline(pid))
-        reads.append(Path(f"/proc/{pid}/status").read_text())
-
-    cancel = threading.Event()
-    timer = threading.Thread(target=lambda: (wait_for(box, b"98761"), look(), cancel.set()))
-    timer.start()
-    box.run("exec sleep 98761", cancel=cancel)
-    timer.join()
-    fields = dict(line.split(":\t") for line in reads[0].splitlines() if ":\t" in line)
+    fields = status_of(box)
     forbidden = sum(1 << number for number in chroot.FORBIDDEN)
     for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
         assert int(fields[name], 16) & forbidden == 0, name
     assert int(fields["CapEff"], 16) & ~0xA80425FB == 0
     assert fields["Seccomp"] == "2"
+
+
+def status_of(box: Box, **spec: Any) -> dict[str, str]:
+    """Return what the kernel says of a command while it runs, read from outside: it has no /proc itself."""
+    reads: list[str] = []
+
+    def look() -> None:
+        wait_for(box, b"98761")
+        (pid,) = (pid for pid in descendants(box.sandbox.worker) if b"98761" in cmdline(pid))
+        reads.append(Path(f"/proc/{pid}/status").read_text())
+        cancel.set()
+
+    cancel = threading.Event()
+    looking = threading.Thread(target=look)
+    looking.start()
+    box.run("exec sleep 98761", cancel=cancel, **spec)
+    looking.join()
+    return dict(line.split(":\t") for line in reads[0].splitlines() if ":\t" in line)
 
 
 def cmdline(pid: int) -> bytes:

@@ -39,6 +39,23 @@ def test_root_of_a_container_maps_what_it_has() -> None:
     assert attempts("userns", inside)[0].maps == IdMaps(((0, 0, 65536),), ((0, 0, 1), (1, 1, 65536)))
 
 
+def test_root_of_a_container_goes_on_without_namespaces_and_is_told() -> None:
+    inside = replace(ROOT, container="/.dockerenv")
+    assert modes("auto", inside) == ["root", "userns", "chroot"]
+    last = attempts("auto", inside)[-1]
+    assert last.warning.endswith("no /proc, no /sys and are not isolated from this container")
+    assert last.view == "root"
+
+
+def test_chroot_is_never_chosen_elsewhere_and_can_be_asked_for() -> None:
+    assert "chroot" not in modes("auto", ROOT)
+    assert "chroot" not in modes("auto", replace(ALICE, container="/.dockerenv"))
+    (asked,) = attempts("chroot", ROOT)
+    assert asked.warning.endswith("not isolated from this machine")
+    with pytest.raises(SandboxError, match="isolation=chroot needs root"):
+        attempts("chroot", ALICE)
+
+
 def test_a_user_with_subordinate_ids() -> None:
     first, second = attempts("auto", ALICE)
     assert first.maps == IdMaps(((0, 1000, 1), (1, 165536, 65536)), ((0, 1001, 1), (1, 265536, 70000)))
