@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.cli import environment, write_context
 from tests.support.need import need_root
-from tests.support.processes import GONE_SECONDS, await_end, descendants, helper_of, nursery_of, watch
+from tests.support.processes import GONE_SECONDS, await_end, descendants, helper_of, watch
 
 AT_ONCE = 0.1  # seconds
 ATTEMPTS = 5  # one of them has to be that quick: the machine may have other things to do
@@ -25,15 +25,15 @@ STUBBORN = (
 
 
 class Running:
-    """A build in the middle of a step: itself, and below it the worker, the nursery, the step's helper and command."""
+    """A build in the middle of a step: itself, and below it the worker, the step's helper and its command."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self.process = process
         self.below = descendants(process.pid)[1:]
         self.worker = self.below[0]
-        self.nursery = nursery_of(self.worker)
         self.helper = helper_of(self.worker)
-        self.first = descendants(self.helper)[1]
+        self.step = descendants(self.helper)
+        self.first = self.step[1]
 
 
 def interrupt(build: Running) -> None:
@@ -91,19 +91,20 @@ ENDS: dict[str, tuple[Callable[[Running], None], int]] = {
 }
 
 
+@pytest.mark.parametrize("isolation", ["root", "userns", "chroot"])
 @pytest.mark.parametrize("end", ENDS)
-def test_nothing_outlives_a_build(end: str, busybox_layout: Path, tmp_path: Path) -> None:
+def test_nothing_outlives_a_build(end: str, isolation: str, busybox_layout: Path, tmp_path: Path) -> None:
     need_root("needs root: RUN")
     act, status = ENDS[end]
     context = write_context(tmp_path / "context", f"FROM base\nRUN {STUBBORN}\n")
     took: list[float] = []
     while len(took) < ATTEMPTS and not any(one < AT_ONCE for one in took):
-        with start(context, busybox_layout, tmp_path / "store") as process:
+        with start(context, busybox_layout, tmp_path / "store", f"--isolation={isolation}") as process:
             try:
                 build = until_up(process)
-                assert len(build.below) >= 6, "worker, nursery, helper, shell, two sleeps"
-                survivors = {build.worker, build.nursery} if end in ("kill-helper", "kill-first") else set()
-                pidfds = watch(pid for pid in build.below if pid not in survivors)
+                assert len(build.step) >= 4, "helper, shell, two sleeps"
+                ours_stay = end in ("kill-helper", "kill-first")  # and end by themselves
+                pidfds = watch(build.step if ours_stay else build.below)
                 act(build)
                 took.append(await_end(pidfds))
                 said = process.communicate(timeout=30)[1]
