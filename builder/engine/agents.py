@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder.engine.request import AgentSource
-from builder.errors import ContextError
+from builder.errors import ContextError, OutputError
 
 if TYPE_CHECKING:
     import subprocess
@@ -50,7 +50,10 @@ class Agents:
 
     @contextlib.contextmanager
     def socket(self, identity: str) -> Iterator[Path]:
-        """Serve the agent on a new socket until the block ends. Raises ContextError for one that does not answer."""
+        """Serve the agent on a new socket until the block ends.
+
+        Raises ContextError for one that does not answer, OutputError for a store that takes no sockets.
+        """
         upstream = self._upstream(identity)
         try:
             _connect(upstream).close()
@@ -58,10 +61,12 @@ class Agents:
             hint = "start an agent, or name its socket: --ssh ID=SOCKET"
             raise ContextError(f"--ssh {identity}: {upstream}: {error.strerror}", hint=hint) from error
         place = self._scratch()
+        proxy = _Proxy(place / "agent", upstream)
         try:
-            with _Proxy(place / "agent", upstream):
-                yield place / "agent"
+            proxy.open()
+            yield place / "agent"
         finally:
+            proxy.close()
             shutil.rmtree(place, ignore_errors=True)
 
     def close(self) -> None:
@@ -155,7 +160,7 @@ def _add(identity: str, key: Path, place: Path, path: str) -> None:
 
 
 class _Proxy:
-    """Listens on ``path`` for one step; a thread accepts, and one serves each connection."""
+    """Listens on ``path`` for one step; a thread accepts, and one serves each connection. ``close`` in any case."""
 
     def __init__(self, path: Path, upstream: Path) -> None:
         self._path = path
@@ -164,27 +169,32 @@ class _Proxy:
         self._mutex = threading.Lock()
         self._connections: set[socket.socket] = set()
         self._closed = False
+        self._thread: threading.Thread | None = None
 
-    def __enter__(self) -> _Proxy:
-        directory = os.open(self._path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    def open(self) -> None:
         try:
-            self._listener.bind(f"/proc/self/fd/{directory}/{self._path.name}")
-        finally:
-            os.close(directory)
-        os.chmod(self._path, 0o600)
+            directory = os.open(self._path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                self._listener.bind(f"/proc/self/fd/{directory}/{self._path.name}")
+            finally:
+                os.close(directory)
+            os.chmod(self._path, 0o600)
+        except OSError as error:
+            hint = "put the store on a local file system, with --root"
+            raise OutputError(f"cannot make a socket in {self._path.parent}: {error.strerror}", hint=hint) from error
         self._listener.listen(16)
         self._thread = threading.Thread(target=self._accept, name="pybuild-ssh", daemon=True)
         self._thread.start()
-        return self
 
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
         with self._mutex:
             self._closed = True
             connections = list(self._connections)
         for each in (self._listener, *connections):
             with contextlib.suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
-        self._thread.join()
+        if self._thread is not None:
+            self._thread.join()
         self._listener.close()
 
     def _accept(self) -> None:

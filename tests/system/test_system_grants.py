@@ -302,3 +302,38 @@ def test_grants_by_the_command_line(tmp_path: Path, busybox_layout: Path) -> Non
     done = pybuild("--progress=plain", *options, named, context, root=tmp_path / "store")
     for text in ("127.0.0.1\tgate", " 77\n", "nameserver 192.0.2.7", "search x.example"):
         assert text in done.stderr
+
+
+@pytest.mark.parametrize(
+    "way",
+    ["--isolation=userns", "--isolation=single", "--isolation=chroot", "--snapshotter=copy"],
+    ids=lambda way: way[2:],
+)
+def test_other_ways_to_run_grant_the_same(way: str, tmp_path: Path, busybox_layout: Path) -> None:
+    need_root("needs root: RUN in every way")
+    key = ssh.make_key(tmp_path / "key", "the-key")
+    tools = ssh.client(tmp_path / "tools")
+    text = f"""\
+FROM scratch AS files
+COPY f /d/f
+FROM base
+RUN --mount=type=bind,from=tools,target=/tools --mount=type=ssh,mode=0660 \\
+    --mount=type=cache,target=/c,from=files,source=/d,mode=0710 \\
+    --mount=type=secret,id=s,required,mode=0440,env=S,target=/s \\
+    {ssh.CLIENT} -l && stat -c '%a %n' $SSH_AUTH_SOCK /c && cat /c/f && ulimit -n && tail -n 1 /etc/hosts && \\
+    test "$S" = "$(cat /s)" && stat -c '%a %n' /s && echo new > /c/f && touch /made
+RUN --mount=type=cache,target=/c,from=files,source=/d,mode=0710 cat /c/f; ls -d /tools /s /run/buildkit /c
+"""
+    context = write_context(tmp_path / "context", text, {"f": "seeded\n"})
+    named = [f"--build-context=base=oci-layout://{busybox_layout}:latest", f"--build-context=tools={tools}"]
+    options = ["--add-host=db:10.9.8.7", "--ulimit=nofile=64", f"--ssh=default={key}", "--secret=id=s,env=SECRET", "-o"]
+    out = tmp_path / "out"
+    done = pybuild(
+        "--progress=plain", way, *named, *options, f"type=local,dest={out}", context,
+        root=tmp_path / "store", env={"SECRET": "word"}, status=1,
+    )  # fmt: skip
+    expected = ("the-key", "660 /run/buildkit/ssh_agent.0", "710 /c", "seeded", " 64\n", "10.9.8.7\tdb", " new\n")
+    assert [text for text in (*expected, "440 /s") if text not in done.stderr] == [], done.stderr
+    # What was mounted is gone: ls finds only the cache of its own step.
+    assert done.stderr.count("No such file") == 3, done.stderr
+    assert "word" not in done.stderr
