@@ -18,13 +18,13 @@ from builder.dockerfile.source import Span
 from builder.engine import keys
 from builder.engine.copying import CopyRules, Source, check_files, place
 from builder.engine.extracting import Archive, place_archive, unpack_archive
-from builder.engine.layerbuilder import LayerBuilder, plain_or_own
+from builder.engine.layerbuilder import LayerBuilder, NewDirectory, plain_or_own
 from builder.engine.layers import LayerStack, StoreLayer, stack_id, view_of
 from builder.engine.packing import pack_layer
 from builder.engine.selecting import Selection, select, whole_file
 from builder.engine.services import Services
 from builder.engine.trees import MemoryTree, StageTree, read_small
-from builder.errors import SandboxError
+from builder.errors import ContextError
 from builder.events import Warned
 from builder.plan.graph import (
     ContextOrigin,
@@ -40,7 +40,7 @@ from builder.plan.graph import (
 )
 from builder.rootfs.entry import Entry, Kind
 from builder.rootfs.view import View
-from builder.run.users import MAX_DATABASE, resolve_owner, resolve_user
+from builder.run.users import MAX_DATABASE, resolve_owner
 
 _PASSWD, _GROUP = "etc/passwd", "etc/group"
 
@@ -82,7 +82,7 @@ class CopyWork:
         """Return the directories down to the destination as the layer will have them."""
         view, parts = view_of(self.parent), [part for part in self.operation.dest.split("/") if part]
         paths = ["/".join(parts[:count]) for count in range(1, len(parts) + 1)]
-        made = self._rules(self._owner(), None).parent()
+        made = self._rules(self._owner(), None).parent().at("", Entry(path="", kind=Kind.DIRECTORY), 0)
         return tuple(keys.directory_of(plain_or_own(view, path) or made) for path in paths)
 
     def _identity(self, source: CopySource, stack: Value) -> Value:
@@ -220,24 +220,25 @@ def make_directory(operation: MakeDirectory, parent: LayerStack, services: Servi
     target = LayerBuilder(view, mtime=services.times.fresh())
     path = target.resolve(operation.path)
     if target.lookup(path) is None:
-        uid, gid = _maker(operation, parent, view, services)
+        target.make_directories(path, NewDirectory(owner=_maker(operation, parent, view, services)))
     else:
-        uid = gid = 0
-    target.make_directories(path, Entry(path="", kind=Kind.DIRECTORY, uid=uid, gid=gid))
+        target.make_directories(path, NewDirectory())
     return pack_layer(services.store, target.items()) if target else None
 
 
-def _maker(operation: MakeDirectory, parent: LayerStack, view: View, services: Services) -> tuple[int, int]:
-    """Return whose the directory is. USER is not verified before a RUN: one the image does not know counts as root."""
+def _maker(operation: MakeDirectory, parent: LayerStack, view: View, services: Services) -> tuple[int, int] | None:
+    """Return whose the directory is, as for ``--chown``: a number alone is also that of the group.
+
+    USER is not verified before a RUN: one the image does not know counts as root.
+    """
     user = operation.user
     if not user:
-        return 0, 0
-    named = _has_name(user) or not user.partition(":")[2]
+        return None
+    named = _has_name(user)
     files = accounts(parent, view, services) if named else (None, None)
     for text in dict.fromkeys((user, user.partition(":")[0])):
-        with contextlib.suppress(SandboxError):
-            identity = resolve_user(text, *files)
-            return identity.uid, identity.gid
+        with contextlib.suppress(ContextError):
+            return resolve_owner(text, *files)
     message = f"the image does not know the user {user!r}: {operation.path} belongs to root"
     services.reporter.emit(Warned(message, "unknown-user"))
     return 0, 0

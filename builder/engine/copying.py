@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from builder.context.contenthash import ContentHasher
 from builder.context.tree import Tree
-from builder.engine.layerbuilder import LayerBuilder
+from builder.engine.layerbuilder import LayerBuilder, NewDirectory
 from builder.engine.modes import changed_mode, octal_mode
 from builder.engine.selecting import Picked, Selection
 from builder.errors import ContextError
@@ -40,11 +40,9 @@ class CopyRules:
     instruction: str
     adjust: Callable[[Entry], Entry]
 
-    def parent(self) -> Entry:
-        """Return the template of a directory that has to be made."""
-        uid, gid = self.owner or (0, 0)
-        mode = octal_mode(self.chmod)
-        return Entry(path="", kind=Kind.DIRECTORY, mode=0o755 if mode is None else mode, uid=uid, gid=gid)
+    def parent(self) -> NewDirectory:
+        """Return what a directory that has to be made looks like."""
+        return NewDirectory(octal_mode(self.chmod), self.owner)
 
     def changed(self, entry: Entry, path: str) -> Entry:
         """Return ``entry`` as it appears at ``path`` in the image."""

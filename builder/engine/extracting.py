@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from builder.context.source import is_tar
 from builder.engine.copying import CopyRules
-from builder.engine.layerbuilder import LayerBuilder, parent_of
+from builder.engine.layerbuilder import LayerBuilder, NewDirectory, parent_of
 from builder.errors import ContextError, OutputError
 from builder.rootfs.compression import decompress
 from builder.rootfs.contents import open_member
@@ -85,7 +85,7 @@ def place_archive(target: LayerBuilder, archive: Archive, dest: str, rules: Copy
 
 
 def _placements(target: LayerBuilder, archive: Archive, top: str, rules: CopyRules) -> Iterator[tuple[Member, str]]:
-    parent = replace(rules.parent(), mode=0o755)
+    parent = NewDirectory(owner=rules.owner or (0, 0))
     for member in archive.members:
         if not member.entry.path:
             continue

@@ -19,6 +19,25 @@ from builder.rootfs.view import View
 Content = bytes | Callable[[], BinaryIO] | None
 
 _LINK_LIMIT = 255
+_SET_GROUP = 0o2000
+
+
+@dataclass(frozen=True, slots=True)
+class NewDirectory:
+    """What directories that have to be made look like; None leaves it to where they are made.
+
+    Below a directory with the set-group-ID bit, that bit and its group are handed down, as a kernel does for mkdir.
+    """
+
+    mode: int | None = None
+    owner: tuple[int, int] | None = None
+
+    def at(self, path: str, parent: Entry, mtime: int) -> Entry:
+        """Return the directory ``path`` below ``parent``."""
+        handed_down = parent.mode & _SET_GROUP
+        mode = 0o755 | handed_down if self.mode is None else self.mode
+        uid, gid = self.owner or (0, parent.gid if handed_down else 0)
+        return Entry(path=path, kind=Kind.DIRECTORY, mode=mode, uid=uid, gid=gid, mtime=mtime)
 
 
 @dataclass(slots=True)
@@ -99,8 +118,8 @@ class LayerBuilder:
             pending.extend(part for part in reversed(entry.target.split("/")) if part)
         return done
 
-    def make_directories(self, path: str, template: Entry) -> None:
-        """Create ``path`` and its missing parents with the owner and mode of ``template``.
+    def make_directories(self, path: str, template: NewDirectory) -> None:
+        """Create ``path`` and its missing parents as ``template`` says.
 
         Raises ContextError when something on the way is no directory.
         """
@@ -111,7 +130,8 @@ class LayerBuilder:
         if not entry.is_dir:
             raise ContextError(f"cannot create a directory below /{path} in the image: it is not a directory")
         for one in reversed(missing):
-            self.add(replace(template, path=one, kind=Kind.DIRECTORY, mtime=self._mtime, size=0))
+            entry = template.at(one, entry, self._mtime)
+            self.add(entry)
             self._implied.add(one)
 
     def set_time(self, path: str, mtime: int) -> None:

@@ -177,8 +177,6 @@ def apply_expose(state: StageState, one: df.Expose, expand: Expander) -> StageSt
         ports = expand_ports(tuple(texts))
     except ValueError as error:
         raise expand.fail(str(error), one.span, "write port, port/udp or first-last/tcp") from error
-    if not ports:
-        raise expand.fail("EXPOSE needs at least one port", one.span)
     config = replace(state.config, exposed_ports=tuple(dict.fromkeys((*state.config.exposed_ports, *ports))))
     return replace(state, config=config).with_step(f"EXPOSE [{' '.join(ports)}]")
 

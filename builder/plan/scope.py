@@ -55,16 +55,19 @@ class Scope:
         return tuple(self.values.items())
 
     def history_prefix(self) -> tuple[str, ...]:
-        """Return ``|2 A=1 B=2`` as words, nothing without arguments; automatic words are counted like others."""
-        known = [f"{name}={value}" for name, value in self.args.items() if value is not None]
+        """Return ``|2 A=1 B=`` as words, nothing without arguments.
+
+        Each ARG in scope counts, also one without a value; the value is what the step sees, be it of a later ENV.
+        """
+        known = [f"{name}={self.values.get(name, value or '')}" for name, value in self.args.items()]
         return (f"|{len(known)}", *known) if known else ()
 
 
 def proxy_environment(build_args: Mapping[str, str], declared: Mapping[str, str | None]) -> tuple[tuple[str, str], ...]:
-    """Return the proxy variables that reach RUN without being declared, in both cases, sorted."""
+    """Return the proxy variables that reach RUN without being declared so, in both cases, sorted."""
     found: dict[str, str] = {}
     for name, value in build_args.items():
-        if name.lower() in PROXY_ARGS and name not in declared:
+        if name.lower() in PROXY_ARGS:
             found.setdefault(name.upper(), value)
             found.setdefault(name.lower(), value)
-    return tuple(sorted(found.items()))
+    return tuple(sorted((name, value) for name, value in found.items() if name not in declared))

@@ -29,6 +29,7 @@ BASE = layer(
     directory("dir", 0o750, uid=7, gid=8),
     file("dir/old", "old", 0o600, uid=7),
     directory("dir/sub", 0o700, uid=9),
+    directory("groups", 0o2775, uid=5, gid=6),
     file("file", "file"),
     symlink("link", "dir"),
     symlink("abs", "/dir/sub"),
@@ -41,8 +42,8 @@ BASE = layer(
     hardlink("hard2", "hard1"),
 )
 BASE_NAMES = {
-    "etc", "etc/passwd", "etc/group", "tmp", "dir", "dir/old", "dir/sub", "file", "link", "abs", "up", "dangling",
-    "flink", "loop1", "loop2", "hard1", "hard2",
+    "etc", "etc/passwd", "etc/group", "tmp", "dir", "dir/old", "dir/sub", "groups", "file", "link", "abs", "up",
+    "dangling", "flink", "loop1", "loop2", "hard1", "hard2",
 }  # fmt: skip
 
 
@@ -269,10 +270,18 @@ def test_copies_that_would_lose_something_are_refused(copied: Copied, lines: str
         ("COPY b /n", {"n": "file 755 0 0"}),
         ("COPY <<EOF /n\n\nEOF", {"n": "file 644 0 0"}),
         ("COPY --chmod=755 --chown=5 <<EOF /n\n\nEOF", {"n": "file 755 5 5"}),
+        # what is made below a set-group-ID directory; the source's directories and files are as they are
+        ("COPY private /groups/n", {"groups/n": "dir 2755 0 6", "groups/n/in": "dir 711 0 0"}),
+        ("COPY a /groups/x/y/z", {"groups/x/y": "dir 2755 0 6", "groups/x/y/z": "file 644 0 0"}),
+        ("COPY --chown=7:8 a /groups/x/z", {"groups/x": "dir 2755 7 8", "groups/x/z": "file 644 7 8"}),
+        ("COPY --chmod=700 a /groups/x/z", {"groups/x": "dir 700 0 6", "groups/x/z": "file 700 0 0"}),
+        ("WORKDIR /groups/x", {"groups/x": "dir 2755 0 6"}),
+        ("USER user\nWORKDIR /groups/x", {"groups/x": "dir 2755 1000 1001"}),
         # WORKDIR
         ("USER user\nWORKDIR /x/y", {"x": "dir 755 1000 1001", "x/y": "dir 755 1000 1001"}),
         ("USER 5:staff\nWORKDIR /x", {"x": "dir 755 5 50"}),
-        ("USER 5\nWORKDIR /x", {"x": "dir 755 5 0"}),
+        ("USER 5\nWORKDIR /x", {"x": "dir 755 5 5"}),
+        ("USER 1000\nWORKDIR /x", {"x": "dir 755 1000 1000"}),
         ("WORKDIR /link/n", {"dir/n": "dir 755 0 0"}),
     ],
 )  # fmt: skip

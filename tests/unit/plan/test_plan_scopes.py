@@ -88,7 +88,15 @@ def test_arg_after_env_wins_in_run_but_never_reaches_the_config() -> None:
 def test_an_argument_without_a_value_is_no_variable_of_run() -> None:
     made = plan("FROM i\nARG A\nARG B=\nARG C=1\nRUN x", {"i": ContainerConfig()})
     assert dict(made.run.env) == {"PATH": DEFAULT_PATH, "B": "", "C": "1"}
-    assert made.history[-1] == "RUN |2 B= C=1 /bin/sh -c x # buildkit"
+    assert made.history[-1] == "RUN |3 A= B= C=1 /bin/sh -c x # buildkit"
+
+
+def test_history_has_the_value_that_run_sees() -> None:
+    made = plan("FROM i\nARG F=a\nENV F=e\nRUN x\nARG G=1\nARG G", {"i": ContainerConfig()}, build_args={"F": "given"})
+    assert [one for one in made.history if one.startswith("RUN")] == ["RUN |1 F=e /bin/sh -c x # buildkit"]
+    made = plan("FROM i\nARG G=1\nARG G\nRUN x", {"i": ContainerConfig()})
+    assert dict(made.run.env)["G"] == "1"
+    assert made.history[-1] == "RUN |1 G=1 /bin/sh -c x # buildkit"
 
 
 def test_the_bases_environment_is_seen_and_kept() -> None:
@@ -178,5 +186,5 @@ def test_proxies_reach_run_undeclared_and_leave_no_trace() -> None:
 def test_a_declared_proxy_is_an_argument_like_others() -> None:
     made = plan("FROM i\nARG HTTP_PROXY\nRUN x", {"i": ContainerConfig()}, build_args={"HTTP_PROXY": "p"})
     assert dict(made.run.env)["HTTP_PROXY"] == "p"
-    assert made.run.proxies == ()
+    assert made.run.proxies == (("http_proxy", "p"),)
     assert made.history[-1] == "RUN |1 HTTP_PROXY=p /bin/sh -c x # buildkit"
