@@ -47,7 +47,11 @@ def choose(wanted: str, mode: str, layers: Layers, scratch: Path) -> tuple[Snaps
         raise problem or OSError(errno.EPERM, os.strerror(errno.EPERM), "mount overlay")
     from builder.run.copying import CopySnapshotter
 
-    return CopySnapshotter(layers, single=single), "copy", _warning(problem, scratch, "copy") if problem else ""
+    return (
+        CopySnapshotter(layers, single=single, devices=mode != "chroot"),
+        "copy",
+        _warning(problem, scratch, "copy") if problem else "",
+    )
 
 
 def _warning(problem: OSError, scratch: Path, used: str) -> str:

@@ -38,10 +38,10 @@ class KeptTree:
 class CopySnapshotter:
     """Plain trees, for where nothing can be mounted: slow to make, so the ones that steps have left are used again."""
 
-    def __init__(self, layers: Layers, *, single: bool) -> None:
-        """``single``: owners are the recorded ones."""
+    def __init__(self, layers: Layers, *, single: bool, devices: bool = True) -> None:
+        """``single``: owners are the recorded ones; ``devices``: trees have the layers' device nodes."""
         self._layers = layers
-        self._copier = Copier(single)
+        self._copier = Copier(single, devices)
         self._mutex = threading.Lock()
         self._kept: dict[tuple[Path, ...], KeptTree] = {}
 

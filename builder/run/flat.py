@@ -26,9 +26,13 @@ _REFUSED = (errno.EPERM, errno.ENOTSUP, errno.ENOSPC, errno.E2BIG, errno.EINVAL)
 
 @dataclass(frozen=True, slots=True)
 class Copier:
-    """Copies single files with everything a layer can say about them. ``single``: owners are recorded ones."""
+    """Copies single files with everything a layer can say about them. ``single``: owners are recorded ones.
+
+    Without ``devices`` those of images are left out of trees: where nothing can be mounted, there is no "nodev".
+    """
 
     single: bool
+    devices: bool = True
 
     def copy(self, source: str, status: os.stat_result, directory: int, name: str) -> None:
         """Make ``name``, which must not exist, like ``source``, which is no directory and no socket. Raises OSError."""
@@ -171,6 +175,8 @@ class _Application:
         if status.st_nlink > 1:
             self._links.setdefault(inode, path)
         remove(target, entry.name)
+        if not self._copier.devices and (stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode)):
+            return
         if first is None:
             self._copier.copy(entry.path, status, target, entry.name)
         else:

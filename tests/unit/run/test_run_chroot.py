@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tarfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -160,6 +161,15 @@ def test_our_processes_cannot_be_looked_into(box: Box) -> None:
         assert os.stat(f"/proc/{pid}/mem").st_uid == 0
         done = subprocess.run(["setpriv", "--bounding-set=-all", "cat", f"/proc/{pid}/environ"], capture_output=True)
         assert done.returncode != 0
+
+
+def test_devices_of_an_image_are_not_there(box: Box) -> None:
+    """They could be a disk of the machine's, and no mount forbids to use them."""
+    disk, data = regular("srv/disk", b"", 0o666)
+    disk.type, disk.devmajor, disk.devminor = tarfile.BLKTYPE, 7, 0
+    below = box.layer(tar_of([directory("srv"), (disk, data)]), [box.base])
+    ran = box.run("ls /srv; touch /srv/new", stack=[box.base, below])
+    assert (ran.out, ran.names) == ("", ["srv", "srv/new"])
 
 
 # --- what is lent
