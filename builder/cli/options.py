@@ -165,6 +165,8 @@ def _build() -> _Parser:
     )
     isolations = ("auto", "root", "userns", "single", "chroot")
     how.add_argument("--isolation", choices=isolations, default="auto", help="sandbox of RUN")
+    snapshotters = ("auto", "overlay", "fuse", "copy")
+    how.add_argument("--snapshotter", choices=snapshotters, default="auto", help="how RUN gets a tree to write to")
     how.add_argument(
         "--ignore-user", action="store_true", help="where there is one uid only, RUN as root instead of refusing USER"
     )

@@ -54,6 +54,7 @@ def make_request(options: argparse.Namespace, environment: Mapping[str, str]) ->
         no_cache=options.no_cache,
         network=options.network,
         isolation=options.isolation,
+        snapshotter=options.snapshotter,
         ignore_user=options.ignore_user,
         jobs=_number("--jobs", options.jobs) if options.jobs else available_cpus(),
         timeout=_seconds(options.timeout) if options.timeout else None,

@@ -74,7 +74,9 @@ def build(request: BuildRequest, env: Environment) -> BuildResult:
         if checks.options.error:
             checks.copies(plan, contexts)
         checks.enforce()
-        sandbox = LazySandbox(env.store, request.isolation, env.reporter, ignore_user=request.ignore_user)
+        sandbox = LazySandbox(
+            env.store, request.isolation, request.snapshotter, env.reporter, ignore_user=request.ignore_user
+        )
         closing.callback(sandbox.close)
         services = Services(
             checks=checks,

@@ -73,6 +73,7 @@ class BuildRequest:
     ignore_user: bool = False
     network: str = "default"
     isolation: str = "auto"
+    snapshotter: str = "auto"
     jobs: int = 1
     timeout: float | None = None
     hosts: tuple[tuple[str, str], ...] = ()

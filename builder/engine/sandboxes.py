@@ -15,10 +15,13 @@ if TYPE_CHECKING:
 class LazySandbox:
     """Makes a ``Sandbox`` when it is first asked for. Thread-safe."""
 
-    def __init__(self, store: Store, isolation: str, reporter: Reporter, *, ignore_user: bool = False) -> None:
+    def __init__(
+        self, store: Store, isolation: str, snapshotter: str, reporter: Reporter, *, ignore_user: bool = False
+    ) -> None:
         """``ignore_user``: see ``run.sandbox``."""
         self._store = store
         self._isolation = isolation
+        self._snapshotter = snapshotter
         self.ignore_user = ignore_user
         self._reporter = reporter
         self._lock = threading.Lock()
@@ -49,6 +52,7 @@ class LazySandbox:
                     scratch=lambda: self._store.scratch(run=True),
                     stale=self._store.stale_scratch,
                     isolation=self._isolation,
+                    snapshotter=self._snapshotter,
                     ignore_user=self.ignore_user,
                     reporter=self._reporter,
                 )

@@ -43,6 +43,8 @@ class Server:
 
     def __init__(self, program: str, base: Path, options: bytes) -> None:
         """Start it, and wait until it has mounted. Raises OSError."""
+        if ":" in str(base):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), f"{_PROGRAM}, which takes no colon in a path")
         self.tree = base / "f"
         os.mkdir(self.tree)
         before = os.stat(self.tree).st_dev

@@ -153,7 +153,12 @@ class _Worker:
 
     def _run(self, number: int, payload: Any, fds: list[int]) -> Any:
         place = self._scratch / f"step-{number}"
-        step = Step(place, self._layers, self._snapshotter, self._maps, self._nursery)
+        try:
+            step = Step(place, self._layers, self._snapshotter, self._maps, self._nursery)
+        except BaseException:
+            for fd in fds:
+                os.close(fd)  # or the engine waits for more output
+            raise
         with self._mutex:
             self._steps[number] = step
             early = number in self._early
