@@ -7,13 +7,15 @@ import os
 import stat
 import tarfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from runbox import OLD, Box, Ran, directory, regular, tar_of
+import pytest
+from runbox import OLD, Box, Ran, directory, opened, regular, tar_of
 
 from builder.run.spec import LayerSource, PackTarget, RunSpec, SecretMount
 from tests.support.interpreter import python_layer
+from tests.support.need import need, need_root, need_tool
 
 CAPABILITY = b"\1\0\0\2\0\x20" + bytes(14)  # version 2, effective, NET_RAW
 SPARSE = 64 << 20
@@ -88,9 +90,21 @@ def bases(box: Box) -> list[LayerSource]:
     return [box.base, box.layer(python_layer("os,stat,json")), box.layer(files)]
 
 
-def test_files_of_every_kind(fresh_box: Box) -> None:
-    stack = bases(fresh_box)
-    ran = program(fresh_box, MAKE, stack)
+@pytest.fixture(params=["root-overlay", "root-fuse", "root-copy"])
+def made_box(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Box]:
+    """Make boxes that keep their trees in every way there is."""
+    need_root("needs root: devices")
+    if request.param == "root-fuse":
+        need_tool("fuse-overlayfs")
+        need(os.path.exists("/dev/fuse"), "needs /dev/fuse")
+    (tmp_path / "store").mkdir()
+    with opened(tmp_path / "store", Path(need_tool("busybox")), *request.param.split("-")) as box:
+        yield box
+
+
+def test_files_of_every_kind(made_box: Box) -> None:
+    stack = bases(made_box)
+    ran = program(made_box, MAKE, stack)
     assert ran.source is not None
     assert ran.layer is not None
     found = {member.name: member for member in ran.members}
@@ -117,15 +131,15 @@ def test_files_of_every_kind(fresh_box: Box) -> None:
     ]
 
     # The next step sees the same, whether the layer was kept as it was made or is unpacked somewhere else.
-    kept = json.loads(program(fresh_box, LOOK, [*stack, ran.source]).out)
+    kept = json.loads(program(made_box, LOOK, [*stack, ran.source]).out)
     assert kept["links"] == 2
     assert kept["/hole"][-1], "the hole takes no space"
     assert kept["/bin/ping"][6] == {"security.capability": CAPABILITY.hex()}
     assert stat.S_ISBLK(kept["/disk"][0])
     assert {path for path in kept if path.startswith("/base/full/")} == {"/base/full/new"}
-    other = fresh_box.root.parent / "other"
+    other = made_box.root.parent / "other"
     other.mkdir()
-    with_unpacked = Box(other, fresh_box.busybox)
+    with_unpacked = Box(other, made_box.busybox)
     try:
         unpacked = json.loads(program(with_unpacked, LOOK, [*stack, ran.source]).out)
     finally:
