@@ -19,6 +19,7 @@ from builder.run.spec import Provision
 
 PREFIX = "pybuild-"
 _PERIOD = 100_000  # microseconds, the kernel's default
+_SWAP = "memory.swap.max"
 _NUMBERS = itertools.count()
 
 
@@ -27,7 +28,7 @@ def settings(provision: Provision) -> dict[str, str]:
     found = {}
     if provision.memory is not None:
         found["memory.max"] = str(provision.memory)
-        found["memory.swap.max"] = str(provision.memory)
+        found[_SWAP] = str(provision.memory)
     if provision.cpus is not None:
         found["cpu.max"] = f"{max(1000, round(provision.cpus * _PERIOD))} {_PERIOD}"
     return found
@@ -120,12 +121,13 @@ def make(parent: Path, values: Mapping[str, str]) -> Path:
     path = parent / f"{PREFIX}{os.getpid()}-{next(_NUMBERS)}"
     path.mkdir()
     try:
-        for name in {name.partition(".")[0] for name in values}:
-            if not any(path.glob(f"{name}.*")):
-                _write(parent / "cgroup.subtree_control", f"+{name}")
         for name, value in values.items():
-            if name != "memory.swap.max" or (path / name).exists():  # kernels without swap have no such file
-                _write(path / name, value)
+            there = (path / name).exists()
+            if name == _SWAP and not there:
+                continue  # a kernel without swap
+            if not there:
+                _write(parent / "cgroup.subtree_control", f"+{name.partition('.')[0]}")
+            _write(path / name, value)
     except OSError:
         remove(path)
         raise

@@ -83,6 +83,34 @@ def test_a_group_is_there_for_a_step_and_swept_after_a_kill(tmp_path: Path) -> N
         home.rmdir()
 
 
+SETTINGS = {"memory": ("memory.max", "67108864"), "cpu": ("cpu.max", "50000 100000"), "pids": ("pids.max", "77"),
+            "hugetlb": ("hugetlb.2MB.max", "4194304")}  # fmt: skip
+
+
+def test_controllers_are_asked_for_up_the_tree() -> None:
+    root = hierarchy()
+    there = (root / "cgroup.controllers").read_text().split()
+    chosen = next((SETTINGS[name] for name in SETTINGS if name in there), None)
+    need(chosen, "needs a controller of cgroup v2")
+    assert chosen is not None
+    name = chosen[0].partition(".")[0]
+    enabled = name in (root / "cgroup.subtree_control").read_text().split()
+    home = root / f"test-{os.getpid()}-controllers"
+    home.mkdir()
+    try:
+        found = cgroups.find(dict([chosen]), Path("/proc/self/mountinfo").read_text(), f"0::/{home.name}\n")
+        assert found in (home, root)
+        assert isinstance(found, Path)
+        path = cgroups.make(found, dict([chosen]))
+        assert (path / chosen[0]).read_text().strip() == chosen[1]
+        cgroups.remove(path)
+        assert not path.exists()
+    finally:
+        home.rmdir()
+        if not enabled:
+            (root / "cgroup.subtree_control").write_text(f"-{name}")
+
+
 def test_what_the_kernel_says_of_memory(tmp_path: Path) -> None:
     assert not cgroups.out_of_memory(tmp_path)
     (tmp_path / "memory.events").write_text("low 0\noom 2\noom_kill 0\n")
