@@ -304,11 +304,10 @@ def test_grants_by_the_command_line(tmp_path: Path, busybox_layout: Path) -> Non
         assert text in done.stderr
 
 
-@pytest.mark.parametrize(
-    "way",
-    ["--isolation=userns", "--isolation=single", "--isolation=chroot", "--snapshotter=copy"],
-    ids=lambda way: way[2:],
-)
+WAYS = ["--isolation=userns", "--isolation=single", "--isolation=chroot", "--snapshotter=copy"]
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way[2:])
 def test_other_ways_to_run_grant_the_same(way: str, tmp_path: Path, busybox_layout: Path) -> None:
     need_root("needs root: RUN in every way")
     key = ssh.make_key(tmp_path / "key", "the-key")
@@ -337,3 +336,31 @@ RUN --mount=type=cache,target=/c,from=files,source=/d,mode=0710 cat /c/f; ls -d 
     # What was mounted is gone: ls finds only the cache of its own step.
     assert done.stderr.count("No such file") == 3, done.stderr
     assert "word" not in done.stderr
+
+
+@pytest.mark.parametrize("way", ["--isolation=root", *WAYS], ids=lambda way: way[2:])
+def test_writes_to_mounted_files_are_forgotten(way: str, tmp_path: Path, busybox_layout: Path) -> None:
+    need_root("needs root: RUN in every way")
+    text = """\
+FROM base AS stage
+RUN mkdir /d && echo stage > /d/f
+FROM base
+RUN --mount=target=/context,rw --mount=from=stage,source=/d,target=/stage,rw --mount=from=base,target=/image,rw \\
+    --mount=from=named,target=/named,rw --mount=type=tmpfs,target=/tmpfs,size=1m \\
+    cat /context/f /stage/f /named/f > /seen && rm /image/bin/sh && rm /context/f && echo new > /stage/f && \\
+    touch /named/new /tmpfs/new
+RUN --mount=target=/context --mount=from=stage,source=/d,target=/stage --mount=from=base,target=/image \\
+    --mount=from=named,target=/named \\
+    cat /context/f /stage/f >> /seen && ls /named /image/bin/sh >> /seen
+RUN --mount=target=/context touch /context/new || echo read-only >> /seen
+"""
+    context = write_context(tmp_path / "context", text, {"f": "context\n"})
+    named = write_context(tmp_path / "named", "", {"f": "named\n"})
+    contexts = [f"--build-context=base=oci-layout://{busybox_layout}:latest", f"--build-context=named={named}"]
+    out = tmp_path / "out"
+    pybuild(way, *contexts, "-o", f"type=local,dest={out}", context, root=tmp_path / "store")
+    lines = (out / "seen").read_text().split()
+    assert lines[:8] == ["context", "stage", "named", "context", "stage", "/image/bin/sh", "/named:", "Dockerfile"]
+    assert lines[8:] == (["f"] if "chroot" in way else ["f", "read-only"])
+    assert sorted(os.listdir(named)) == ["Dockerfile", "f"]
+    assert not {"context", "stage", "image", "named", "tmpfs"} & set(os.listdir(out))
