@@ -364,6 +364,13 @@ def test_mtimes_of_files_are_kept_and_those_of_new_directories_are_the_epochs(sh
     assert times == {"x": 1000, "x/y": 200, "x/y/f": 300, "x/y/sub": 400, "x/y/sub/g": 500}
 
 
+def test_a_directory_that_gets_files_keeps_its_time(shop: Workshop) -> None:
+    shop.put({"d/f": "x", "g": "y"})
+    os.utime(shop.context / "d", (200, 200))
+    built = shop.build("FROM scratch\nCOPY d /x\nCOPY g /x/g\nCOPY g /x/new/g")
+    assert built.tree["x"].mtime == 200
+
+
 def test_the_contexts_own_time_is_what_copying_it_whole_leaves(shop: Workshop) -> None:
     shop.put({"f": "x"})
     os.utime(shop.context, (700, 700))
