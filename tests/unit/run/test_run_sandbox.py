@@ -267,6 +267,13 @@ def test_insecure_gives_everybody_capabilities_and_devices(box: Box) -> None:
     assert "Read-only file system" in secure.err
 
 
+def test_insecure_may_use_devices_it_makes(box: Box) -> None:
+    for place in ("/zero", "/dev/mine"):
+        text = f"mknod {place} c 1 5 && head -c 3 {place} | wc -c; rm {place}"
+        assert box.run(text, insecure=True).out.strip() == "3"
+        assert box.run(f"{text}; exit 0").out.strip() == "0"
+
+
 def test_limits(box: Box) -> None:
     ran = box.run("ulimit -Sn; ulimit -Hn; ulimit -t", ulimits=(Ulimit("nofile", 64, 128), Ulimit("cpu", 5, 7)))
     assert ran.out.split() == ["64", "128", "5"]
