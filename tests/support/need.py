@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import tempfile
 from pathlib import Path
 
 import pytest
 
+_SYS_ADMIN = 21
 # Ordinary users often lack these two, and Debian installs dockerd and runc there.
 _SEARCH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
 
@@ -28,8 +30,19 @@ def need(condition: object, reason: str) -> None:
 
 
 def need_root(reason: str = "needs root") -> None:
-    """Go on only as root."""
+    """Go on only as the root of a machine: one in a container without privileges may neither mount nor trace."""
     need(os.geteuid() == 0, reason)
+    (effective,) = [line.split()[1] for line in _status() if line.startswith("CapEff:")]
+    need(int(effective, 16) >> _SYS_ADMIN & 1, f"{reason}; this one lacks CAP_SYS_ADMIN")
+
+
+def need_user_namespaces(reason: str = "needs user namespaces") -> None:
+    """Go on only where a user namespace can be made."""
+    need(subprocess.run(["unshare", "--user", "true"], capture_output=True, check=False).returncode == 0, reason)
+
+
+def _status() -> list[str]:
+    return Path("/proc/self/status").read_text().splitlines()
 
 
 def need_tool(name: str) -> str:

@@ -185,6 +185,7 @@ def test_a_name_that_layers_reserve(name: str, tmp_path: Path) -> None:
 
 
 def test_only_the_kernels_mark_makes_a_directory_opaque(tmp_path: Path) -> None:
+    need_root("needs root: trusted attributes")
     unpack(io.BytesIO(BASE), tmp_path / "base")
     etc = tmp_path / "upper/etc"
     etc.mkdir(parents=True)

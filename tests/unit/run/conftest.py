@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import runbox
 
-from tests.support.need import need
+from tests.support.need import need, need_root
 
 
 def make_box(root: Path) -> Iterator[runbox.Box]:
-    need(os.geteuid() == 0, "running steps in root mode needs root")
+    need_root("running steps in root mode needs root")
     busybox = runbox.busybox()
     need(busybox, "needs a static busybox (Debian: busybox-static)")
     assert busybox is not None

@@ -15,7 +15,7 @@ import runbox
 from runbox import Box
 
 from builder.errors import SandboxError
-from tests.support.need import need
+from tests.support.need import need, need_root
 from tests.support.processes import await_end, descendants, helper_of, nursery_of, watch
 
 # A shell that ignores what can be ignored, and a child that has left its session.
@@ -51,7 +51,7 @@ def helper_victim(pids: list[int]) -> int:
 
 @pytest.mark.parametrize("victim", [engine_victim, worker_victim, helper_victim])
 def test_killed_processes_take_the_step_along(tmp_path: Path, victim: Callable[[list[int]], int]) -> None:
-    need(os.geteuid() == 0, "running steps in root mode needs root")
+    need_root("running steps in root mode needs root")
     busybox = runbox.busybox()
     need(busybox, "needs a static busybox")
     paths = [str(Path(__file__).parent), str(Path(__file__).resolve().parents[3])]
@@ -73,7 +73,7 @@ def test_killed_processes_take_the_step_along(tmp_path: Path, victim: Callable[[
 
 
 def test_the_next_start_removes_what_a_killed_one_left(tmp_path: Path) -> None:
-    need(os.geteuid() == 0, "running steps in root mode needs root")
+    need_root("running steps in root mode needs root")
     busybox = runbox.busybox()
     need(busybox, "needs a static busybox")
     assert busybox is not None

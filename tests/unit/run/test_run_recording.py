@@ -22,7 +22,7 @@ from builder.rootfs.whiteout import OWNER, decode_owner
 from builder.run import init, seccomp
 from builder.run.recording import Recorder
 from builder.run.spec import CacheMount, SecretMount
-from tests.support.need import need, need_root
+from tests.support.need import need, need_root, need_user_namespaces
 
 MACHINE = os.uname().machine
 COLUMN = {"x86_64": 0, "aarch64": 2}.get(MACHINE, -1)
@@ -391,6 +391,7 @@ def test_only_one_can_listen() -> None:
 
 @pytest.fixture(scope="module", params=["overlay", "copy"])
 def single(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[runbox.Box]:
+    need_user_namespaces()
     busybox = runbox.busybox()
     need(busybox, "needs a static busybox (Debian: busybox-static)")
     assert busybox is not None
