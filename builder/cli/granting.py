@@ -23,6 +23,7 @@ HOST_GATEWAY = "host-gateway"
 
 _SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,6})?)([kmgt]?)(?:i?b)?\Z", re.IGNORECASE | re.ASCII)
 _NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,253}[A-Za-z0-9_])?\.?\Z", re.ASCII)
+_SCOPE = re.compile(r"%.*[^A-Za-z0-9_.-]", re.DOTALL)  # a scope of IPv6 that is no interface's name
 _ID = re.compile(r"[A-Za-z0-9_.@-]{1,128}\Z", re.ASCII)
 _LEAST_MEMORY = 4 << 20
 _KEY_LIMIT = 64 << 10
@@ -189,9 +190,11 @@ def _address(option: str, text: str, address: str) -> str:
     import ipaddress
 
     try:
-        return str(ipaddress.ip_address(address))
-    except ValueError as error:
-        raise UsageError(f"{option} {text}: {address!r} is not an IP address") from error
+        if not _SCOPE.search(address):
+            return str(ipaddress.ip_address(address))
+    except ValueError:
+        pass
+    raise UsageError(f"{option} {text}: {address!r} is not an IP address")
 
 
 def _is_limit(text: str) -> bool:

@@ -8,12 +8,14 @@ import socket
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from builder.cli.granting import size
 from builder.cli.options import parse
 from builder.cli.requests import make_request
 from builder.engine.request import AgentSource, BuildRequest
-from builder.errors import BuilderError, UsageError
+from builder.errors import BuilderError, ContextError, UsageError
 from builder.run.spec import ULIMITS, UNLIMITED, Provision
 from tests.support import ssh
 
@@ -92,6 +94,8 @@ def test_permissions() -> None:
         (["--add-host", "db:1.2.3.4\nx"], "is not an IP address"),
         (["--add-host", "db=localhost"], "is not an IP address"),
         (["--dns", "example.com"], "is not an IP address"),
+        (["--dns", "fe80::1%a\nb"], "is not an IP address"),
+        (["--dns", "fe80::1%a b"], "is not an IP address"),
         (["--dns-search", "a b"], "not a domain"),
         (["--ulimit", "nofiles=1"], "no limit 'nofiles'"),
         (["--ulimit", "nofile"], "expected NAME=SOFT"),
@@ -162,3 +166,24 @@ def test_a_key_with_a_passphrase_is_refused(tmp_path: Path, form: list[str]) -> 
     free = ssh.make_key(tmp_path / "free", "key", kind="ecdsa", options=form)
     assert request(f"--ssh=default={free}").ssh == {"default": AgentSource(keys=(free,))}
     assert not any(name not in ("key", "key.pub", "free", "free.pub") for name in os.listdir(tmp_path))
+
+
+OPTIONS = ("--shm-size", "--memory", "--cpus", "--add-host", "--dns", "--dns-search", "--ulimit", "--allow", "--ssh")
+TEXTS = st.one_of(
+    st.text(max_size=40),
+    st.from_regex(r"\A(nofile|cpu|core)?=?-?[0-9]*(:[0-9]*)?\Z"),
+    st.from_regex(r"\A[a-z0-9.]*[:=]?[\[]?[0-9a-f.:%]*[\]]?\Z"),
+    st.from_regex(r"\A[0-9]*\.?[0-9]*[kmgt]?i?b?\Z"),
+)
+
+
+@given(st.sampled_from(OPTIONS), TEXTS)
+def test_any_text_is_understood_or_refused(option: str, text: str) -> None:
+    try:
+        made = request(f"{option}={text}")
+    except (UsageError, ContextError):
+        return
+    assert not any(set(name + address) & set(" \t\n\r\0#") for name, address in made.hosts)
+    assert not any(set(one) & set(" \t\n\r\0#") for one in (*made.provision.dns, *made.provision.search))
+    assert all(0 <= soft <= hard <= UNLIMITED for _, soft, hard in made.ulimits)
+    assert 0 <= made.shm_size < 1 << 60
