@@ -412,11 +412,6 @@ def signal_victim() -> None:
 
 
 @attempt
-def kill_victim() -> None:
-    os.kill(FACTS["victim"], signal.SIGKILL)
-
-
-@attempt
 def trace_victim() -> None:
     checked(LIBC.ptrace(16, FACTS["victim"], None, None))
 
@@ -429,6 +424,11 @@ def read_memory_of_victim() -> None:
     if result == -1 and ctypes.get_errno() == errno.EFAULT:
         return  # let in: only the address was wrong
     checked(result)
+
+
+@attempt
+def kill_victim() -> None:
+    os.kill(FACTS["victim"], signal.SIGKILL)
 
 
 @attempt
