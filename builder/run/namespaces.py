@@ -18,7 +18,9 @@ from builder.values import dataclass
 
 CLONE_NEWNS, CLONE_NEWUSER = 0x20000, 0x10000000
 MS_REC, MS_SLAVE = 16384, 1 << 19
-PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER = 4, 36
+PR_SET_DUMPABLE, PR_CAPBSET_DROP, PR_SET_CHILD_SUBREAPER = 4, 24, 36
+_CAP_SYS_CHROOT = 18
+_NOT_DROPPED = 255
 
 ENOUGH_IDS = 65536
 """The smallest subordinate range worth having: what images use as users lies below."""
@@ -108,7 +110,7 @@ def become_root() -> None:
 
 
 def try_chroot(scratch: bytes) -> None:
-    """Do what a step in ``chroot`` mode needs: a device of our own, and chroot(2), in a child. Raises OSError."""
+    """Do what a step in ``chroot`` mode needs, in a child: a device, chroot(2), giving up rights. Raises OSError."""
     node = scratch + b"/null"
     try:
         os.mknod(node, stat.S_IFCHR | 0o600, os.makedev(1, 3))
@@ -120,8 +122,13 @@ def try_chroot(scratch: bytes) -> None:
             os.unlink(node)
     child = os.fork()
     if child == 0:
-        os._exit(ctypes.get_errno() if _libc.chroot(scratch) else 0)
+        if _libc.chroot(scratch):
+            os._exit(ctypes.get_errno())
+        dropped = _libc.prctl(PR_CAPBSET_DROP, *map(ctypes.c_ulong, (_CAP_SYS_CHROOT, 0, 0, 0)))
+        os._exit(_NOT_DROPPED if dropped else 0)
     number = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if number == _NOT_DROPPED:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM), "give up capabilities (CAP_SETPCAP)")
     if number:
         raise OSError(number, os.strerror(number), "chroot")
 

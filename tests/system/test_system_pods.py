@@ -155,19 +155,27 @@ def test_isolation_root_is_refused_with_a_reason(pod: Container, busybox_layout:
     assert "root: unshare mount namespace: EPERM" in done.stderr
 
 
-def test_without_the_right_to_chroot_the_refusal_has_the_way_out(
-    both: dict[str, Container], busybox_layout: Path
+@pytest.mark.parametrize(
+    ("missing", "call"),
+    [
+        ("CAP_SYS_CHROOT", "chroot"),
+        ("CAP_MKNOD", "make a device node in the store"),
+        ("CAP_SETPCAP", "give up capabilities (CAP_SETPCAP)"),
+    ],
+)
+def test_without_what_a_chroot_needs_the_refusal_has_the_way_out(
+    both: dict[str, Container], busybox_layout: Path, missing: str, call: str
 ) -> None:
     confined = both["confined"]
     context = write_context(place(confined) / "context", "FROM base\nRUN true\n")
     named = f"--build-context=base=oci-layout://{layout_in(confined, busybox_layout)}:latest"
-    confined.capabilities = [name for name in pods.CAPABILITIES if name != "CAP_SYS_CHROOT"]
+    confined.capabilities = [name for name in pods.CAPABILITIES if name != missing]
     try:
         done = confined.pybuild(named, context, check=False)
     finally:
         confined.capabilities = pods.CAPABILITIES
     expect(done, 71)
-    assert "chroot: chroot: EPERM" in done.stderr
+    assert f"chroot: {call}: EPERM" in done.stderr
     assert "seccomp=unconfined" in done.stderr
 
 
