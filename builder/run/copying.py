@@ -95,6 +95,10 @@ class CopySnapshotter:
         changes.stage(str(kept.tree), upper, kept.stack, self._copier)
         return OverlaySnapshot(self._layers, upper, kept.stack, b"", single=self._copier.single)
 
+    def tidy(self, changes: Changes, tree: Path, emitted: Mapping[str, int | None]) -> None:
+        """Make the tree what the next step has to find."""
+        changes.tidy(str(tree), emitted, self._copier)
+
     def path(self, packed: Packed, lowers: Sequence[Path]) -> Path:
         """Return where the layer of a step is."""
         return self._layers.path(layer_name(packed, lowers))
@@ -127,11 +131,7 @@ class CopySnapshot:
         start, tree = self._start, self._start.tree
         if self._staged is not None:
             self._staged.adopt(packed, emitted)
-        root = os.open(tree, DIRECTORY)
-        try:
-            self._changes.tidy(root, emitted)
-        finally:
-            os.close(root)
+        self._owner.tidy(self._changes, tree, emitted)
         stack = start.stack if packed is None else (*start.stack, self._owner.path(packed, start.stack))
         self._kept = None
         self._owner.keep(KeptTree(stack, tree, self._changes.refreshed(str(tree), emitted)))

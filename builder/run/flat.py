@@ -16,8 +16,6 @@ from builder.rootfs.rooted import DIRECTORY, remove
 from builder.rootfs.whiteout import OWNER, is_opaque, is_whiteout, may_unpack, read_xattrs
 from builder.streams import CHUNK
 
-Inode = tuple[int, int]
-
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _OLD_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NO_RANGES = (errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.ENOTSUP)
@@ -122,19 +120,18 @@ def _copy_range(old: int, new: int, position: int, end: int) -> None:
 def apply(layer: str, tree: int, copier: Copier) -> None:
     """Make the tree, an open directory, what it is under the layer in the directory ``layer``, in overlay form.
 
-    Raises OSError; the tree is then neither the one nor the other.
+    Files with several names become several files: an overlay parts them as well, when a step writes to one. Raises
+    OSError; the tree is then neither the one nor the other.
     """
-    _Application(tree, copier).directory(layer, tree, "")
+    _Application(copier).directory(layer, tree)
     copier.dress(layer, os.stat(layer), tree)
 
 
 class _Application:
-    def __init__(self, tree: int, copier: Copier) -> None:
-        self._tree = tree
+    def __init__(self, copier: Copier) -> None:
         self._copier = copier
-        self._links: dict[Inode, str] = {}
 
-    def directory(self, source: str, target: int, path: str) -> None:
+    def directory(self, source: str, target: int) -> None:
         """Bring what one directory of the layer holds; layers are not deeper than ``limits.MAX_DEPTH``."""
         with os.scandir(source) as entries:
             for entry in entries:
@@ -142,11 +139,12 @@ class _Application:
                 if is_whiteout(status):
                     remove(target, entry.name)
                 elif stat.S_ISDIR(status.st_mode):
-                    self._subdirectory(entry, status, target, path + entry.name + "/")
+                    self._subdirectory(entry, status, target)
                 else:
-                    self._other(entry, status, target, path + entry.name)
+                    remove(target, entry.name)
+                    self._copier.copy(entry.path, status, target, entry.name)
 
-    def _subdirectory(self, entry: os.DirEntry[str], status: os.stat_result, target: int, path: str) -> None:
+    def _subdirectory(self, entry: os.DirEntry[str], status: os.stat_result, target: int) -> None:
         if is_opaque(entry.path):
             remove(target, entry.name)
         try:
@@ -158,7 +156,7 @@ class _Application:
             os.mkdir(entry.name, 0o700, dir_fd=target)
             fd = os.open(entry.name, DIRECTORY, dir_fd=target)
         try:
-            self.directory(entry.path, fd, path)
+            self.directory(entry.path, fd)
             self._forget_xattrs(fd)
             self._copier.dress(entry.path, status, fd)
         finally:
@@ -168,17 +166,3 @@ class _Application:
         """A directory the tree had before has the attributes the layer says, and no other."""
         for name in read_xattrs(f"/proc/self/fd/{fd}/.", self._copier.wanted):
             os.removexattr(fd, name)
-
-    def _other(self, entry: os.DirEntry[str], status: os.stat_result, target: int, path: str) -> None:
-        inode = (status.st_dev, status.st_ino)
-        first = self._links.get(inode) if status.st_nlink > 1 else None
-        if status.st_nlink > 1:
-            self._links.setdefault(inode, path)
-        remove(target, entry.name)
-        if not self._copier.devices and (stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode)):
-            return
-        if first is None:
-            self._copier.copy(entry.path, status, target, entry.name)
-        else:
-            # All above ``first`` are directories that this layer has put there.
-            os.link(first, entry.name, src_dir_fd=self._tree, dst_dir_fd=target, follow_symlinks=False)

@@ -30,7 +30,8 @@ Table = dict[str, Key]
 _CLOCK = 5  # CLOCK_REALTIME_COARSE
 _PATIENCE = 1_000_000_000  # nanoseconds a clock is waited for; a ctime further ahead was made by another clock
 _TICK = 0.001
-_MTIME, _CTIME, _INODE, _LINKS = 4, 5, 6, 7  # places in a key
+_ASIDE = ".wh.pybuild"  # no step may leave such a name
+_MTIME, _CTIME, _LINKS = 4, 5, 7  # places in a key
 
 
 def key(status: os.stat_result) -> Key:
@@ -87,24 +88,17 @@ class Changes:
         self._before = before
         self._after = after
         self.changed = {path for path, found in after.items() if before.get(path) != found}
-        """Paths that are new, or may be other than before; of linked files all names, if it is one of them."""
+        """Paths that are new, or may be other than before; of linked files all names, for they share a ctime."""
         self.gone = {path for path in before if path not in after and self._in_directory(path)}
         """Paths that are not there any more, in directories that are."""
-        self._complete_links()
 
     def _in_directory(self, path: str) -> bool:
         parent = split(path)[0]
         return not parent or (parent in self._after and stat.S_ISDIR(self._after[parent][0]))
 
-    def _complete_links(self) -> None:
-        inodes = {found[_INODE] for path in self.changed if (found := self._linked(path))}
-        if inodes:
-            linked = ((path, self._linked(path)) for path in self._after)
-            self.changed |= {path for path, found in linked if found and found[_INODE] in inodes}
-
-    def _linked(self, path: str) -> Key | None:
+    def _linked(self, path: str) -> bool:
         found = self._after[path]
-        return found if found[_LINKS] > 1 and stat.S_ISREG(found[0]) else None
+        return found[_LINKS] > 1 and stat.S_ISREG(found[0])
 
     def stage(self, tree: str, upper: Path, lowers: Sequence[Path], copier: Copier) -> None:
         """Fill ``upper``, new and empty, so that it is what an overlay's upper directory would hold.
@@ -123,11 +117,21 @@ class Changes:
         finally:
             staging.close()
 
-    def tidy(self, root: int, emitted: Mapping[str, int | None]) -> None:
-        """Give everything in the tree, an open directory, the times it has for those who start from the layer.
+    def tidy(self, tree: str, emitted: Mapping[str, int | None], copier: Copier) -> None:
+        """Make the tree what it is for those who start from the layer: with its times, and without linked files.
 
-        ``emitted`` are the layer's paths and mtimes in seconds.
+        ``emitted`` are the layer's paths and mtimes in seconds. Raises OSError.
         """
+        root = os.open(tree, DIRECTORY)
+        try:
+            for path in self.changed:
+                if self._linked(path):
+                    _part(tree, root, path, copier)
+            self._set_times(root, emitted)
+        finally:
+            os.close(root)
+
+    def _set_times(self, root: int, emitted: Mapping[str, int | None]) -> None:
         for path in sorted(self.changed | emitted.keys(), reverse=True):
             when = emitted.get(path)
             if when is not None:
@@ -144,6 +148,21 @@ class Changes:
             except (FileNotFoundError, NotADirectoryError):
                 table.pop(path, None)
         return table
+
+
+def _part(tree: str, root: int, path: str, copier: Copier) -> None:
+    """Give a file with several names one of its own: that is what becomes of it in an overlay when it is written to."""
+    status = os.lstat(f"{tree}/{path}")
+    if status.st_nlink == 1:
+        return
+    parent, name = split(path)
+    directory = open_directory(root, parent)
+    try:
+        os.rename(name, _ASIDE, src_dir_fd=directory, dst_dir_fd=directory)
+        copier.copy(join(f"{tree}/{parent}", _ASIDE), status, directory, name)
+        os.unlink(_ASIDE, dir_fd=directory)
+    finally:
+        os.close(directory)
 
 
 def _set_time(root: int, path: str, nanoseconds: int) -> None:
