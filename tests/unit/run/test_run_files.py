@@ -132,7 +132,8 @@ def test_files_of_every_kind(made_box: Box) -> None:
 
     # The next step sees the same, whether the layer was kept as it was made or is unpacked somewhere else.
     kept = json.loads(program(made_box, LOOK, [*stack, ran.source]).out)
-    assert kept["links"] == 2
+    # A plain tree has to part them beforehand, as an overlay does when a step writes to one.
+    assert kept.pop("links") == 2 or made_box.sandbox.snapshotter == "copy"
     assert kept["/hole"][-1], "the hole takes no space"
     assert kept["/bin/ping"][6] == {"security.capability": CAPABILITY.hex()}
     assert stat.S_ISBLK(kept["/disk"][0])
@@ -144,6 +145,7 @@ def test_files_of_every_kind(made_box: Box) -> None:
         unpacked = json.loads(program(with_unpacked, LOOK, [*stack, ran.source]).out)
     finally:
         with_unpacked.close()
+    assert unpacked.pop("links") == 2
     assert unpacked == kept
 
 
