@@ -45,6 +45,7 @@ def run_command(
     vertex: Vertex, operation: RunCommand, parent: LayerStack, sources: Sequence[LayerStack], services: Services
 ) -> StoreLayer | None:
     """Execute a RUN; None when it changed nothing. Raises CommandFailedError, SandboxError and others."""
+    _must_be_given(operation, services)
     store = services.store
     blob, toc = store.temporary(".blob"), store.temporary(".toc")
     with contextlib.ExitStack() as held:
@@ -100,7 +101,7 @@ def _spec(
         environment.setdefault("SSH_AUTH_SOCK", agent.target)
     mounts: list[MountSpec] = []
     caches: dict[str, Path] = {}
-    for mount in sorted(operation.mounts, key=_locking_order):
+    for mount in sorted(operation.mounts, key=lambda mount: _locking_order(mount, sources)):
         if mount.kind == "secret":
             mounts += _secret(mount, environment, services)
         else:
@@ -124,9 +125,19 @@ def _spec(
     )
 
 
-def _locking_order(mount: Mount) -> tuple[bool, str, str]:
+def _locking_order(mount: Mount, sources: Sequence[LayerStack]) -> tuple[bool, str, str]:
     """Put cache mounts first and in one order, so that two steps that lock the same ones never wait for each other."""
-    return (mount.kind != "cache", f"{mount.id}/{mount.uid}/{mount.gid}/{mount.mode}", mount.sharing)
+    cache = mount.kind == "cache"
+    return (not cache, _identity(mount, sources) if cache else "", mount.sharing)
+
+
+def _identity(mount: Mount, sources: Sequence[LayerStack]) -> str:
+    """Return what makes one cache another than the next: also the files it started with."""
+    identity = f"{mount.id}/{mount.uid}/{mount.gid}/{mount.mode}"
+    if isinstance(mount.origin, StageOrigin):
+        seed = sources[mount.origin.source]
+        identity += f"/{stack_id(seed) if seed else 'nothing'}"
+    return identity
 
 
 def _network(network: str) -> Literal["host", "none"]:
@@ -172,9 +183,7 @@ def _cache(
     seeded = isinstance(mount.origin, StageOrigin)
     # At most one layer: planning has made what it starts with a tree of its own.
     seed = sources[mount.origin.source] if isinstance(mount.origin, StageOrigin) else ()
-    identity = f"{services.sandbox.get().view}/{mount.id}/{mount.uid}/{mount.gid}/{mount.mode}"
-    if seeded:
-        identity += f"/{stack_id(seed) if seed else 'nothing'}"
+    identity = f"{services.sandbox.get().view}/{_identity(mount, sources)}"
     if identity not in caches:
         # In a chroot the directory itself is lent to one step at a time.
         alone = mount.sharing == "shared" and services.sandbox.get().mode == "chroot"
@@ -199,13 +208,20 @@ def _cache(
 
 def _ssh(mount: Mount, services: Services, held: contextlib.ExitStack) -> list[MountSpec]:
     if services.agents is None or mount.id not in services.agents:
-        if mount.required:
-            hint = "pass --ssh default" if mount.id == "default" else f"pass --ssh {mount.id}=SOCKET"
-            raise MissingSecretError(f"SSH agent {mount.id}: not found", hint=hint)
         return []
     place = held.enter_context(services.agents.socket(mount.id))
     mode = 0o600 if mount.mode is None else mount.mode
     return [SshMount(target=mount.target, source=place, mode=mode, uid=mount.uid, gid=mount.gid)]
+
+
+def _must_be_given(operation: RunCommand, services: Services) -> None:
+    """Raise MissingSecretError for what a step requires and the command line does not give, before any other work."""
+    for mount in operation.mounts:
+        if mount.kind == "secret" and mount.required and mount.id not in services.secrets:
+            raise MissingSecretError(f"secret {mount.id}: not found", hint=f"pass --secret id={mount.id},src=FILE")
+        if mount.kind == "ssh" and mount.required and not _has_agent(mount, services):
+            hint = "pass --ssh default" if mount.id == "default" else f"pass --ssh {mount.id}=SOCKET"
+            raise MissingSecretError(f"SSH agent {mount.id}: not found", hint=hint)
 
 
 def _has_agent(mount: Mount, services: Services) -> bool:
@@ -225,8 +241,6 @@ def _must_have(stack: LayerStack, path: str) -> None:
 def _secret(mount: Mount, environment: dict[str, str], services: Services) -> list[MountSpec]:
     reader = services.secrets.get(mount.id)
     if reader is None:
-        if mount.required:
-            raise MissingSecretError(f"secret {mount.id}: not found", hint=f"pass --secret id={mount.id},src=FILE")
         if mount.env:
             environment[mount.env] = ""
         return []
