@@ -11,11 +11,15 @@ import os
 import re
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from builder.errors import SandboxError
-from builder.run.spec import ExitStatus
+from builder.run.spec import BindMount, RunSpec
+
+Status = tuple[str, int, int, str]
+"""Phase, code, signal and why, as ``run.init`` tells them."""
 
 EMULATOR = "/dev/.buildkit_qemu_emulator"
 """Where a step sees the emulator."""
@@ -51,10 +55,47 @@ def machine_of(header: bytes) -> str | None:
     return _MACHINES.get((number, header[4], header[5]))
 
 
-def refused(status: ExitStatus) -> bytes | None:
+def refused(status: Status) -> bytes | None:
     """Return the first bytes of the program that this machine cannot execute, None for any other end of a step."""
-    found = _HEADER.search(status.why) if status.phase == "exec" else None
+    found = _HEADER.search(status[3]) if status[0] == "exec" else None
     return bytes.fromhex(found[1]) if found else None
+
+
+def in_words(status: Status) -> Status:
+    """Return a status without what only this module understands."""
+    return (*status[:3], _HEADER.sub("", status[3]))
+
+
+def wanted(header: bytes, name: str) -> tuple[str, str] | None:
+    """Return the processor a program is for and the path of what runs it here; None if it is not for another one.
+
+    ``name`` is the program's. Raises SandboxError where nothing runs it.
+    """
+    machine = machine_of(header)
+    if machine is None or machine == os.uname().machine:
+        return None
+    emulator = find(machine)
+    if emulator is None:
+        raise SandboxError(
+            f'exec "{name}" in image: it is for {machine}, this machine is {os.uname().machine}, binfmt_misc has no '
+            f"handler for it, and there is no static qemu-{machine}-static on PATH",
+            hint=WAY_OUT,
+        )
+    return machine, emulator
+
+
+def emulated(spec: RunSpec, emulator: str) -> RunSpec:
+    """Return the step that starts its command with ``emulator``, shown where BuildKit shows it.
+
+    Raises SandboxError for a command without a path, which an emulator does not look for.
+    """
+    if "/" not in spec.args[0]:
+        raise SandboxError(
+            f'exec "{spec.args[0]}" in image: an emulator from PATH does not search the image for it',
+            hint="write the command's whole path, or register a handler with the kernel",
+        )
+    shown = BindMount(target=EMULATOR, source=Path(emulator))
+    return replace(spec, args=(EMULATOR, *spec.args), mounts=(*spec.mounts, shown))
 
 
 def find(machine: str) -> str | None:
@@ -86,18 +127,6 @@ def rule(machine: str, emulator: str) -> bytes:
     mask = b"\xff" * 7 + b"\0" + b"\xff" * 8 + low + b"\xff\xff"
     texts = ("".join(f"\\x{byte:02x}" for byte in part) for part in (magic, mask))
     return f":pybuild-{machine}:M:0:{':'.join(texts)}:{emulator}:F".encode()
-
-
-def explain(name: str, header: bytes) -> SandboxError:
-    """Return the error for a program that nothing here executes."""
-    machine = machine_of(header)
-    kind = f"is for {machine}" if machine else "is for another kind of machine, or no program"
-    wanted = f"qemu-{machine}-static" if machine else "a static qemu-user"
-    return SandboxError(
-        f"exec {name!r} in image: it {kind}, and this is {os.uname().machine}: binfmt_misc has no handler for it, "
-        f"and {wanted} is not on PATH",
-        hint=WAY_OUT,
-    )
 
 
 def handlers(directory: Path = _BINFMT) -> Sequence[str]:

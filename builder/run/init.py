@@ -562,6 +562,8 @@ def execute(args: list[bytes], env: dict[bytes, bytes]) -> NoReturn:
     text = f'exec "{os.fsdecode(name)}" in image: {os.strerror(problem).lower()}'
     if problem == errno.ENOENT and any(os.path.exists(candidate) for candidate in candidates):
         text += " (the file is there, its interpreter is not)"
+    if problem == errno.ENOEXEC:  # run.foreign looks at what it is
+        text += f" [{os.pread(os.open(candidate, os.O_RDONLY), 20, 0).hex()}]"
     raise Failure("exec", 127 if problem in (errno.ENOENT, errno.ENOTDIR) else 126, text)
 
 

@@ -149,6 +149,24 @@ def enter_mounts() -> None:
     mount(None, b"/", None, MS_REC | MS_SLAVE)
 
 
+def register_format(point: bytes, rule: bytes) -> bool:
+    """Let the kernel run programs of another format in our user namespace; False where it cannot (before Linux 6.7).
+
+    ``point`` is where binfmt_misc's directory is mounted, ``rule`` what is written there.
+    """
+    try:
+        if not os.path.isdir(point):
+            os.mkdir(point)
+            mount(b"binfmt_misc", point, b"binfmt_misc", 0)
+        with open(point + b"/register", "wb", buffering=0) as file:
+            file.write(rule)
+    except FileExistsError:
+        pass  # for an earlier step
+    except OSError:
+        return False
+    return True
+
+
 def overlay_options(scratch: bytes) -> bytes:
     """Return the mount options, beyond the directories, that an overlay in ``scratch`` accepts, found by mounting one.
 

@@ -101,11 +101,32 @@ class Sandbox:
         """
         with self._groups.group(spec.provision) as group:
             value = self._step(spec, stack, group, on_output, cancel, pack_to)
+            if value["status"][0] == "exec":
+                from builder.run import foreign
+
+                emulated = self._emulated(spec, value["status"])
+                if emulated is not None:
+                    value = self._step(emulated, stack, group, on_output, cancel, pack_to)
+                value["status"] = foreign.in_words(value["status"])
             if group is not None and not value["status"][3] and cgroups.out_of_memory(group):
                 value["status"] = (*value["status"][:3], "out of memory: --memory is too little for it")
         for warning in value["warnings"]:
             self._reporter.emit(Warned(warning, "unpack"))
         return _result(value)
+
+    def _emulated(self, spec: RunSpec, status: tuple[str, int, int, str]) -> RunSpec | None:
+        """Return the step with what runs its command, a program for another processor; None if it is not one."""
+        from builder.run import foreign
+
+        header = foreign.refused(status)
+        found = None if header is None else foreign.wanted(header, spec.args[0])
+        if found is None:
+            return None
+        machine, emulator = found
+        attempt, worker = self._start()
+        # In a user namespace of ours the kernel can be told, and then it knows for all that the command starts.
+        told = attempt.mode in ("userns", "single") and worker.ask("emulate", foreign.rule(machine, emulator)).result()
+        return spec if told else foreign.emulated(spec, emulator)
 
     def _step(
         self,

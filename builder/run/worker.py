@@ -134,7 +134,7 @@ class _Worker:
     def _answer(self, verb: str, number: int, payload: Any, fds: list[int]) -> None:
         reply: tuple[Any, ...]
         try:
-            reply = ("ok", number, self._run(number, payload, fds) if verb == "run" else self._delete(payload))
+            reply = ("ok", number, self._do(verb, number, payload, fds))
         except BuilderError as error:
             reply = ("error", number, (type(error).__name__, error.message, error.hint))
         except OSError as error:
@@ -150,6 +150,15 @@ class _Worker:
             os._exit(0)
         if verb == "run":
             self._forget(number)
+
+    def _do(self, verb: str, number: int, payload: Any, fds: list[int]) -> Any:
+        match verb:
+            case "run":
+                return self._run(number, payload, fds)
+            case "emulate":
+                return namespaces.register_format(os.fsencode(self._scratch / "formats"), payload)
+            case _:
+                return self._delete(payload)
 
     def _run(self, number: int, payload: Any, fds: list[int]) -> Any:
         place = self._scratch / f"step-{number}"
