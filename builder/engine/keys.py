@@ -24,9 +24,9 @@ from builder.plan.graph import (
 )
 from builder.rootfs.entry import Entry, Kind
 
-COPY_VERSION = 2
+COPY_VERSION = 3
 RUN_VERSION = 1
-DIRECTORY_VERSION = 1
+DIRECTORY_VERSION = 2
 
 
 def directory_key(operation: MakeDirectory, parent: ChainID, times: TimePolicy) -> Key:
