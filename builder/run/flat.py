@@ -142,7 +142,8 @@ class _Application:
                     self._subdirectory(entry, status, target)
                 else:
                     remove(target, entry.name)
-                    self._copier.copy(entry.path, status, target, entry.name)
+                    if self._copier.devices or not (stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode)):
+                        self._copier.copy(entry.path, status, target, entry.name)
 
     def _subdirectory(self, entry: os.DirEntry[str], status: os.stat_result, target: int) -> None:
         if is_opaque(entry.path):
