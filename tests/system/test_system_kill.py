@@ -85,7 +85,7 @@ def test_the_digest_is_right_after_a_kill_at_any_moment(
         assert (left, os.listdir(store / "leases")) == ([], [])
         if os.listdir(store / "tmp"):  # files of steps, which the next step removes
             with_steps.append(store)
-    assert killed >= FEW // 2
+    assert killed >= FEW // 4  # the first build, which was timed, is the slowest
     for store in with_steps[: None if full else 2]:
         assert digest_of(pybuild("--no-cache", *words, root=store)) == expected
         assert os.listdir(store / "tmp") == []
