@@ -118,7 +118,9 @@ def is_static(path: str) -> bool:
 
 
 def rule(machine: str, emulator: str) -> bytes:
-    """Return what registers ``emulator`` for programs of ``machine``; it is opened at once and found from any root."""
+    """Return what registers ``emulator`` for programs of ``machine``; it is opened at once, found from any root,
+    told its own name for the program, and honours set-id bits.
+    """
     number, width, order = next(key for key, name in _MACHINES.items() if name == machine)
     wide: Literal["little", "big"] = "little" if order == 1 else "big"
     magic = b"\x7fELF" + bytes((width, order, 1)) + bytes(9) + (2).to_bytes(2, wide) + number.to_bytes(2, wide)
@@ -126,7 +128,7 @@ def rule(machine: str, emulator: str) -> bytes:
     low = (0xFFFE).to_bytes(2, wide)
     mask = b"\xff" * 7 + b"\0" + b"\xff" * 8 + low + b"\xff\xff"
     texts = ("".join(f"\\x{byte:02x}" for byte in part) for part in (magic, mask))
-    return f":pybuild-{machine}:M:0:{':'.join(texts)}:{emulator}:F".encode()
+    return f":pybuild-{machine}:M:0:{':'.join(texts)}:{emulator}:POCF".encode()
 
 
 def handlers(directory: Path = _BINFMT) -> Sequence[str]:

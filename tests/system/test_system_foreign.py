@@ -131,7 +131,7 @@ def test_what_is_no_program_is_no_platform(tmp_path: Path) -> None:
 def test_rules_match_the_programs_they_are_for() -> None:
     fields = foreign.rule("aarch64", "/usr/bin/qemu-aarch64-static").decode().split(":")
     assert fields[1:4] == ["pybuild-aarch64", "M", "0"]
-    assert fields[6:] == ["/usr/bin/qemu-aarch64-static", "F"]
+    assert fields[6:] == ["/usr/bin/qemu-aarch64-static", "POCF"]
     magic, mask = (bytes.fromhex(text.replace("\\x", "")) for text in fields[4:6])
     assert len(magic) == len(mask) == 20
     head = says(b"", 0)[:20]
