@@ -130,7 +130,7 @@ class _Diff:
         with os.scandir(self._file(parent.path)) as entries:
             for found in entries:
                 status = found.stat(follow_symlinks=False)
-                if is_whiteout(status) or stat.S_ISSOCK(status.st_mode):
+                if is_whiteout(status):
                     gone.add(found.name)
                 else:
                     present[found.name] = status

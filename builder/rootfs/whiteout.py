@@ -1,7 +1,8 @@
 """The overlay form of a layer on disk: deletions, opaque directories, recorded owners, and lookups down a stack.
 
-run-sandbox.md 2 and 5, semantics 51 and 57. A deleted name is a character device 0:0, a directory that hides the layers
-below it has the attribute ``user.overlay.opaque`` = ``y``; one form for root and for user namespaces. A stack of layers
+run-sandbox.md 2 and 5, semantics 51 and 57. A deleted name is a character device 0:0, or a socket where such devices
+cannot be made, a directory that hides the layers below it has the attribute ``user.overlay.opaque`` = ``y``; one form
+for root and for user namespaces. A stack of layers
 is always given **top first** to the functions here, as the kernel looks names up; directories in it are plain path
 strings, because the layers below are complete and nobody writes to them. This module neither walks trees nor knows tar.
 """
@@ -39,13 +40,25 @@ KINDS = {
 
 
 def is_whiteout(status: os.stat_result) -> bool:
+    """Whether this says that a name is deleted: overlay's mark, or a socket, ours, which no layer can hold."""
+    return is_overlay_whiteout(status) or stat.S_ISSOCK(status.st_mode)
+
+
+def is_overlay_whiteout(status: os.stat_result) -> bool:
     """Whether this is how overlay says that a name is deleted."""
     return status.st_rdev == 0 and stat.S_ISCHR(status.st_mode)
 
 
 def make_whiteout(name: str, directory: int) -> None:
-    """Create the whiteout of ``name``; allowed without privileges since Linux 5.8."""
-    os.mknod(name, stat.S_IFCHR, os.makedev(0, 0), dir_fd=directory)
+    """Create the whiteout of ``name``; allowed without privileges since Linux 5.8.
+
+    Overlayfs has no files of the kind that marks deletions in it. A store on one can carry no overlay either, so what
+    marks them there is only read by us.
+    """
+    try:
+        os.mknod(name, stat.S_IFCHR, os.makedev(0, 0), dir_fd=directory)
+    except PermissionError:
+        os.mknod(name, stat.S_IFSOCK, dir_fd=directory)
 
 
 def set_opaque(directory: int) -> None:

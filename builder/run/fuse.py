@@ -122,6 +122,10 @@ def attempt(scratch: bytes) -> bytes:
     base = Path(os.fsdecode(scratch))
     for name in ("a/x", "u", "w"):
         os.makedirs(base / name)
+    try:
+        os.mknod(base / "gone", stat.S_IFCHR, os.makedev(0, 0))
+    except OSError as error:  # as on overlayfs; layers need them
+        raise OSError(error.errno, error.strerror, f"{_PROGRAM}, which needs devices that mark deletions") from error
     server = Server(find(), base, b"lowerdir=a,upperdir=u,workdir=w")
     os.rmdir(server.tree / "x")
     server.stop()

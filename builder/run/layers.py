@@ -10,13 +10,12 @@ import contextlib
 import fcntl
 import itertools
 import os
-import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from builder.errors import ImageError
 from builder.rootfs.rooted import DIRECTORY, remove, remove_tree
-from builder.rootfs.whiteout import is_whiteout
+from builder.rootfs.whiteout import is_overlay_whiteout, make_whiteout
 
 _MARKER = ".boot"
 
@@ -119,7 +118,7 @@ def _normalise(upper: bytes, emitted: Mapping[bytes, int | None]) -> None:
             for entry in list(entries):
                 path = place + b"/" + entry.name if place else entry.name
                 if path not in emitted or (
-                    emitted[path] is None and not is_whiteout(entry.stat(follow_symlinks=False))
+                    emitted[path] is None and not is_overlay_whiteout(entry.stat(follow_symlinks=False))
                 ):
                     _remove(entry)  # no change, or a socket, which no layer can hold
                 elif entry.is_dir(follow_symlinks=False):
@@ -127,7 +126,12 @@ def _normalise(upper: bytes, emitted: Mapping[bytes, int | None]) -> None:
                     _make_transparent(entry.path)
     for path, mtime in emitted.items():
         if mtime is None and not os.path.lexists(upper + b"/" + path):
-            os.mknod(upper + b"/" + path, stat.S_IFCHR, 0)
+            parent, _, name = path.rpartition(b"/")
+            directory = os.open(upper + b"/" + parent, DIRECTORY)
+            try:
+                make_whiteout(os.fsdecode(name), directory)
+            finally:
+                os.close(directory)
     # Times last: what was removed and made above has moved those of directories.
     for path, mtime in emitted.items():
         if mtime is not None:

@@ -206,7 +206,7 @@ class _Staging:
         status = os.lstat(file)
         if stat.S_ISDIR(status.st_mode):
             self._directory(path)
-        elif stat.S_ISSOCK(status.st_mode) or is_whiteout(status):
+        elif is_whiteout(status):
             self._forbidden(path)
         elif status.st_nlink == 1 or not stat.S_ISREG(status.st_mode):
             if not self._unchanged(file, path, status):
