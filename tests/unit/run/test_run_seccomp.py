@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from builder.run.probe import container_sign
 from builder.run.seccomp import DENIED, PRETENDED, RECORDED, denylist, recorded_calls, recorder
 
 ALLOW, EPERM, ENOSYS = 0x7FFF0000, 0x50000 | errno.EPERM, 0x50000 | errno.ENOSYS
@@ -145,6 +146,8 @@ print(os.listdir(root))
 def test_a_kernel_that_refuses_namespaces_gets_a_refusal(tmp_path: Path) -> None:
     if denylist(os.uname().machine) is None:
         pytest.skip("no filter for this machine")
+    if os.geteuid() == 0 and container_sign():
+        pytest.skip("root of a container goes on without namespaces")
     checkout = Path(__file__).resolve().parents[3]
     done = subprocess.run(
         [sys.executable, "-c", BLOCKED, tmp_path, str(checkout)], capture_output=True, text=True, check=True
