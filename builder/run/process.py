@@ -226,7 +226,8 @@ def _write_maps(pid: int, maps: IdMaps) -> str:
                 with open(f"/proc/{pid}/{name}", "wb", buffering=0) as file:
                     file.write("".join(f"{a} {b} {n}\n" for a, b, n in ranges).encode())
         except OSError as error:
-            return f"write the id maps of the user namespace: {error.strerror}"
+            needed = "this takes CAP_SETUID, CAP_SETGID and CAP_SETFCAP"
+            return f"write the id maps of the user namespace: {error.strerror}; {needed}"
         return ""
     return _set_id_program("newgidmap", pid, maps.gids) or _set_id_program("newuidmap", pid, maps.uids)
 

@@ -154,6 +154,19 @@ def test_isolation_root_is_refused_with_a_reason(pod: Container, busybox_layout:
     assert "root: unshare mount namespace: EPERM" in done.stderr
 
 
+def test_without_what_a_user_namespace_takes_there_is_the_chroot(
+    both: dict[str, Container], busybox_layout: Path
+) -> None:
+    pod = both["unconfined"]
+    pod.capabilities = [name for name in pods.CAPABILITIES if name != "CAP_SETFCAP"]
+    try:
+        tree, said = build(pod, busybox_layout, "FROM base\nRUN chown 3:4 /etc/group\n")
+    finally:
+        pod.capabilities = pods.CAPABILITIES
+    assert WARNING in said
+    assert (tree["etc/group"].uid, tree["etc/group"].gid) == (3, 4)
+
+
 @pytest.mark.parametrize(
     ("missing", "call"),
     [
