@@ -163,7 +163,7 @@ def _build() -> _Parser:
     how.add_argument(
         "--reproducible", action="store_true", help="the same bytes from every checkout: set times and modes"
     )
-    isolations = ("auto", "root", "userns", "single", "chroot")
+    isolations = ("auto", "root", "userns", "single", "chroot", "oci")
     how.add_argument("--isolation", choices=isolations, default="auto", help="sandbox of RUN")
     snapshotters = ("auto", "overlay", "fuse", "copy")
     how.add_argument("--snapshotter", choices=snapshotters, default="auto", help="how RUN gets a tree to write to")

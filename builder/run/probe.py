@@ -16,8 +16,8 @@ from builder.errors import SandboxError
 from builder.run.namespaces import IdMaps, subordinate_range
 from builder.values import dataclass
 
-Mode = Literal["root", "userns", "single", "chroot"]
-ISOLATIONS = ("auto", "root", "userns", "single", "chroot")
+Mode = Literal["root", "userns", "single", "chroot", "oci"]
+ISOLATIONS = ("auto", "root", "userns", "single", "chroot", "oci")
 
 _INITIAL_PIDS = 0xEFFFFFFC  # the inode of the process namespace the kernel boots with
 _MARKERS = ("/.dockerenv", "/run/.containerenv", "/run/secrets/kubernetes.io", "/var/run/secrets/kubernetes.io")
@@ -51,7 +51,7 @@ class Attempt:
     @property
     def view(self) -> str:
         """Name who owns what in directories this way writes."""
-        if self.mode == "chroot":
+        if self.mode in ("chroot", "oci"):
             return "root"  # the ids are the same
         return self.maps.view if self.maps is not None else self.mode
 
@@ -103,10 +103,10 @@ def attempts(isolation: str, facts: Facts) -> Sequence[Attempt]:
     """Return what to try for ``--isolation=isolation``, best first. Raises SandboxError for what cannot be meant."""
     if isolation not in ISOLATIONS:
         raise SandboxError(f"isolation {isolation!r} is not one of {', '.join(ISOLATIONS)}")
-    if isolation == "root" and facts.uid != 0:
-        raise SandboxError("isolation=root needs root", hint="use --isolation=auto, or run as root")
-    if isolation == "chroot" and facts.uid != 0:
-        raise SandboxError("isolation=chroot needs root", hint="use --isolation=auto, or run as root")
+    if isolation in ("root", "chroot", "oci") and facts.uid != 0:
+        raise SandboxError(f"isolation={isolation} needs root", hint="use --isolation=auto, or run as root")
+    if isolation == "oci":
+        return [_oci()]
     found: list[Attempt] = []
     if isolation in ("auto", "root") and facts.uid == 0:
         found.append(Attempt("root"))
@@ -137,6 +137,18 @@ def _maps(facts: Facts) -> tuple[IdMaps | None, str]:
             return None, f'newuidmap: no range for user "{facts.name}" in {path}'
         ranges.append(found)
     return IdMaps.subordinate(facts.uid, facts.gid, ranges[0], ranges[1]), ""
+
+
+def _oci() -> Attempt:
+    if runtime() is None:
+        raise SandboxError("isolation=oci: neither runc nor crun is installed", hint="install one, or drop --isolation")
+    return Attempt("oci")
+
+
+def runtime() -> str | None:
+    """Return the path of the OCI runtime that ``oci`` uses."""
+    path = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))
+    return shutil.which("runc", path=path) or shutil.which("crun", path=path)
 
 
 def _chroot_warning(facts: Facts) -> str:

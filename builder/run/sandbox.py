@@ -216,6 +216,9 @@ class Sandbox:
                 "isolation=chroot cannot take the network from a RUN",
                 hint="run where namespaces are allowed, or drop --network=none",
             )
+        if attempt.mode == "oci" and (spec.insecure or cgroup):
+            lacks = "--security=insecure" if spec.insecure else "--memory and --cpus"
+            raise SandboxError(f"isolation=oci has no {lacks}", hint="use --isolation=root for that")
         machine = os.uname().machine
         filtered = seccomp.denylist(machine)
         if filtered is None:
@@ -233,6 +236,7 @@ class Sandbox:
                 op["seed"] = (os.fsencode(op["seed"].path()), str(op["seed"].diff_id))
         return {
             "isolation": attempt.mode,
+            **({"runtime": probe.runtime(), "denied": list(seccomp.DENIED)} if attempt.mode == "oci" else {}),
             "namespaces": _NAMESPACES | (_NEWNET if spec.network == "none" else 0),
             "root_flags": 0 if spec.insecure else _NODEV,
             "mounts": operations,

@@ -270,6 +270,10 @@ class Step:
 @functools.cache
 def _program(isolation: str) -> bytes:
     """Return the code of the step's process."""
+    if isolation == "oci":
+        from builder.run import oci
+
+        return spawning.program(init, oci)
     if isolation != "chroot":
         return spawning.program(init)
     from builder.run import chroot, lending

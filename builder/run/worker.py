@@ -36,7 +36,7 @@ def main() -> None:
     os.umask(0o022)
     try:
         maps = _enter(mode, sock, scratch)
-        nursery = None if mode == "chroot" else Nursery()
+        nursery = None if mode in ("chroot", "oci") else Nursery()
         layers = Layers(Path(root), view, Path(scratch), single=mode == "single")
         snapshotter, name, warning = choose(wanted, mode, layers, Path(scratch))
     except OSError as error:
@@ -56,7 +56,7 @@ def _enter(mode: str, sock: socket.socket, scratch: str) -> namespaces.IdMaps | 
         return None
     uid, gid = os.geteuid(), os.getegid()
     maps = None
-    if mode != "root":
+    if mode not in ("root", "oci"):
         namespaces.unshare(namespaces.CLONE_NEWUSER, "unshare user namespace")
         if mode == "single":
             namespaces.map_single(uid, gid)

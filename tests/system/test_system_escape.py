@@ -33,7 +33,7 @@ from tests.support.interpreter import python_layer
 from tests.support.need import need_root, need_tool
 from tests.support.users import User
 
-NAMESPACES = ("root", "userns", "single")
+NAMESPACES = ("root", "userns", "single", "oci")
 MODES = (*NAMESPACES, "chroot")
 MODULES = "__future__,collections.abc,contextlib,ctypes,errno,fcntl,json,os,select,signal,socket,stat,typing"
 WORD = "correct-horse-battery-staple"
@@ -154,11 +154,13 @@ REFUSED = {"EPERM", "EACCES", "EROFS", "ENOSYS"}
 
 
 @every_mode
-def test_calls_of_the_denylist(came_of: dict[str, dict[str, str]]) -> None:
+def test_calls_of_the_denylist(came_of: dict[str, dict[str, str]], targets: Range) -> None:
     for network in ("host", "none"):
         calls = {name: answer for name, answer in came_of[network].items() if name.startswith("call ")}
         assert len(calls) > 45
-        assert {name: answer for name, answer in calls.items() if answer != "EPERM"} == {}
+        # A runtime leaves out calls that its library does not know; this one needs rights a step has not.
+        unknown = {"call open_tree_attr"} if came_of is targets.found.get("oci") else set()
+        assert {name for name, answer in calls.items() if answer != "EPERM"} <= unknown
 
 
 @every_mode
@@ -266,7 +268,7 @@ def test_the_network_is_the_hosts_unless_it_is_none(came_of: dict[str, dict[str,
 
 @every_mode
 def test_packets_of_the_host_are_read_by_root_only(came_of: dict[str, dict[str, str]], targets: Range) -> None:
-    root = came_of in (targets.found.get("root"), targets.found.get("chroot"))
+    root = came_of in [targets.found.get(mode) for mode in ("root", "chroot", "oci")]
     assert came_of["host"]["sniff"] == ("ok" if root else "EPERM")
 
 
