@@ -1,6 +1,7 @@
 """A busybox image and a sandbox to run commands in it; also a program, so that other users can do the same.
 
-As a program: ``runbox.py STORE BUSYBOX STEPS``, a JSON list of arguments of ``Box.run``, prints a list of results.
+As a program: ``runbox.py STORE BUSYBOX STEPS [SNAPSHOTTER]``; STEPS is a JSON list of arguments of ``Box.run``, and a
+list of results is printed.
 """
 
 from __future__ import annotations
@@ -182,7 +183,7 @@ def opened(root: Path, busybox: Path, isolation: str = "auto", snapshotter: str 
 def main() -> None:
     root, busybox = Path(sys.argv[1]), Path(sys.argv[2])
     results: list[dict[str, Any]] = []
-    with opened(root, busybox) as box:
+    with opened(root, busybox, snapshotter=sys.argv[4] if len(sys.argv) > 4 else "auto") as box:
         stack = [box.base]
         for request in json.loads(sys.argv[3]):
             keep = request.pop("keep", False)

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
 import runbox
 
 from tests.support.need import need, need_root, need_tool
@@ -29,7 +30,7 @@ STEPS: Sequence[Mapping[str, Any]] = [
 ]
 
 
-def perform(user: User) -> tuple[list[dict[str, Any]], Path]:
+def perform(user: User, snapshotter: str = "auto") -> tuple[list[dict[str, Any]], Path]:
     found = runbox.busybox()
     need(found, "needs a static busybox (Debian: busybox-static)")
     assert found is not None
@@ -38,7 +39,7 @@ def perform(user: User) -> tuple[list[dict[str, Any]], Path]:
     user.run("mkdir", "-m", "700", store)
     program = user.source / "runbox.py"
     shutil.copy(runbox.__file__, program)
-    done = user.run(user.python, program, store, found, json.dumps(STEPS))
+    done = user.run(user.python, program, store, found, json.dumps(STEPS), snapshotter)
     results: list[dict[str, Any]] = json.loads(done.stdout)
     return results, store
 
@@ -47,8 +48,9 @@ def table(result: Mapping[str, Any]) -> dict[str, tuple[int, int, int]]:
     return {name: (uid, gid, mode) for name, _, uid, gid, mode, _ in result["members"]}
 
 
-def test_subordinate_ids(subuid_user: User) -> None:
-    results, store = perform(subuid_user)
+@pytest.mark.parametrize("snapshotter", ["auto", "copy"])
+def test_subordinate_ids(subuid_user: User, snapshotter: str) -> None:
+    results, store = perform(subuid_user, snapshotter)
     assert {result["mode"] for result in results} == {"userns"}
     first, second, third, owned, other, unmapped, network, rights, walls = results
     assert first["out"].startswith("uid=0(root) gid=0(root)")
@@ -71,8 +73,9 @@ def test_subordinate_ids(subuid_user: User) -> None:
     assert list((store / "tmp").iterdir()) == []
 
 
-def test_single_uid(plain_user: User) -> None:
-    results, store = perform(plain_user)
+@pytest.mark.parametrize("snapshotter", ["auto", "copy"])
+def test_single_uid(plain_user: User, snapshotter: str) -> None:
+    results, store = perform(plain_user, snapshotter)
     assert {result["mode"] for result in results} == {"single"}
     first, second, third, owned, other, unmapped, network, rights, walls = results
     assert list(table(first)) == [".wh.capable", "d", "d/g", "d/sub", "d/sub/f", "moved"]
