@@ -28,18 +28,26 @@ def descendants(pid: int) -> list[int]:
 
 def helper_of(worker: int) -> int:
     """Return the process below ``worker`` that accompanies its only running step: the one that has a child."""
-    (found,) = [pid for pid in descendants(worker)[1:] if len(descendants(pid)) > 1 and _parent(pid) == worker]
+    (found,) = [pid for pid in children(worker) if children(pid)]
     return found
 
 
 def nursery_of(worker: int) -> int:
-    """Return the process below ``worker`` that makes the helpers of steps."""
-    (found,) = [pid for pid in descendants(worker)[1:] if len(descendants(pid)) == 1 and _parent(pid) == worker]
-    return found
+    """Return the process below ``worker`` that makes the helpers of steps; waits for those of ended steps to go."""
+    deadline = time.monotonic() + GONE_SECONDS
+    while len(found := [pid for pid in children(worker) if not children(pid)]) != 1:
+        assert time.monotonic() < deadline, found
+    return found[0]
 
 
-def _parent(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+def children(pid: int) -> list[int]:
+    """Return the processes directly below ``pid``; none if it is gone."""
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")
+        texts = [Path(f"/proc/{pid}/task/{thread}/children").read_text() for thread in threads]
+    except FileNotFoundError:
+        return []
+    return [int(child) for text in texts for child in text.split()]
 
 
 def watch(pids: Iterable[int]) -> list[int]:

@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.cli import environment, write_context
 from tests.support.need import need_root
-from tests.support.processes import GONE_SECONDS, await_end, descendants, helper_of, watch
+from tests.support.processes import GONE_SECONDS, await_end, descendants, helper_of, nursery_of, watch
 
 AT_ONCE = 0.1  # seconds
 ATTEMPTS = 5  # one of them has to be that quick: the machine may have other things to do
@@ -137,8 +137,10 @@ def test_what_a_finished_step_left_running_is_gone_in_the_next(busybox_layout: P
     with start(context, busybox_layout, tmp_path / "store") as process:
         try:
             build = until_up(process)
-            below = descendants(build.worker)
-            found = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in below}
+            nursery_of(
+                build.worker
+            )  # waits for the helper of the first step, which may still be dismantling its mounts
+            found = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in descendants(build.worker)}
             # Besides worker and nursery the second step's helper and command: no zombie, and no helper of the first.
             assert len(found) == 4, found
             assert not [text for text in found.values() if b"98765" in text or b"98766" in text]
