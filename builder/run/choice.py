@@ -44,7 +44,7 @@ def choose(wanted: str, mode: str, layers: Layers, scratch: Path) -> tuple[Snaps
         except OSError as error:
             problem = problem or error
     if wanted not in ("auto", "copy"):
-        raise problem or OSError(errno.EPERM, os.strerror(errno.EPERM), "mount overlay")
+        raise problem or OSError(errno.EPERM, os.strerror(errno.EPERM), "nothing can be mounted, so --snapshotter=copy")
     from builder.run.copying import CopySnapshotter
 
     return (

@@ -146,6 +146,14 @@ def test_a_killed_process_takes_everything_along(fresh_box: Box, victim: str) ->
     assert fresh_box.root.parent.name not in Path("/proc/mounts").read_text()
 
 
+@pytest.mark.parametrize("snapshotter", ["overlay", "fuse"])
+def test_without_namespaces_there_are_only_copies(tmp_path: Path, snapshotter: str) -> None:
+    need_root("needs root: a chroot")
+    box = Box(tmp_path, busybox(), "chroot", snapshotter)
+    with pytest.raises(SandboxError, match="nothing can be mounted, so --snapshotter=copy"):
+        box.run("true")
+
+
 PROGRAM = """
 import json, sys
 from pathlib import Path
