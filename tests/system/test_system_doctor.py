@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.support import confine
+from tests.support import confine, pods
 from tests.support.cli import environment, pybuild
 from tests.support.commands import run
 from tests.support.need import need_root, need_tool
@@ -63,6 +63,21 @@ def test_root_of_a_pod(store_root: Path) -> None:
     assert working(found) == {"userns", "single", "chroot"}
     assert found["root"]["errno"] == "EPERM"
     assert "CAP_SYS_ADMIN" in found["root"]["hint"]
+
+
+def test_in_containers() -> None:
+    """runc stands in for pods: without a filter, and with Docker's refusals. The store is on the container's own /."""
+    with pods.both_kinds("doctor") as (unconfined, confined):
+        value, found = probes(unconfined.pybuild("--root", "/root/store", "doctor", "--format=json"))
+        assert (value["isolation"], value["snapshotter"]) == ("userns", "copy")
+        assert working(found) == {"userns", "single", "chroot"}
+        assert found["overlay"]["errno"] == "EINVAL"
+        assert "mount a volume" in found["overlay"]["hint"]
+        value, found = probes(confined.pybuild("--root", "/root/store", "doctor", "--format=json"))
+        assert (value["isolation"], value["snapshotter"]) == ("chroot", "copy")
+        assert working(found) == {"chroot"}
+        assert found["userns"]["errno"] == "EPERM"
+        assert "seccompProfile.type: Unconfined" in found["userns"]["hint"]
 
 
 def test_a_plain_user(plain_user: User) -> None:
