@@ -111,7 +111,7 @@ TABLE: list[tuple[str, str, Look, object]] = [
     ("1.6 --platform of a stage is ignored", "FROM i AS a\nFROM --platform=linux/arm64 a",
      lambda m: str(m.plan.platform), "linux/amd64"),
     ("1.6 history counts names and has their last values", "FROM i\nARG A=1 B=2\nARG A=3\nARG C\nRUN x",
-     lambda m: m.history[-1], "RUN |2 A=3 B=2 /bin/sh -c x # buildkit"),
+     lambda m: m.history[-1], "RUN |3 A=3 B=2 C= /bin/sh -c x # buildkit"),
     ("1.6 history of a heredoc", "FROM i\nRUN <<E\na\nE", lambda m: m.history, ["RUN /bin/sh -c a\n # buildkit"]),
     ("1.6 CMD escapes its arguments", "FROM i\nCMD x", lambda m: m.config.args_escaped, True),
     ("1.6 a variable keeps its place", "FROM i\nENV A=1 B=2\nENV A=3", lambda m: m.config.env[-2:], ("A=3", "B=2")),
