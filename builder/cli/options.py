@@ -16,6 +16,7 @@ from builder.errors import UsageError
 
 COMMANDS = ("build", "push", "save", "validate", "doctor")
 PROGRESS = ("auto", "tty", "plain", "json", "quiet")
+NETWORKS = ("default", "none", "host")
 PULL = ("auto", "always", "missing", "never")
 
 _GLOBAL_WITH_VALUE = ("--root", "--progress")
@@ -176,7 +177,9 @@ def _build() -> _Parser:
 
 
 def _add_grants(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--network", choices=("default", "none", "host"), default="default", help="network of RUN")
+    group.add_argument(
+        "--network", choices=NETWORKS, help="network of RUN (default: $PYBUILD_NETWORK, then the host's)"
+    )
     group.add_argument(
         "--ssh",
         metavar="ID[=SOCKET|KEY,KEY]",

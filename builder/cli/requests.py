@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from builder.cli.machine import available_cpus, native_platform
+from builder.cli.options import NETWORKS
 from builder.engine.request import BuildRequest, EpochChoice, Output, OutputKind
 from builder.engine.services import SecretReader
 from builder.errors import ContextError, UsageError
@@ -52,7 +53,7 @@ def make_request(options: argparse.Namespace, environment: Mapping[str, str]) ->
         image_format=options.format,
         pull=options.pull,
         no_cache=options.no_cache,
-        network=options.network,
+        network=_network(options.network, environment),
         isolation=options.isolation,
         snapshotter=options.snapshotter,
         ignore_user=options.ignore_user,
@@ -123,6 +124,14 @@ def _pair(option: str, text: str) -> tuple[str, str]:
 
 def _pairs(option: str, texts: Sequence[str]) -> dict[str, str]:
     return dict(_pair(option, text) for text in texts)
+
+
+def _network(given: str | None, environment: Mapping[str, str]) -> str:
+    """Return the network of RUN; a site that wants none by default says so in the environment."""
+    name = given or environment.get("PYBUILD_NETWORK") or "default"
+    if name not in NETWORKS:
+        raise UsageError(f"PYBUILD_NETWORK={name}: expected one of {', '.join(NETWORKS)}")
+    return name
 
 
 def _labels(texts: Sequence[str]) -> dict[str, str]:

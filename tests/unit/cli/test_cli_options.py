@@ -158,3 +158,12 @@ def test_a_missing_context_is_named(tmp_path: Path, store_root: Path) -> None:
     assert (
         "the build context nosuch is no directory" in pybuild("nosuch", root=store_root, status=66, cwd=tmp_path).stderr
     )
+
+
+def test_a_sites_network() -> None:
+    assert request().network == "default"
+    assert request(PYBUILD_NETWORK="none").network == "none"
+    assert request("--network=host", PYBUILD_NETWORK="none").network == "host"
+    assert request(PYBUILD_NETWORK="").network == "default"
+    with pytest.raises(UsageError, match="PYBUILD_NETWORK=nine"):
+        request(PYBUILD_NETWORK="nine")
