@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -62,6 +63,13 @@ class Desk:
         path = self.root / os.urandom(8).hex()
         path.mkdir()
         return path
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A directory with a short name, because those of sockets are short."""
+    with tempfile.TemporaryDirectory(prefix="pb-") as name:
+        yield Path(name)
 
 
 def frame(kind: int, body: bytes = b"") -> bytes:
