@@ -25,6 +25,7 @@ from builder.run.spec import CacheMount, SecretMount
 from tests.support.need import need, need_root, need_user_namespaces
 
 MACHINE = os.uname().machine
+NEVER_OPEN = 1 << 20
 COLUMN = {"x86_64": 0, "aarch64": 2}.get(MACHINE, -1)
 KEEP, CWD, NOFOLLOW, EMPTY = 0xFFFFFFFF, -100, 0x100, 0x1000
 
@@ -187,8 +188,8 @@ def test_every_way_to_name_a_file(caller: Caller, tmp_path: Path) -> None:
         ((CWD, "f/", 1, 1, 0), errno.ENOTDIR),
         ((CWD, "loop", 1, 1, 0), errno.ELOOP),
         ((CWD, "dangling", 1, 1, 0), errno.ENOENT),
-        ((99, "f", 1, 1, 0), errno.EBADF),
-        ((99, "", 1, 1, EMPTY), errno.EBADF),
+        ((NEVER_OPEN, "f", 1, 1, 0), errno.EBADF),
+        ((NEVER_OPEN, "", 1, 1, EMPTY), errno.EBADF),
         ((-1, "f", 1, 1, 0), errno.EBADF),
         ((CWD, "f", 1, 1, 0x400), errno.EINVAL),
         ((CWD, 8, 1, 1, 0), errno.EFAULT),
