@@ -8,17 +8,18 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 from builder.cli.machine import available_cpus, native_platform
 from builder.cli.options import NETWORKS
-from builder.engine.request import BuildRequest, EpochChoice, Output, OutputKind
+from builder.cli.outputs import destination as destination
+from builder.cli.outputs import outputs
+from builder.engine.request import BuildRequest, EpochChoice
 from builder.engine.services import SecretReader
 from builder.errors import ContextError, UsageError
 from builder.image.platform import Platform
 from builder.image.reference import Reference
 
-_KINDS = ("docker", "oci", "tar", "local", "registry")
 _SECRET_LIMIT = 500 << 10
 _ARCHITECTURES = (
     *("amd64", "arm64", "arm", "386", "ppc64le", "s390x", "riscv64", "loong64", "mips64le"),
@@ -35,7 +36,6 @@ def make_request(options: argparse.Namespace, environment: Mapping[str, str]) ->
         raise UsageError("Docker's image format has no annotations", hint="drop --format docker, or use --label")
     native = native_platform()
     tags = tuple(dict.fromkeys(_tag(text) for text in options.tag))
-    outputs = _outputs(options, tags)
     if options.file == "-" and options.context == "-":
         raise UsageError("the Dockerfile and the build context cannot both come from standard input")
     return BuildRequest(
@@ -44,7 +44,7 @@ def make_request(options: argparse.Namespace, environment: Mapping[str, str]) ->
         build_platform=native,
         dockerfile=options.file,
         tags=tags,
-        outputs=outputs,
+        outputs=outputs(options.output, tags, push=options.push),
         target=options.target,
         build_args=_build_args(options.build_arg, environment),
         labels=_labels(options.label),
@@ -205,59 +205,3 @@ def _secret_file(path: Path) -> bytes:
             return stream.read(_SECRET_LIMIT + 1)
     except OSError as error:
         raise ContextError(f"cannot read the secret {path}: {error.strerror}") from error
-
-
-def _outputs(options: argparse.Namespace, tags: Sequence[Reference]) -> tuple[Output, ...]:
-    outputs = [_output(text) for text in options.output]
-    if options.push and not any(one.kind == "registry" for one in outputs):
-        outputs.append(Output("registry"))
-    if any(one.kind == "registry" for one in outputs) and not tags:
-        raise UsageError("a push needs a name for the image", hint="add --tag REGISTRY/NAME:TAG")
-    if sum(not isinstance(one.dest, Path | None) for one in outputs) > 1:
-        raise UsageError("only one output can go to stdout")
-    places = [os.path.realpath(one.dest) for one in outputs if isinstance(one.dest, Path)]
-    if len(set(places)) < len(places):
-        raise UsageError("two outputs go to the same place", hint="give each a dest of its own")
-    return tuple(outputs)
-
-
-def _output(text: str) -> Output:
-    if text == "-":
-        text = "type=tar,dest=-"
-    elif "=" not in text:
-        text = f"type=local,dest={text}"
-    fields = _pairs("--output", text.split(","))
-    kind, dest, tar = fields.pop("type", ""), fields.pop("dest", ""), fields.pop("tar", "true")
-    if kind == "image":
-        kind = "registry" if fields.pop("push", "false") == "true" else kind
-    if kind not in _KINDS:
-        raise UsageError(f"--output {text}: unknown type {kind!r}", hint=f"one of {', '.join(_KINDS)}")
-    if fields or tar not in ("true", "false") or (tar == "false" and kind != "oci"):
-        raise UsageError(f"--output {text}: unknown {', '.join(fields) or 'value of tar'}", hint="dest= and tar=")
-    if kind == "registry":
-        if dest:
-            raise UsageError(f"--output {text}: a push has no dest, it goes where the tags say")
-        return Output("registry")
-    unpacked = kind == "oci" and tar == "false"
-    return Output(cast(OutputKind, kind), destination(text, dest, directory=kind == "local" or unpacked), unpacked)
-
-
-def destination(text: str, dest: str, *, directory: bool) -> Path | BinaryIO:
-    """Return where an archive goes: a path whose folder exists, or stdout for ``-``. Raises UsageError."""
-    if not dest:
-        raise UsageError(f"{text}: needs a destination", hint="add dest=PATH")
-    if dest == "-":
-        if directory:
-            raise UsageError(f"{text}: a directory cannot go to stdout")
-        if sys.stdout.isatty():
-            raise UsageError(f"{text}: refusing to write an archive to a terminal", hint="redirect it, or name a file")
-        return sys.stdout.buffer
-    path = Path(dest)
-    if directory:
-        if os.path.exists(path) and not os.path.isdir(path):
-            raise UsageError(f"{text}: {dest} is not a directory")
-    elif os.path.isdir(path):
-        raise UsageError(f"{text}: {dest} is a directory", hint="name a file in it")
-    if not os.path.isdir(path.absolute().parent):
-        raise UsageError(f"{text}: there is no directory {path.parent}")
-    return path

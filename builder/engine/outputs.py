@@ -55,6 +55,8 @@ def write(
     match output.kind:
         case "registry":
             push(image, tags, registry(), reporter)
+        case "image" | "cacheonly":
+            pass
         case _ if dest is None:
             raise UsageError(f"the output type={output.kind} needs a destination", hint="add dest=PATH")
         case "docker":

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
+from builder.image.annotations import Annotation
 from builder.image.mutate import Format
 from builder.image.platform import Platform
 from builder.image.reference import Reference
@@ -16,19 +17,44 @@ if TYPE_CHECKING:
     from builder.engine.bases import PullPolicy
     from builder.engine.services import SecretReader
 
-OutputKind = Literal["docker", "oci", "tar", "local", "registry"]
+OutputKind = Literal["docker", "oci", "tar", "local", "registry", "image", "cacheonly"]
+
+
+@dataclass(frozen=True, slots=True)
+class CompressionChoice:
+    """How layers are compressed; ``force`` asks for it in the base's layers too. ``level`` None is the usual one."""
+
+    kind: Literal["gzip", "zstd", "uncompressed"] = "gzip"
+    level: int | None = None
+    force: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Form:
+    """What an output asks of the image's bytes; None and nothing stand for what the build asks of all of them."""
+
+    image_format: Format | None = None
+    compression: CompressionChoice | None = None
+    annotations: tuple[Annotation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """Where an image goes. ``dest`` is a path, or an open stream for ``-``; None for a registry.
+    """Where an image goes. ``dest`` is a path, or an open stream for ``-``; None for a registry and the store.
 
-    ``unpacked`` asks for an OCI layout as a directory (``tar=false``).
+    ``unpacked`` asks for an OCI layout as a directory (``tar=false``); ``names`` stand in for the build's tags;
+    ``by_digest`` pushes without a tag, ``canonical`` keeps ``NAME@DIGEST`` in the store; ``split`` gives each platform
+    a directory of its own (None: where there are several).
     """
 
     kind: OutputKind
     dest: Path | BinaryIO | None = None
     unpacked: bool = False
+    names: tuple[Reference, ...] = ()
+    by_digest: bool = False
+    canonical: bool = False
+    split: bool | None = None
+    form: Form = field(default_factory=Form)
 
 
 @dataclass(frozen=True, slots=True)
