@@ -1,109 +1,142 @@
-"""The command line's grammar: which options there are, and their values as plain text checked for form.
+"""The command line's grammar: which commands there are, and the options of ``build``, checked for form only.
 
-What they mean together is ``builder.cli.requests``'s business. Mistakes are UsageError, with a suggestion.
+What a build's options mean together is ``builder.cli.requests``'s business; other commands have a module each in
+``builder.cli.commands``, loaded when it is used. Mistakes are UsageError, with a suggestion.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import os
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import TYPE_CHECKING, Protocol, TypeGuard, cast
 
-from builder import __version__
+from builder.cli.parsing import Parser, base, chosen_action, listing, split_word
 from builder.dockerfile.suggest import nearest
 from builder.errors import UsageError
 
-COMMANDS = ("build", "push", "save", "validate", "doctor")
-PROGRESS = ("auto", "tty", "plain", "json", "quiet")
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 NETWORKS = ("default", "none", "host")
 PULL = ("auto", "always", "missing", "never")
 
-_GLOBAL_WITH_VALUE = ("--root", "--progress")
-_GLOBAL_FLAGS = ("--debug",)
+GROUPS = {
+    "build": {
+        "build": "build an image; the word may be left out",
+    },
+    "registry": {
+        "push": "push an image built here to the registry in its name",
+    },
+    "images": {
+        "save": "write an image built here as a docker-load tarball or OCI layout",
+    },
+    "looking": {
+        "validate": "read an image and check every digest in it",
+    },
+    "machine": {
+        "doctor": "try what RUN can use on this machine, and say what to change",
+    },
+}
+"""Every command and what it does, as ``--help`` lists them; each but ``build`` has a module in ``cli/commands``."""
 
-_EPILOG = """\
-commands:
-  pybuild [build] [OPTIONS] CONTEXT   build an image
-  pybuild push REF                    push an image built here to the registry in its name
-  pybuild save REF -o FILE            write an image built here as a docker-load tarball or OCI layout
-  pybuild validate REF|FILE|DIR       read an image and check every digest in it
-  pybuild doctor                      try what RUN can use on this machine, and say what to change
+COMMANDS = {name: summary for group in GROUPS.values() for name, summary in group.items()}
+
+_EXIT_STATUSES = """\
+pybuild COMMAND --help says more about each.
 
 exit status: 0 done; of a failed RUN its own; 64 usage, 65 Dockerfile, 66 context, 67 image, 69 registry,
 71 sandbox, 73 output or store, 75 try again, 77 credentials, 130 interrupted, 70 a bug of ours.
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    pull = ""
-    """What follows a bare --pull, if it looks like its value."""
+class Command(Protocol):
+    """A module of ``cli/commands``."""
 
-    def error(self, message: str) -> NoReturn:
-        hint = f"see {self.prog} --help"
-        unknown = message.partition("unrecognized arguments: ")[2].split(" ")[0].partition("=")[0]
-        if unknown.startswith("--"):
-            close = nearest(unknown, self._option_string_actions)
-            hint = f"did you mean {close}?" if close else hint
-        elif unknown and self.pull:
-            hint = f"write --pull={self.pull}"
-        raise UsageError(message, hint=hint)
+    def parser(self) -> Parser:
+        """Return the grammar."""
+        ...
+
+    def run(self, options: argparse.Namespace) -> int:
+        """Carry it out and return the exit status."""
+        ...
+
+
+class CommandOfTwoWords(Protocol):
+    """A module of ``cli/commands`` whose second word says what to do; ``options.action`` tells ``run`` which it was."""
+
+    ACTIONS: Mapping[str, str]
+
+    def parser(self, action: str) -> Parser:
+        """Return the grammar of an action."""
+        ...
+
+    def run(self, options: argparse.Namespace) -> int:
+        """Carry it out and return the exit status."""
+        ...
+
+
+def load(command: str) -> Command | CommandOfTwoWords:
+    """Return the module of a command other than build."""
+    import importlib
+
+    return cast("Command | CommandOfTwoWords", importlib.import_module(f"builder.cli.commands.{command}"))
+
+
+def _has_actions(module: Command | CommandOfTwoWords) -> TypeGuard[CommandOfTwoWords]:
+    return hasattr(module, "ACTIONS")
 
 
 def split_command(argv: Sequence[str]) -> tuple[str, list[str]]:
-    """Return the command and the other arguments; global options may stand before it. Without one it is build."""
-    index = 0
-    while index < len(argv):
-        word = argv[index]
-        if word in _GLOBAL_WITH_VALUE:
-            index += 2
-        elif word in _GLOBAL_FLAGS or word.startswith(tuple(f"{one}=" for one in _GLOBAL_WITH_VALUE)):
-            index += 1
-        else:
-            break
-    if index < len(argv) and argv[index] in COMMANDS:
-        return argv[index], [*argv[:index], *argv[index + 1 :]]
+    """Return the command and the other arguments; global options may stand before it. Without one it is build.
+
+    Raises UsageError for a word that is nearly a command and no file.
+    """
+    word, rest = split_word(argv)
+    if word in COMMANDS:
+        return word, rest
+    if word.isalpha() and not os.path.lexists(word):
+        close = nearest(word, COMMANDS)
+        if close:
+            raise UsageError(
+                f"there is neither a command nor a directory called {word}", hint=f"did you mean pybuild {close}?"
+            )
     return "build", list(argv)
-
-
-def value_of(option: str, argv: Sequence[str]) -> str:
-    """Return the last value of an option in words that were not parsed, perhaps because they cannot be; or nothing."""
-    value = ""
-    for word, following in zip(argv, [*argv[1:], ""], strict=True):
-        if word == option:
-            value = following
-        elif word.startswith(f"{option}="):
-            value = word.partition("=")[2]
-    return value
 
 
 def parse(command: str, argv: Sequence[str]) -> argparse.Namespace:
     """Return the options of ``command``. Raises UsageError; ``--help`` and ``--version`` print and exit."""
-    parser = {"build": _build, "push": _push, "save": _save, "validate": _validate, "doctor": _doctor}[command]()
+    if command == "build":
+        return _parse_build(argv)
+    module = load(command)
+    if _has_actions(module):
+        action, rest = chosen_action(command, module.ACTIONS, argv)
+        options = module.parser(action).parse_args(rest)
+        options.action = action
+        return options
+    return cast(Command, module).parser().parse_args(argv)
+
+
+def _parse_build(argv: Sequence[str]) -> argparse.Namespace:
+    parser = _build()
     following = [after for word, after in itertools.pairwise(argv) if word == "--pull" and after in PULL]
     parser.pull = following[0] if following else ""
     # A bare --pull means always; argparse would take the next word, which is the context.
     return parser.parse_args(["--pull=always" if word == "--pull" else word for word in argv])
 
 
-def _base(prog: str, description: str, epilog: str | None = None) -> _Parser:
-    parser = _Parser(
-        prog=prog,
-        description=description,
-        epilog=epilog,
-        allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--version", action="version", version=f"pybuild {__version__}")
-    group = parser.add_argument_group("global options")
-    group.add_argument("--root", metavar="DIR", help="the store (default: $PYBUILD_ROOT, then the user's cache folder)")
-    group.add_argument("--progress", choices=PROGRESS, default="auto", help="how to show what happens, on stderr")
-    group.add_argument("--debug", action="store_true", help="show tracebacks and log messages")
-    return parser
+def _epilog() -> str:
+    width = max(map(len, COMMANDS))
+    groups = [
+        f"commands ({name}):\n{listing({f'{command:{width}}': summary for command, summary in group.items()})}"
+        for name, group in GROUPS.items()
+    ]
+    return "\n\n".join([*groups, _EXIT_STATUSES])
 
 
-def _build() -> _Parser:
-    parser = _base("pybuild", "Build a container image from a Dockerfile, without a daemon.", _EPILOG)
+def _build() -> Parser:
+    parser = base("pybuild", "Build a container image from a Dockerfile, without a daemon.", _epilog())
     parser.add_argument("context", metavar="CONTEXT", help="directory, git or http(s) URL, or - for a tar on stdin")
     what = parser.add_argument_group("what to build")
     what.add_argument("-f", "--file", metavar="FILE", help="the Dockerfile, - for stdin (default: CONTEXT/Dockerfile)")
@@ -199,29 +232,3 @@ def _add_grants(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--ulimit", metavar="NAME=SOFT[:HARD]", action="append", default=[], help="e.g. nofile=1024")
     group.add_argument("--memory", metavar="SIZE", help="memory of a step, where there is a cgroup v2 to use")
     group.add_argument("--cpus", metavar="NUMBER", help="CPUs of a step, where there is a cgroup v2 to use")
-
-
-def _push() -> _Parser:
-    parser = _base("pybuild push", "Push an image built here under its name.")
-    parser.add_argument("reference", metavar="REF", nargs="+")
-    return parser
-
-
-def _save() -> _Parser:
-    parser = _base("pybuild save", "Write an image built here to a file.")
-    parser.add_argument("reference", metavar="REF")
-    parser.add_argument("-o", "--output", metavar="FILE", required=True, help="- is stdout")
-    parser.add_argument("--type", choices=("docker", "oci"), default="docker", help="docker-load tarball or OCI layout")
-    return parser
-
-
-def _validate() -> _Parser:
-    parser = _base("pybuild validate", "Read an image whole and check every digest, size and history entry.")
-    parser.add_argument("image", metavar="REF|FILE|DIR", help="an image built here, an archive or an OCI layout")
-    return parser
-
-
-def _doctor() -> _Parser:
-    parser = _base("pybuild doctor", "Try every way to isolate a RUN, and what else it can use, on this machine.")
-    parser.add_argument("--format", choices=("text", "json"), default="text", help="for people or for programs")
-    return parser

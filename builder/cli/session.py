@@ -9,6 +9,7 @@ import select
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from builder.errors import InterruptedBuildError
 from builder.events import Reporter, Warned
 
 if TYPE_CHECKING:
+    from builder.engine.bases import Bases
     from builder.engine.build import Environment
     from builder.registry.client import Registry
 
@@ -62,6 +64,13 @@ def environment(
         closing.callback(close)
         closing.enter_context(_signals(cancel, at_last))
         yield Environment(store, make, reporter, cancel)
+
+
+def bases(env: Environment) -> Bases:
+    """Return what finds images that are in the store, for commands that look at them."""
+    from builder.engine.bases import Bases
+
+    return Bases(env.store, env.registry, env.reporter, pull="missing", now=lambda: int(time.time()))
 
 
 def _registry(

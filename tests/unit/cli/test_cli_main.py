@@ -37,7 +37,7 @@ def _ended(monkeypatch: pytest.MonkeyPatch, error: BaseException, *arguments: st
     def fail(_: object) -> int:
         raise error
 
-    monkeypatch.setitem(command._COMMANDS, "build", fail)
+    monkeypatch.setattr(command, "_build", fail)
     return command.main([*arguments, "."])
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.cli.options import value_of
+from builder.cli.parsing import value_of
 from tests.support import images
 from tests.support.cli import environment, pybuild, write_context
 from tests.support.need import need_root

@@ -2,12 +2,46 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import sys
 import textwrap
 from typing import TYPE_CHECKING
 
+from builder.cli.answers import answer
+from builder.cli.parsing import Parser, base
+from builder.cli.reporters import make_reporter
+from builder.cli.session import environment
+from builder.errors import SandboxError
+
 if TYPE_CHECKING:
     from builder.run.doctor import Diagnosis
+
+EXAMPLES = """
+examples:
+  pybuild doctor
+  pybuild doctor --json | jq .isolation
+"""
+
+
+def parser() -> Parser:
+    """Return the grammar."""
+    about = "Try every way to isolate a RUN, and what else it can use, on this machine."
+    parser = base("pybuild doctor", about, EXAMPLES)
+    parser.add_argument("--format", choices=("text", "json"), default="text", help="for people or for programs")
+    parser.add_argument("--json", action="store_const", dest="format", const="json", help="--format json")
+    return parser
+
+
+def run(options: argparse.Namespace) -> int:
+    """Carry it out and return the exit status."""
+    from builder.run.doctor import diagnose
+
+    with environment(options, make_reporter(options.progress, sys.stderr), 1) as env:
+        found = diagnose(env.store.root, lambda: env.store.scratch(run=True))
+        show = to_json if options.format == "json" else to_text
+        answer(show(found, str(env.store.root)))
+    return 0 if found.isolation else SandboxError.exit_code
 
 
 def to_text(found: Diagnosis, store: str) -> str:

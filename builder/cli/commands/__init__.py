@@ -1,0 +1,1 @@
+"""One module per command besides ``build``: its grammar (``parser``) and what it does (``run``)."""

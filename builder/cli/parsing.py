@@ -1,0 +1,118 @@
+"""The parser that every command has: global options, no abbreviations, and mistakes that are UsageError with a way out.
+
+A command of more than one word (``manifest create``) has a table ``ACTIONS`` and a parser for each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import NoReturn
+
+from builder import __version__
+from builder.dockerfile.suggest import nearest
+from builder.errors import UsageError
+
+PROGRESS = ("auto", "tty", "plain", "json", "quiet")
+
+_GLOBAL_WITH_VALUE = ("--root", "--progress")
+_GLOBAL_FLAGS = ("--debug",)
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser whose mistakes are UsageError, with what was probably meant."""
+
+    pull = ""
+    """What follows a bare --pull, if it looks like its value."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise UsageError."""
+        hint = f"see {self.prog} --help"
+        unknown = message.partition("unrecognized arguments: ")[2].split(" ")[0].partition("=")[0]
+        if unknown.startswith("--"):
+            close = nearest(unknown, self._option_string_actions)
+            hint = f"did you mean {close}?" if close else hint
+        elif unknown and self.pull:
+            hint = f"write --pull={self.pull}"
+        raise UsageError(message, hint=hint)
+
+
+def base(prog: str, description: str, epilog: str | None = None) -> Parser:
+    """Return a parser with the global options; ``epilog`` shows examples, and is printed as it is."""
+    parser = Parser(
+        prog=prog,
+        description=description,
+        epilog=epilog and textwrap.dedent(epilog).strip("\n") + "\n",
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"pybuild {__version__}")
+    group = parser.add_argument_group("global options")
+    group.add_argument("--root", metavar="DIR", help="the store (default: $PYBUILD_ROOT, then the user's cache folder)")
+    group.add_argument("--progress", choices=PROGRESS, default="auto", help="how to show what happens, on stderr")
+    group.add_argument("--debug", action="store_true", help="show tracebacks and log messages")
+    return parser
+
+
+def add_json(parser: Parser) -> None:
+    """Add ``--json``, which a command has if it answers something."""
+    parser.add_argument("--json", action="store_true", help="answer as JSON")
+
+
+def _first_word(argv: Sequence[str]) -> int:
+    """Return where the first word is that is no global option nor one's value; the length if there is none."""
+    index = 0
+    while index < len(argv):
+        word = argv[index]
+        if word in _GLOBAL_WITH_VALUE:
+            index += 2
+        elif word in _GLOBAL_FLAGS or word.startswith(tuple(f"{one}=" for one in _GLOBAL_WITH_VALUE)):
+            index += 1
+        else:
+            break
+    return min(index, len(argv))
+
+
+def split_word(argv: Sequence[str]) -> tuple[str, list[str]]:
+    """Return the first word after the global options, or nothing, and the others."""
+    index = _first_word(argv)
+    return "".join(argv[index : index + 1]), [*argv[:index], *argv[index + 1 :]]
+
+
+def value_of(option: str, argv: Sequence[str]) -> str:
+    """Return the last value of an option in words that were not parsed, perhaps because they cannot be; or nothing."""
+    value = ""
+    for word, following in itertools.pairwise([*argv, ""]):
+        if word == option:
+            value = following
+        elif word.startswith(f"{option}="):
+            value = word.partition("=")[2]
+    return value
+
+
+def listing(summaries: Mapping[str, str], indent: str = "  ") -> str:
+    """Return names and what they do as aligned lines."""
+    width = max(map(len, summaries))
+    return "\n".join(f"{indent}{name:{width}}  {summary}" for name, summary in summaries.items())
+
+
+def chosen_action(command: str, actions: Mapping[str, str], argv: Sequence[str]) -> tuple[str, list[str]]:
+    """Return the second word of a command of two, and what follows.
+
+    Raises UsageError for one that is not in ``actions``; without one, ``--help`` prints them all and exits.
+    """
+    action, rest = split_word(argv)
+    if action in actions:
+        return action, rest
+    prog = f"pybuild {command}"
+    if not action or action in ("-h", "--help", "--version"):
+        epilog = f"actions:\n{listing(actions)}\n\npybuild {command} ACTION --help says more about each."
+        parser = base(prog, f"One of {', '.join(actions)}.", epilog)
+        parser.usage = f"{prog} ACTION ..."
+        parser.parse_args(argv)
+        raise UsageError(f"{prog} needs an action", hint=f"one of {', '.join(actions)}")
+    close = nearest(action, actions)
+    hint = f"did you mean {prog} {close}?" if close else f"one of {', '.join(actions)}"
+    raise UsageError(f"{prog} cannot {action}", hint=hint)
