@@ -101,7 +101,7 @@ class StoreLayer:
         temporary = self._store.temporary(".toc")
         try:
             with self._store.blobs.open(self.descriptor.digest) as blob, open(temporary, "xb") as target:
-                found = index_layer(blob, target)
+                found = index_layer(blob, target, self.descriptor.digest)
             if found != self.diff_id:
                 raise DigestMismatchError(
                     f"layer {self.descriptor.digest} unpacks to {found}, its image's config says {self.diff_id}"

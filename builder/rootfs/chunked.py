@@ -14,10 +14,11 @@ import os
 import zlib
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 from builder.rootfs.compression import Compression
 from builder.streams import Writable
+from builder.values import dataclass
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
@@ -29,6 +30,9 @@ GZIP_LEVEL = 1
 """libdeflate's fastest: the ratio of zlib's level 5 or so, at six times its speed."""
 
 ZSTD_LEVEL = 3
+
+LEVELS = {Compression.GZIP: range(10), Compression.ZSTD: range(23)}
+"""The levels that can be asked for, as in BuildKit; zstd's 0 means its default."""
 
 MemberTable = tuple[tuple[int, int], ...]
 """(compressed offset, uncompressed offset) of each member, ascending, the first (0, 0)."""
@@ -52,6 +56,57 @@ def zstd_frame(data: bytes, level: int = ZSTD_LEVEL) -> bytes:
     import zstandard
 
     return zstandard.ZstdCompressor(level=level, write_checksum=True).compress(data)
+
+
+@dataclass(frozen=True, slots=True)
+class Coding:
+    """How the bytes of a layer are written: compressed with what, at which level; None is the usual one.
+
+    Nothing that identifies a layer depends on it (design, idea 3): only the digest of the blob does.
+    """
+
+    compression: Compression = Compression.GZIP
+    level: int | None = None
+
+    @property
+    def effort(self) -> int:
+        """The level that is really used; 0 without compression."""
+        if self.compression is Compression.ZSTD:
+            return self.level or ZSTD_LEVEL
+        if self.compression is Compression.GZIP:
+            return GZIP_LEVEL if self.level is None else self.level
+        return 0
+
+    def fingerprint(self) -> str:
+        """Name what decides the bytes: method, library, level, framing, and a test vector's hash.
+
+        The hash tells apart libraries that hide their version. Fit for a file name.
+        """
+        return _fingerprint(self.compression, self.effort)
+
+    def made(self, fingerprint: str) -> bool:
+        """Say whether a fingerprint is this form's, with the library of this machine or with any other."""
+        if self.compression is Compression.NONE:
+            return fingerprint == "none"
+        return fingerprint.startswith(f"{self.compression}-lib") and f"-{self.effort}-1MiB-" in fingerprint
+
+    def writer(self, target: Writable, *, threads: int | None = None) -> ChunkWriter:
+        """Return what writes ``target`` in this form; the target stays the caller's."""
+        match self.compression:
+            case Compression.GZIP:
+                return GzipWriter(target, level=self.effort, threads=threads)
+            case Compression.ZSTD:
+                return ZstdWriter(target, level=self.effort, threads=threads)
+            case Compression.NONE:
+                return PlainWriter(target)
+            case Compression.XZ | Compression.BZIP2:
+                raise ValueError(f"layers are not written as {self.compression}")
+            case _:
+                assert_never(self.compression)
+
+
+USUAL = Coding()
+"""What layers are written as when nobody asks for anything else."""
 
 
 class ChunkWriter:
@@ -135,12 +190,6 @@ class GzipWriter(ChunkWriter):
 
     def __init__(self, target: Writable, *, level: int = GZIP_LEVEL, threads: int | None = None) -> None:
         super().__init__(target, functools.partial(gzip_member, level=level), threads=threads)
-        self._level = level
-
-    @property
-    def fingerprint(self) -> str:
-        """What decides the compressed bytes; see ``fingerprint``."""
-        return _fingerprint(Compression.GZIP, self._level)
 
 
 class ZstdWriter(ChunkWriter):
@@ -148,20 +197,23 @@ class ZstdWriter(ChunkWriter):
 
     def __init__(self, target: Writable, *, level: int = ZSTD_LEVEL, threads: int | None = None) -> None:
         super().__init__(target, functools.partial(zstd_frame, level=level), threads=threads)
-        self._level = level
-
-    @property
-    def fingerprint(self) -> str:
-        """What decides the compressed bytes; see ``fingerprint``."""
-        return _fingerprint(Compression.ZSTD, self._level)
 
 
-def fingerprint(compression: Compression) -> str:
-    """Name what decides the bytes that ``pack`` writes: method, library, level, framing, and a test vector's hash.
+class PlainWriter(ChunkWriter):
+    """No compression."""
 
-    The hash tells apart libraries that hide their version. Fit for a file name.
-    """
-    return _fingerprint(compression, ZSTD_LEVEL if compression is Compression.ZSTD else GZIP_LEVEL)
+    def __init__(self, target: Writable) -> None:
+        super().__init__(target, bytes)
+        self._plain = target
+
+    def write(self, data: bytes, /) -> int:
+        """Pass ``data`` on."""
+        self._plain.write(data)
+        return len(data)
+
+    def close(self) -> MemberTable:
+        """Do nothing: there are no members."""
+        return ()
 
 
 @functools.cache

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from builder.image.digest import DigestMismatchError
+from builder.image.digest import Digest, DigestMismatchError
 from builder.rootfs.compression import PREFIX, Compression, decompress, detect
 from builder.rootfs.entry import LayerFormatError
 from builder.rootfs.sparse import Spread
@@ -32,11 +32,15 @@ _BUFFER = 1 << 16
 class LayerContents:
     """Reads files of one layer; for several threads at once. ``scratch`` is a directory for large temporary files.
 
-    Nothing is opened before the first ``open``. Close it when no stream it gave is in use any more.
+    ``digest`` is the blob's; without it, the table of contents is taken to be about this very blob and no other form
+    of the layer. Nothing is opened before the first ``open``. Close it when no stream it gave is in use any more.
     """
 
-    def __init__(self, open_blob: Callable[[], BinaryIO], toc: Toc, scratch: Path) -> None:
+    def __init__(
+        self, open_blob: Callable[[], BinaryIO], toc: Toc, scratch: Path, digest: Digest | None = None
+    ) -> None:
         self._open_blob = open_blob
+        self._digest = digest
         self._toc = toc
         self._scratch = scratch
         self._lock = threading.Lock()
@@ -78,7 +82,7 @@ class LayerContents:
         try:
             kind = detect(blob.read(PREFIX))
             blob.seek(0)
-            members = self._toc.members
+            members = self._toc.members(self._digest)
             if kind is Compression.NONE:
                 return _Plain(blob)
             if members is not None and kind in (Compression.GZIP, Compression.ZSTD):

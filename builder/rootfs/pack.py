@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from builder.errors import ContextError
 from builder.image.digest import DiffID, Digest
-from builder.rootfs.chunked import ChunkWriter, GzipWriter, MemberTable, ZstdWriter, fingerprint
-from builder.rootfs.compression import Compression, decompress
+from builder.rootfs.chunked import USUAL, Coding
+from builder.rootfs.compression import decompress
 from builder.rootfs.entry import Entry, Kind
 from builder.rootfs.tarreader import Member, read_members
 from builder.rootfs.tarwriter import END, header, padding
@@ -65,7 +65,7 @@ def pack(
     blob: Writable,
     toc: Writable,
     *,
-    compression: Compression = Compression.GZIP,
+    coding: Coding = USUAL,
     threads: int | None = None,
 ) -> Packed:
     """Write ``items`` as a layer to ``blob`` and its table of contents to ``toc``; both stay open.
@@ -74,7 +74,7 @@ def pack(
     OSError of the contents and the targets: what was written then is of no use.
     """
     compressed = HashingWriter(blob)
-    with _writer(compressed, compression, threads) as writer:
+    with coding.writer(compressed, threads=threads) as writer:
         tar = HashingWriter(writer)
         index = TocWriter(toc)
         count = 0
@@ -84,42 +84,16 @@ def pack(
         tar.write(END)
         members = writer.close()
     diff_id = DiffID(Digest.from_hex(tar.hexdigest()))
-    index.finish(diff_id, tar.size, members)
+    digest = Digest.from_hex(compressed.hexdigest())
+    index.finish(diff_id, tar.size, members, digest)
     return Packed(
         diff_id=diff_id,
-        digest=Digest.from_hex(compressed.hexdigest()),
+        digest=digest,
         size=compressed.size,
         uncompressed_size=tar.size,
         entries=count,
-        compressor=fingerprint(compression),
+        compressor=coding.fingerprint(),
     )
-
-
-class _Plain(ChunkWriter):
-    """No compression."""
-
-    def __init__(self, target: Writable) -> None:
-        super().__init__(target, bytes)
-        self._plain = target
-
-    def write(self, data: bytes, /) -> int:
-        self._plain.write(data)
-        return len(data)
-
-    def close(self) -> MemberTable:
-        return ()
-
-
-def _writer(target: Writable, compression: Compression, threads: int | None) -> ChunkWriter:
-    match compression:
-        case Compression.GZIP:
-            return GzipWriter(target, threads=threads)
-        case Compression.ZSTD:
-            return ZstdWriter(target, threads=threads)
-        case Compression.NONE:
-            return _Plain(target)
-        case _:
-            raise ValueError(f"layers are not written as {compression}")
 
 
 def _add(item: Item, tar: HashingWriter, index: TocWriter) -> None:
@@ -202,10 +176,11 @@ def _xxh3() -> xxhash.xxh3_128:
     return xxhash.xxh3_128()
 
 
-def index_layer(blob: Readable, toc: Writable) -> DiffID:
+def index_layer(blob: Readable, toc: Writable, digest: Digest | None = None) -> DiffID:
     """Read a layer in any compression to its end; write its table of contents and return its DiffID.
 
-    Checks no digest: the caller compares. Raises LayerFormatError and UnsafePathError for what is no layer.
+    ``digest`` is the blob's, to be told which blob the table of members is about. Checks none: the caller compares.
+    Raises LayerFormatError and UnsafePathError for what is no layer.
     """
     members: list[tuple[int, int]] = []
 
@@ -223,7 +198,7 @@ def index_layer(blob: Readable, toc: Writable) -> DiffID:
     while tar.read(CHUNK):  # what follows the end marker belongs to the DiffID
         pass
     diff_id = DiffID(Digest.from_hex(tar.hexdigest()))
-    index.finish(diff_id, tar.size, members)
+    index.finish(diff_id, tar.size, members, digest)
     return diff_id
 
 

@@ -29,6 +29,7 @@ from builder.rootfs.tocformat import (
     KIND_OF,
     MAGIC,
     OPAQUE,
+    OWNER,
     RECORD,
     SECTIONS,
     SLOT,
@@ -151,12 +152,16 @@ class Toc:
         """Directories that must not be symlinks in a lower layer for the index to be right as it is."""
         return self._paths("anchors")
 
-    @property
-    def members(self) -> array[int] | None:
-        """The compressed and uncompressed offsets of the blob's members in turn, None if it has no useful ones."""
+    def members(self, blob: Digest | None = None) -> array[int] | None:
+        """Return the compressed and uncompressed offsets of a blob's members in turn.
+
+        None if it has no useful ones, or if the table is about another ``blob`` of the same layer.
+        """
         data = self._section("members")
+        if blob is not None and data[:OWNER].hex() != blob.hex:
+            return None
         try:
-            return array("Q", data) if data else None
+            return array("Q", data[OWNER:]) if data else None
         except ValueError as error:
             raise broken(error) from error
 

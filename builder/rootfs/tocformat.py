@@ -18,7 +18,7 @@ from builder.errors import CacheError
 from builder.rootfs.entry import Entry, Kind, LayerFormatError
 from builder.rootfs.limits import MAX_ENTRIES, MAX_INDEX_BYTES
 
-MAGIC = b"pbtoc\0\0\1"
+MAGIC = b"pbtoc\0\0\2"
 """Starts and ends a file; the last byte is the version of the format."""
 
 RECORD = struct.Struct("<BxHIIqQQIIHHI")
@@ -34,6 +34,9 @@ CHECKED = 16
 """Bytes at the end that the check does not cover: itself and the magic. It is XXH3-64, against torn files."""
 
 SECTIONS = ("log", "index", "implied", "anchors", "members", "small", "sparse")
+
+OWNER = 32
+"""Bytes before the table of members: the digest of the blob that has them, zeros when it was not told."""
 
 IRREGULAR = 1
 """Trailer flag: the index is only right with nothing below; over other layers the log must be replayed."""

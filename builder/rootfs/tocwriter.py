@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import xxhash
 
-from builder.image.digest import DiffID
+from builder.image.digest import DiffID, Digest
 from builder.rootfs.entry import Entry, Kind, LayerFormatError
 from builder.rootfs.layout import sort_log
 from builder.rootfs.limits import MAX_ENTRIES, MAX_INDEX_BYTES, MAX_SMALL_FILE, MAX_SPARSE_SEGMENTS
@@ -20,6 +20,7 @@ from builder.rootfs.tocformat import (
     IRREGULAR,
     LINK_PATH,
     MAGIC,
+    OWNER,
     SECTIONS,
     STANDS_ALONE,
     TRAILER,
@@ -90,8 +91,14 @@ class TocWriter:
         if len(self._small) > _MAX_KEPT:
             del self._small[next(iter(self._small))]
 
-    def finish(self, diff_id: DiffID, uncompressed_size: int, members: Sequence[tuple[int, int]] = ()) -> None:
-        """Write the rest. ``members`` are the (compressed, uncompressed) offsets of the blob's members.
+    def finish(
+        self,
+        diff_id: DiffID,
+        uncompressed_size: int,
+        members: Sequence[tuple[int, int]] = (),
+        blob: Digest | None = None,
+    ) -> None:
+        """Write the rest. ``members`` are the (compressed, uncompressed) offsets of the members of ``blob``.
 
         Raises LayerFormatError beyond our limits, UnsafePathError for an entry behind a loop of symlinks.
         """
@@ -112,7 +119,7 @@ class TocWriter:
         self._write_index(slots, sections)
         for name, keys in (("implied", sorted(slots.implied)), ("anchors", sorted(slots.anchors))):
             self._section(sections, name, b"\0".join(key.replace(b"\0", b"/") for key in keys))
-        self._section(sections, "members", _table(members, uncompressed_size))
+        self._section(sections, "members", _table(members, uncompressed_size, blob))
         kept = {}
         for offset, contents in self._small.items():
             kept[offset] = (self._position, len(contents))
@@ -152,9 +159,10 @@ class TocWriter:
         self._flush()
 
 
-def _table(members: Sequence[tuple[int, int]], size: int) -> bytes:
-    """Return the member table as bytes, empty if a member is too large to be inflated for one file."""
+def _table(members: Sequence[tuple[int, int]], size: int, blob: Digest | None) -> bytes:
+    """Return whose members they are and where, empty if one is too large to be inflated for one file."""
     starts = [start for _, start in members]
     if not members or any(b - a > MAX_MEMBER for a, b in zip(starts, [*starts[1:], size], strict=True)):
         return b""
-    return array("Q", [number for member in members for number in member]).tobytes()
+    owner = bytes(OWNER) if blob is None else bytes.fromhex(blob.hex)
+    return owner + array("Q", [number for member in members for number in member]).tobytes()

@@ -15,7 +15,7 @@ def layer(items: Iterable[Item]) -> tuple[bytes, Toc, Packed]:
     """Pack ``items``; check that indexing the blob gives the table of contents that packing gave."""
     blob, toc, again = io.BytesIO(), io.BytesIO(), io.BytesIO()
     packed = pack(items, blob, toc, threads=1)
-    assert index_layer(io.BytesIO(blob.getvalue()), again) == packed.diff_id
+    assert index_layer(io.BytesIO(blob.getvalue()), again, packed.digest) == packed.diff_id
     assert again.getvalue() == toc.getvalue()
     return blob.getvalue(), Toc(toc.getvalue()), packed
 

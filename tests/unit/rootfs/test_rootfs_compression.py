@@ -19,7 +19,7 @@ from typing import BinaryIO
 import pytest
 import zstandard
 
-from builder.rootfs.chunked import CHUNK, ChunkWriter, GzipWriter, ZstdWriter, fingerprint, gzip_member
+from builder.rootfs.chunked import CHUNK, LEVELS, USUAL, ChunkWriter, Coding, GzipWriter, ZstdWriter, gzip_member
 from builder.rootfs.compression import Compression, decompress, detect, inflater
 from builder.rootfs.entry import LayerFormatError
 from tests.support.need import need_tool
@@ -183,15 +183,24 @@ def test_the_framing_of_a_member() -> None:
     member = gzip_member(b"hello")
     assert member[:10] == b"\x1f\x8b\x08\0\0\0\0\0\0\xff"
     assert gzip.decompress(member) == b"hello"
+
+
+def test_fingerprints_tell_codings_apart() -> None:
     # libdeflate's level 1 never changes within a release; a new release shows here and in the fingerprint.
-    assert len(fingerprint(Compression.GZIP).rpartition("-")[2]) == 16
-    assert fingerprint(Compression.GZIP) == GzipWriter(io.BytesIO()).fingerprint
-    assert fingerprint(Compression.ZSTD) == ZstdWriter(io.BytesIO()).fingerprint
-    assert len({fingerprint(kind) for kind in (Compression.GZIP, Compression.ZSTD, Compression.NONE)}) == 3
-    assert "/" not in fingerprint(Compression.GZIP) + fingerprint(Compression.ZSTD)
-    assert GzipWriter(io.BytesIO(), level=6).fingerprint != fingerprint(Compression.GZIP)
+    assert len(USUAL.fingerprint().rpartition("-")[2]) == 16
+    codings = [Coding(kind, level) for kind, levels in LEVELS.items() for level in levels] + [Coding(Compression.NONE)]
+    prints = {one.fingerprint(): one for one in codings}
+    assert len(prints) == len(codings) - 1  # zstd's 0 is its usual level
+    assert not any("/" in one for one in prints)
+    assert Coding(Compression.GZIP, 1).fingerprint() == USUAL.fingerprint()
+    for fingerprint in prints:
+        assert {one.effort for one in codings if one.made(fingerprint)} == {prints[fingerprint].effort}
+        assert {one.compression for one in codings if one.made(fingerprint)} == {prints[fingerprint].compression}
+    assert USUAL.made("gzip-libdeflate-0.0.1-1-1MiB-0123456789abcdef")
     with pytest.raises(ValueError, match="not written as xz"):
-        fingerprint(Compression.XZ)
+        Coding(Compression.XZ).fingerprint()
+    with pytest.raises(ValueError, match="not written as xz"):
+        Coding(Compression.XZ).writer(io.BytesIO())
 
 
 def test_the_gzip_program_reads_our_members() -> None:

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from builder.image.digest import DigestMismatchError
+from builder.image.digest import Digest, DigestMismatchError
+from builder.rootfs.chunked import Coding
 from builder.rootfs.compression import Compression
 from builder.rootfs.contents import LayerContents
 from builder.rootfs.entry import Entry, Kind, LayerFormatError
@@ -35,7 +36,7 @@ FILES = {
 def tar() -> bytes:
     blob = io.BytesIO()
     items = [Item(Entry(path=path, kind=Kind.FILE, size=len(data)), data) for path, data in FILES.items()]
-    pack(items, blob, io.BytesIO(), compression=Compression.NONE)
+    pack(items, blob, io.BytesIO(), coding=Coding(Compression.NONE))
     return blob.getvalue()
 
 
@@ -43,7 +44,7 @@ def ours(compression: Compression) -> Callable[[bytes], bytes]:
     def make(_: bytes) -> bytes:
         blob = io.BytesIO()
         items = [Item(Entry(path=path, kind=Kind.FILE, size=len(data)), data) for path, data in FILES.items()]
-        pack(items, blob, io.BytesIO(), compression=compression)
+        pack(items, blob, io.BytesIO(), coding=Coding(compression))
         return blob.getvalue()
 
     return make
@@ -146,3 +147,19 @@ def test_closing_unopened_contents_is_fine(tmp_path: Path) -> None:
     contents = LayerContents(lambda: io.BytesIO(b""), indexed(END), tmp_path)
     contents.close()
     contents.close()
+
+
+def test_a_table_is_not_used_for_another_form_of_the_layer(tmp_path: Path) -> None:
+    blobs = {kind: KINDS[kind](tar()) for kind in ("our gzip", "our zstd", "gzip of uneven members")}
+    for indexed_kind, other_kind in itertools.permutations(blobs, 2):
+        table, other = io.BytesIO(), blobs[other_kind]
+        index_layer(io.BytesIO(blobs[indexed_kind]), table, Digest.of(blobs[indexed_kind]))
+        toc = Toc(table.getvalue())
+        assert toc.members(Digest.of(blobs[indexed_kind])) == toc.members() is not None
+        assert toc.members(Digest.of(other)) is None
+        with LayerContents(lambda other=other: io.BytesIO(other), toc, tmp_path, Digest.of(other)) as contents:  # type: ignore[misc]
+            for path, data in FILES.items():
+                member = toc.lookup(path)
+                assert member is not None
+                with contents.open(member.offset, len(data)) as stream:
+                    assert stream.read() == data

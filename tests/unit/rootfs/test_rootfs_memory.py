@@ -38,10 +38,11 @@ print(peak())
 MAKE = """
 from builder.rootfs.entry import Entry, Kind
 from builder.rootfs.pack import Item, pack
+from builder.rootfs.chunked import Coding
 from builder.rootfs.compression import Compression
 with open("/dev/null", "wb") as blob, open(sys.argv[1] + "/toc", "wb") as toc:
     names = (f"usr/lib/package-{i // 500}/module-with-a-long-name-{i}" for i in range(60000))
-    pack((Item(Entry(path=n, kind=Kind.FILE)) for n in names), blob, toc, compression=Compression.NONE)
+    pack((Item(Entry(path=n, kind=Kind.FILE)) for n in names), blob, toc, coding=Coding(Compression.NONE))
 print(peak())
 """
 OPEN = """

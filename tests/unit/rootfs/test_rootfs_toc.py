@@ -227,7 +227,7 @@ def test_damage_inside_never_escapes_as_another_error(saved: Path) -> None:
                 list(toc.children(path))
                 toc.small_file(path)
             list(toc.subtree(""))
-            assert isinstance((toc.implied, toc.anchors, toc.members), tuple)
+            assert isinstance((toc.implied, toc.anchors, toc.members()), tuple)
             view = View([toc, toc])
             list(view.walk())
             view.resolve("d/f/x")
