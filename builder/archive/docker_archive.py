@@ -15,16 +15,17 @@ from pathlib import Path
 from typing import BinaryIO
 
 from builder.archive.files import Files, open_files, read_file
-from builder.archive.image import ArchiveImage, SavedImage, blob_name, make_image, split_location
-from builder.archive.oci_layout import LAYOUT_FILE, add_blobs, blobs_of, image_at, index_entries, read_index
+from builder.archive.image import Entry, FilesContent, blob_name, split_location
+from builder.archive.oci_layout import LAYOUT_FILE, add_blobs, blobs_of, index_entries, read_index
 from builder.archive.tarsink import TarSink, output
 from builder.errors import ImageError
 from builder.image import descriptor as media
+from builder.image.artifact import Artifact, Image
 from builder.image.config import ImageConfig
 from builder.image.descriptor import Descriptor
 from builder.image.digest import DiffID, Digest
 from builder.image.fields import JSON_LIMIT, Fields
-from builder.image.manifest import LAYER_LIMIT, Index, Manifest, ManifestError, parse_manifest
+from builder.image.manifest import LAYER_LIMIT, Index, Manifest, ManifestError
 from builder.image.reference import Reference, ReferenceSyntaxError
 from builder.streams import CHUNK
 
@@ -38,7 +39,7 @@ _IMAGE_LIMIT = 10_000
 # --- reading
 
 
-def open_docker_archive(location: str, scratch: Path | None = None) -> ArchiveImage:
+def open_docker_archive(location: str, scratch: Path | None = None) -> Image:
     """Open the image at ``PATH[:NAME[:TAG]]`` in an archive of docker save; without a name it must be the only one.
 
     An image stored with its manifest keeps it, others get one in Docker's format. Layers are read when opened. Raises
@@ -53,9 +54,20 @@ def open_docker_archive(location: str, scratch: Path | None = None) -> ArchiveIm
         raise
 
 
-def read_archive(files: Files, name: str = "") -> ArchiveImage:
+def read_archive(files: Files, name: str = "") -> Image:
     """Read the image called ``name`` out of an archive."""
-    saved = _choose(files, _listed(files), name)
+    return _image(files, _choose(files, _listed(files), name))
+
+
+def named_in_archive(files: Files) -> list[Entry]:
+    """Return every image of an archive with its names. Raises ImageError."""
+    return [
+        Entry(_image(files, saved).artifact, tuple(Reference.parse(tag) for tag in saved.tags))
+        for saved in _listed(files)
+    ]
+
+
+def _image(files: Files, saved: _Saved) -> Image:
     raw_config = read_file(files, saved.config, JSON_LIMIT)
     stored = _stored_manifest(files, Digest.of(raw_config), raw_config)
     return stored or _made_up(files, saved, raw_config)
@@ -106,7 +118,7 @@ def _canonical(tag: str) -> str:
         return tag
 
 
-def _stored_manifest(files: Files, config: Digest, raw_config: bytes) -> ArchiveImage | None:
+def _stored_manifest(files: Files, config: Digest, raw_config: bytes) -> Image | None:
     """Return the image of the archive's own OCI layout that has this config, so that its digest stays what it was."""
     if files.size("oci-layout") is None or files.size("index.json") is None:
         return None
@@ -114,13 +126,13 @@ def _stored_manifest(files: Files, config: Digest, raw_config: bytes) -> Archive
     for descriptor in read_index(files).manifests:
         if files.size(blob_name(descriptor.digest)) is None:
             continue
-        image = image_at(files, descriptor, platform)
+        image = Artifact.at(FilesContent(files), descriptor).image(platform)
         if image.manifest.config.digest == config:
             return image
     return None
 
 
-def _made_up(files: Files, saved: _Saved, raw_config: bytes) -> ArchiveImage:
+def _made_up(files: Files, saved: _Saved, raw_config: bytes) -> Image:
     diff_ids = ImageConfig.parse(raw_config).diff_ids
     if len(diff_ids) != len(saved.layers):
         raise ManifestError(
@@ -132,7 +144,10 @@ def _made_up(files: Files, saved: _Saved, raw_config: bytes) -> ArchiveImage:
         config=Descriptor(media_type=media.DOCKER_CONFIG, digest=Digest.of(raw_config), size=len(raw_config)),
         layers=tuple(layers),
     )
-    return make_image(files, manifest.to_bytes(), manifest, raw_config, saved.layers)
+    raw = manifest.to_bytes()
+    names = {layer.digest: name for layer, name in zip(layers, saved.layers, strict=True)}
+    content = FilesContent(files, {Digest.of(raw): raw, Digest.of(raw_config): raw_config}, names)
+    return Artifact.of(content, raw).image()
 
 
 def _layer(files: Files, name: str, diff_id: DiffID) -> Descriptor:
@@ -158,27 +173,34 @@ def _layer(files: Files, name: str, diff_id: DiffID) -> Descriptor:
 # --- writing
 
 
-def write_docker_archive(image: SavedImage, target: Path | BinaryIO, names: Sequence[Reference]) -> None:
-    """Write an archive for docker load, podman load, skopeo and ctr, with ``image`` under ``names``.
+def write_docker_archive(entries: Sequence[Entry], target: Path | BinaryIO) -> None:
+    """Write an archive for docker load, podman load, skopeo and ctr, with every entry under its names.
 
-    A name without a tag is left out of RepoTags: docker load takes no digests. Raises OutputError,
-    DigestMismatchError.
+    A name without a tag is left out of RepoTags: docker load takes no digests. Raises OutputError, DigestMismatchError,
+    ManifestError for an index.
     """
-    manifest = parse_manifest(image.raw_manifest)
+    listing = [_listing(entry) for entry in entries]
+    index = Index(media_type=media.OCI_INDEX, manifests=index_entries(entries))
+    blobs = blobs_of(entries)
+    with output(target) as stream:
+        sink = TarSink(stream)
+        add_blobs(sink, blobs)
+        sink.file("index.json", index.to_bytes())
+        sink.file("manifest.json", json.dumps(listing, separators=(",", ":")).encode())
+        sink.file("oci-layout", LAYOUT_FILE)
+        sink.end()
+
+
+def _listing(entry: Entry) -> dict[str, object]:
+    manifest = entry.artifact.parsed()
     if not isinstance(manifest, Manifest):
-        raise ManifestError("a docker archive holds single images, not an index")
-    index = Index(media_type=media.OCI_INDEX, manifests=index_entries(image, names))
+        raise ManifestError(
+            "a docker archive holds single images, not an index", hint="choose one with --platform, or write OCI"
+        )
     # Names in full: podman takes a short one for localhost's.
-    tags = [str(replace(name, digest=None)) for name in names if name.tag is not None]
-    listing = {
+    tags = [str(replace(name, digest=None)) for name in entry.names if name.tag is not None]
+    return {
         "Config": blob_name(manifest.config.digest),
         "RepoTags": list(dict.fromkeys(tags)),
         "Layers": [blob_name(layer.digest) for layer in manifest.layers],
     }
-    with output(target) as stream:
-        sink = TarSink(stream)
-        add_blobs(sink, blobs_of(image))
-        sink.file("index.json", index.to_bytes())
-        sink.file("manifest.json", json.dumps([listing], separators=(",", ":")).encode())
-        sink.file("oci-layout", LAYOUT_FILE)
-        sink.end()

@@ -1,77 +1,72 @@
-"""An image that is read from a file, what the writers ask of one, and how a file and a name in it are spelled."""
+"""An artifact that is read from a file, what the writers are given, and how a file and a name in it are spelled."""
 
 from __future__ import annotations
 
+import io
 import os
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 from builder.archive.files import Files, read_file
 from builder.errors import ContextError
-from builder.image.blobs import Layer
-from builder.image.config import ImageConfig
+from builder.image.artifact import Artifact
 from builder.image.descriptor import Descriptor
-from builder.image.digest import DiffID, Digest, DigestMismatchError
+from builder.image.digest import Digest, DigestMismatchError
 from builder.image.fields import JSON_LIMIT
-from builder.image.manifest import Manifest, ManifestError
+from builder.image.reference import Reference
 
 
-class SavedImage(Protocol):
-    """What the writers need: the exact bytes of manifest and config, and the layers, bottom first."""
+class FilesContent:
+    """What a layout or archive holds; keeps the file open until ``close``.
+
+    ``made`` has documents that are not in the file, ``names`` the files of blobs that are not where layouts have them.
+    """
+
+    def __init__(
+        self, files: Files, made: Mapping[Digest, bytes] | None = None, names: Mapping[Digest, str] | None = None
+    ) -> None:
+        self._files = files
+        self._made = made or {}
+        self._names = names or {}
 
     @property
-    def raw_manifest(self) -> bytes:
-        """The manifest as it was made or pulled."""
-        ...
+    def where(self) -> str:
+        """The path."""
+        return self._files.where
 
-    @property
-    def raw_config(self) -> bytes:
-        """The config as it was made or pulled."""
-        ...
+    def document(self, descriptor: Descriptor) -> bytes:
+        """Return a manifest, index or config, verified. Raises ImageError, DigestMismatchError."""
+        return self._made.get(descriptor.digest) or read_blob(self._files, descriptor.digest)
 
-    @property
-    def layers(self) -> Sequence[Layer]:
-        """The layers, in the manifest's order."""
-        ...
+    def open(self, descriptor: Descriptor) -> BinaryIO:
+        """Open a blob as stored, seekable. Raises ImageError, DigestMismatchError for another size."""
+        if descriptor.digest in self._made:
+            return io.BytesIO(self._made[descriptor.digest])
+        name = self._names.get(descriptor.digest) or blob_name(descriptor.digest)
+        size = self._files.size(name)
+        if size is not None and size != descriptor.size:
+            raise DigestMismatchError(f"{self.where}: {name} has {size} bytes, its descriptor says {descriptor.size}")
+        return self._files.open(name)
+
+    def origin(self, descriptor: Descriptor) -> Reference | None:
+        """Return None: a file is no repository."""
+        del descriptor
+        return None
+
+    def close(self) -> None:
+        """Let go of the file; its blobs can no longer be opened."""
+        self._files.close()
 
 
 @dataclass(frozen=True, slots=True)
-class ArchiveLayer:
-    """A layer inside a layout or archive. Its bytes are not verified before somebody copies them."""
+class Entry:
+    """What the writers write: an artifact, and the names it gets."""
 
-    descriptor: Descriptor
-    diff_id: DiffID
-    files: Files = field(repr=False, compare=False)
-    name: str
-
-    def open(self) -> BinaryIO:
-        """Open the bytes as stored, seekable. Raises ImageError, DigestMismatchError for another size."""
-        size = self.files.size(self.name)
-        if size is not None and size != self.descriptor.size:
-            raise DigestMismatchError(
-                f"{self.files.where}: {self.name} has {size} bytes, its descriptor says {self.descriptor.size}"
-            )
-        return self.files.open(self.name)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ArchiveImage:
-    """One image of a layout or archive; holds the file open until ``close``."""
-
-    raw_manifest: bytes = field(repr=False)
-    media_type: str
-    digest: Digest
-    raw_config: bytes = field(repr=False)
-    manifest: Manifest
-    layers: tuple[ArchiveLayer, ...]
-    files: Files = field(repr=False, compare=False)
-
-    def close(self) -> None:
-        """Let go of the file; its layers can no longer be opened."""
-        self.files.close()
+    artifact: Artifact
+    names: tuple[Reference, ...] = ()
 
 
 def blob_name(digest: Digest) -> str:
@@ -85,29 +80,6 @@ def read_blob(files: Files, digest: Digest) -> bytes:
     if Digest.of(raw) != digest:
         raise DigestMismatchError(f"{files.where}: the blob {digest} has digest {Digest.of(raw)}")
     return raw
-
-
-def make_image(
-    files: Files, raw_manifest: bytes, manifest: Manifest, raw_config: bytes, names: Sequence[str]
-) -> ArchiveImage:
-    """Put an image together; ``names`` are the layers' files. Raises ManifestError when the parts do not agree."""
-    diff_ids = ImageConfig.parse(raw_config).diff_ids
-    if not len(diff_ids) == len(manifest.layers) == len(names):
-        raise ManifestError(
-            f"{files.where}: {len(manifest.layers)} layers in the manifest, {len(diff_ids)} in the config"
-        )
-    return ArchiveImage(
-        raw_manifest=raw_manifest,
-        media_type=manifest.media_type,
-        digest=Digest.of(raw_manifest),
-        raw_config=raw_config,
-        manifest=manifest,
-        layers=tuple(
-            ArchiveLayer(descriptor, diff_id, files, name)
-            for descriptor, diff_id, name in zip(manifest.layers, diff_ids, names, strict=True)
-        ),
-        files=files,
-    )
 
 
 def split_location(text: str) -> tuple[Path, str]:

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from builder.archive.files import Files, open_files, read_file
-from builder.archive.image import ArchiveImage, SavedImage, blob_name, make_image, read_blob, split_location
+from builder.archive.image import Entry, FilesContent, blob_name, split_location
 from builder.archive.tarsink import TarSink, output
 from builder.errors import ImageError, OutputError
 from builder.image import descriptor as media
+from builder.image.artifact import Artifact, Content, Image
 from builder.image.config import ImageConfig
 from builder.image.descriptor import Descriptor
 from builder.image.digest import Digest, copy_verified
@@ -32,13 +33,12 @@ from builder.streams import CHUNK, replacing
 REF_NAME = "org.opencontainers.image.ref.name"
 CONTAINERD_NAME = "io.containerd.image.name"
 LAYOUT_FILE = to_bytes({"imageLayoutVersion": "1.0.0"})
-_NESTING_LIMIT = 4
 
 
 # --- reading
 
 
-def open_oci_layout(location: str, platform: Platform, scratch: Path | None = None) -> ArchiveImage:
+def open_oci_layout(location: str, platform: Platform, scratch: Path | None = None) -> Image:
     """Open the image at ``PATH[:TAG]`` or ``PATH@DIGEST``, a directory or a tar of a layout.
 
     Without a tag it must be the only one, or the only one for ``platform``. Layers are read when opened. Raises
@@ -47,20 +47,39 @@ def open_oci_layout(location: str, platform: Platform, scratch: Path | None = No
     path, selector = split_location(location)
     files = open_files(path, scratch)
     try:
-        return read_layout(files, selector, platform)
+        return read_layout(files, selector).image(platform)
     except BaseException:
         files.close()
         raise
 
 
-def read_layout(files: Files, selector: str, platform: Platform) -> ArchiveImage:
-    """Read the image that ``selector`` ("", "TAG" or "@DIGEST") names out of a layout."""
+def read_layout(files: Files, selector: str = "") -> Artifact:
+    """Return what ``selector`` ("", "TAG" or "@DIGEST") names in a layout.
+
+    Images for several platforms without names of their own are one artifact, made of the layout's index.
+    """
     index = read_index(files)
     if selector.startswith("@"):
-        found = _by_digest(files, index, Digest.parse(selector[1:]))
-    else:
-        found = _by_name(files, index, selector, platform)
-    return image_at(files, found, platform)
+        return Artifact.at(FilesContent(files), _by_digest(files, index, Digest.parse(selector[1:])))
+    candidates = _by_name(files, index, selector)
+    if len({one.digest for one in candidates}) == 1:
+        return Artifact.at(FilesContent(files), candidates[0])
+    raw = replace(index, manifests=tuple(candidates)).to_bytes()
+    return Artifact.of(FilesContent(files, {Digest.of(raw): raw}), raw)
+
+
+def named_in_layout(files: Files) -> list[Entry]:
+    """Return everything in a layout, with its names, in the order of its index. Raises ImageError."""
+    content, named = FilesContent(files), dict[Digest, list[Reference]]()
+    index = read_index(files)
+    for one in index.manifests:
+        names = named.setdefault(one.digest, [])
+        try:
+            names.append(Reference.parse(one.annotations.get(CONTAINERD_NAME) or one.annotations[REF_NAME]))
+        except (KeyError, ImageError):
+            continue
+    first = {one.digest: one for one in reversed(index.manifests)}
+    return [Entry(Artifact.at(content, first[digest]), tuple(names)) for digest, names in named.items()]
 
 
 def read_index(files: Files) -> Index:
@@ -79,19 +98,6 @@ def read_index(files: Files) -> Index:
     return index
 
 
-def image_at(files: Files, descriptor: Descriptor, platform: Platform) -> ArchiveImage:
-    """Follow ``descriptor`` through indexes to the image for ``platform``."""
-    for _ in range(_NESTING_LIMIT):
-        raw = read_blob(files, descriptor.digest)
-        parsed = parse_manifest(raw, descriptor.media_type)
-        if isinstance(parsed, Manifest):
-            names = [blob_name(layer.digest) for layer in parsed.layers]
-            return make_image(files, raw, parsed, read_blob(files, parsed.config.digest), names)
-        nested = [one for one in parsed.manifests if one.media_type in media.INDEXES]
-        descriptor = nested[0] if len(parsed.manifests) == len(nested) == 1 else parsed.select(platform)
-    raise ManifestError(f"{files.where}: indexes are nested more than {_NESTING_LIMIT} deep")
-
-
 def _by_digest(files: Files, index: Index, digest: Digest) -> Descriptor:
     for one in index.manifests:
         if one.digest == digest:
@@ -103,19 +109,16 @@ def _by_digest(files: Files, index: Index, digest: Digest) -> Descriptor:
     return Descriptor(media_type="", digest=digest, size=size)
 
 
-def _by_name(files: Files, index: Index, name: str, platform: Platform) -> Descriptor:
+def _by_name(files: Files, index: Index, name: str) -> list[Descriptor]:
     candidates = [one for one in index.manifests if not name or _is_called(one, name)]
-    digests = {one.digest for one in candidates}
-    if len(digests) == 1:
-        return candidates[0]
     if name and not candidates:
         raise ImageError(f"{files.where} has no image called {name!r}", hint=_offered(index))
     if not candidates:
         raise ImageError(f"{files.where} is an empty OCI layout")
     names = {one.annotations.get(CONTAINERD_NAME) or one.annotations.get(REF_NAME) for one in candidates}
-    if not name and len(names - {None}) > 1:
+    if not name and len(names - {None}) > 1 and len({one.digest for one in candidates}) > 1:
         raise ImageError(f"{files.where} has several images; say which", hint=_offered(index))
-    return replace(index, manifests=tuple(candidates)).select(platform)
+    return candidates
 
 
 def _is_called(descriptor: Descriptor, name: str) -> bool:
@@ -148,50 +151,60 @@ class Blob:
     open: Callable[[], BinaryIO]
 
 
-def blobs_of(image: SavedImage) -> list[Blob]:
-    """Return every blob of an image once, sorted by name in the layout."""
-    manifest = parse_manifest(image.raw_manifest)
-    if not isinstance(manifest, Manifest) or len(manifest.layers) != len(image.layers):
-        raise ManifestError("the image to be written is not one image with all its layers")
-    found = {
-        descriptor.digest: Blob(descriptor.digest, descriptor.size, layer.open)
-        for descriptor, layer in zip(manifest.layers, image.layers, strict=True)
-    }
-    for raw in (image.raw_config, image.raw_manifest):
-        found[Digest.of(raw)] = _memory_blob(raw)
+def blobs_of(entries: Sequence[Entry]) -> list[Blob]:
+    """Return every document and blob of the entries once, sorted by name in the layout."""
+    found: dict[Digest, Blob] = {}
+    for entry in entries:
+        for document in entry.artifact.documents():
+            found[document.descriptor.digest] = _memory_blob(document.raw)
+            for blob in document.blobs:
+                if blob.digest not in found and not _is_elsewhere(blob):
+                    found[blob.digest] = _content_blob(entry.artifact.content, blob)
     return [found[digest] for digest in sorted(found)]
+
+
+def _is_elsewhere(descriptor: Descriptor) -> bool:
+    return descriptor.media_type in media.FOREIGN_LAYERS and bool(descriptor.urls)
+
+
+def _content_blob(content: Content, descriptor: Descriptor) -> Blob:
+    return Blob(descriptor.digest, descriptor.size, lambda: content.open(descriptor))
 
 
 def _memory_blob(raw: bytes) -> Blob:
     return Blob(Digest.of(raw), len(raw), lambda: io.BytesIO(raw))
 
 
-def index_entries(image: SavedImage, names: Sequence[Reference]) -> tuple[Descriptor, ...]:
-    """Return index.json's descriptors for an image: one per name, annotated for containerd and for OCI tools."""
-    manifest = parse_manifest(image.raw_manifest)
-    plain = Descriptor(
-        media_type=manifest.media_type,
-        digest=Digest.of(image.raw_manifest),
-        size=len(image.raw_manifest),
-        platform=ImageConfig.parse(image.raw_config).platform,
-    )
-    if not names:
-        return (plain,)
-    entries = []
-    for name in names:
-        annotations = {CONTAINERD_NAME: str(name)}
-        if name.tag is not None:
-            annotations[REF_NAME] = name.tag
-        entries.append(replace(plain, annotations=annotations))
-    return tuple(dict.fromkeys(entries))
+def index_entries(entries: Sequence[Entry]) -> tuple[Descriptor, ...]:
+    """Return index.json's descriptors: one per name, annotated for containerd and for OCI tools."""
+    found = []
+    for entry in entries:
+        plain = replace(entry.artifact.root, platform=_platform(entry.artifact))
+        for name in entry.names:
+            annotations = {CONTAINERD_NAME: str(name)}
+            if name.tag is not None:
+                annotations[REF_NAME] = name.tag
+            found.append(replace(plain, annotations={**plain.annotations, **annotations}))
+        if not entry.names:
+            found.append(plain)
+    return tuple(dict.fromkeys(found))
 
 
-def write_oci_archive(image: SavedImage, target: Path | BinaryIO, names: Sequence[Reference]) -> None:
-    """Write a tar of a layout with ``image`` under ``names``. Raises OutputError, DigestMismatchError."""
-    index = Index(media_type=media.OCI_INDEX, manifests=index_entries(image, names))
+def _platform(artifact: Artifact) -> Platform | None:
+    """Return what the config says; none for an index, and for what is no image."""
+    manifest = artifact.parsed()
+    if not isinstance(manifest, Manifest) or manifest.config.media_type not in (media.OCI_CONFIG, media.DOCKER_CONFIG):
+        return None
+    return ImageConfig.parse(artifact.content.document(manifest.config)).platform
+
+
+def write_oci_archive(entries: Sequence[Entry], target: Path | BinaryIO) -> None:
+    """Write a tar of a layout with ``entries``. Raises OutputError, DigestMismatchError."""
+    index = Index(media_type=media.OCI_INDEX, manifests=index_entries(entries))
+    blobs = blobs_of(entries)
     with output(target) as stream:
         sink = TarSink(stream)
-        add_blobs(sink, blobs_of(image))
+        add_blobs(sink, blobs)
         sink.file("index.json", index.to_bytes())
         sink.file("oci-layout", LAYOUT_FILE)
         sink.end()
@@ -206,23 +219,23 @@ def add_blobs(sink: TarSink, blobs: Sequence[Blob]) -> None:
             sink.blob(blob_name(blob.digest), source, blob.digest, blob.size)
 
 
-def write_oci_directory(image: SavedImage, target: Path, names: Sequence[Reference]) -> None:
-    """Write ``image`` into a layout directory, made if need be; entries of other names in its index stay.
+def write_oci_directory(entries: Sequence[Entry], target: Path) -> None:
+    """Write ``entries`` into a layout directory, made if need be; entries of other names in its index stay.
 
     Blobs come first and index.json is replaced last, so a reader never sees an image that is not complete. Blobs are
     copied, never linked to the store: whoever edits the output must not edit the cache. Several processes may write
     into one layout. Raises OutputError.
     """
-    entries = index_entries(image, names)
+    described, blobs = index_entries(entries), blobs_of(entries)
     with _writing(target), _alone(target):
-        kept = _kept_entries(target, entries)
+        kept = _kept_entries(target, described)
         (target / "blobs" / "sha256").mkdir(parents=True, exist_ok=True)
-        for blob in blobs_of(image):
+        for blob in blobs:
             _place(target / blob_name(blob.digest), blob)
         with replacing(target / "oci-layout") as stream:
             stream.write(LAYOUT_FILE)
         with replacing(target / "index.json") as stream:
-            stream.write(Index(media_type=media.OCI_INDEX, manifests=(*kept, *entries)).to_bytes())
+            stream.write(Index(media_type=media.OCI_INDEX, manifests=(*kept, *described)).to_bytes())
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from builder.engine.handlers import Result
 from builder.engine.layers import LayerStack, stack_id
 from builder.engine.services import Services
 from builder.engine.times import rfc3339
+from builder.image.artifact import Artifact, Parts
 from builder.image.config import History, ImageConfig
 from builder.image.digest import Digest
 from builder.image.manifest import Manifest, parse_manifest
@@ -46,6 +47,20 @@ class BuiltImage:
     def image_id(self) -> Digest:
         """The config's digest."""
         return Digest.of(self.raw_config)
+
+    def artifact(self) -> Artifact:
+        """Return the image as writers and pushes take it."""
+        return Artifact.of(self.parts(), self.raw_manifest)
+
+    def parts(self) -> Parts:
+        """Return what the image's digests lead to."""
+        described = dict(zip(self.manifest.layers, self.layers, strict=True))
+        return Parts(
+            where="the image",
+            documents={self.digest: self.raw_manifest, self.image_id: self.raw_config},
+            layers={descriptor.digest: layer for descriptor, layer in described.items()},
+            origins={one.digest: layer.origin for one, layer in described.items() if layer.origin is not None},
+        )
 
 
 def assemble(

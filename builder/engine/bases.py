@@ -27,7 +27,7 @@ from builder.plan.graph import Base, ImageSource
 from builder.registry.errors import RegistryError
 
 if TYPE_CHECKING:
-    from builder.archive.image import ArchiveImage
+    from builder.image.artifact import Image
     from builder.registry.client import Registry
 
 PullPolicy = Literal["auto", "always", "missing", "never"]
@@ -223,7 +223,7 @@ class Bases:
             raise CacheError(f"{digest} is not in the store")
         return raw
 
-    def _import(self, image: ArchiveImage) -> StoredImage:
+    def _import(self, image: Image) -> StoredImage:
         for raw in (image.raw_manifest, image.raw_config):
             if not self._store.blobs.contains(Digest.of(raw), len(raw)):
                 self._store.blobs.put(raw)

@@ -61,15 +61,17 @@ def write(
             raise UsageError(f"the output type={output.kind} needs a destination", hint="add dest=PATH")
         case "docker":
             from builder.archive.docker_archive import write_docker_archive
+            from builder.archive.image import Entry
 
-            write_docker_archive(image, dest, tags)
+            write_docker_archive([Entry(image.artifact(), tuple(tags))], dest)
         case "oci":
+            from builder.archive.image import Entry
             from builder.archive.oci_layout import write_oci_archive, write_oci_directory
 
             if output.unpacked and isinstance(dest, Path):
-                write_oci_directory(image, dest, tags)
+                write_oci_directory([Entry(image.artifact(), tuple(tags))], dest)
             else:
-                write_oci_archive(image, dest, tags)
+                write_oci_archive([Entry(image.artifact(), tuple(tags))], dest)
         case "tar" | "local":
             _write_tree(output, dest, image, store, reporter)
         case _:
@@ -81,7 +83,7 @@ def _write_tree(output: Output, dest: Path | BinaryIO, image: BuiltImage, store:
 
     view = view_of(image.layers)
     scratch = store.directory("tmp")
-    contents = [LayerContents(layer.open, layer.toc(), scratch) for layer in image.layers]
+    contents = [LayerContents(layer.open, layer.toc(), scratch, layer.descriptor.digest) for layer in image.layers]
     try:
         if isinstance(dest, Path) and output.kind == "local":
             skipped = write_rootfs_directory(view, contents, dest)
@@ -99,15 +101,8 @@ def _write_tree(output: Output, dest: Path | BinaryIO, image: BuiltImage, store:
 
 def push(image: BuiltImage, tags: Sequence[Reference], registry: Registry, reporter: Reporter) -> None:
     """Push ``image`` under every tag. Raises RegistryError, UsageError without a tag."""
-    from builder.registry.push import PushedImage, push_image
+    from builder.registry.push import push_artifact
 
     if not tags:
         raise UsageError("a push needs a name for the image", hint="add --tag REGISTRY/NAME:TAG")
-    pushed = PushedImage(
-        raw_manifest=image.raw_manifest,
-        media_type=image.manifest.media_type,
-        raw_config=image.raw_config,
-        layers=image.layers,
-        origins=tuple(layer.origin for layer in image.layers),
-    )
-    push_image(registry, tags, pushed, reporter)
+    push_artifact(registry, tags, image.artifact(), reporter)

@@ -23,7 +23,7 @@ from builder.rootfs.compression import decompress
 from builder.streams import CHUNK
 
 if TYPE_CHECKING:
-    from builder.archive.image import ArchiveImage
+    from builder.image.artifact import Image
 
 
 def built_image(text: str, store: Store, bases: Bases) -> tuple[Reference | None, BuiltImage]:
@@ -51,7 +51,7 @@ def _complete(found: StoredImage) -> BuiltImage:
     return BuiltImage(found.raw_manifest, found.raw_config, found.layers)
 
 
-def file_image(path: Path, platform: Platform, scratch: Path) -> ArchiveImage:
+def file_image(path: Path, platform: Platform, scratch: Path) -> Image:
     """Return the image in an OCI layout or docker archive. Raises ContextError, ImageError."""
     from builder.archive.docker_archive import read_archive
     from builder.archive.files import open_files
@@ -59,7 +59,7 @@ def file_image(path: Path, platform: Platform, scratch: Path) -> ArchiveImage:
 
     files = open_files(path, scratch)
     try:
-        return read_archive(files) if files.size("oci-layout") is None else read_layout(files, "", platform)
+        return read_archive(files) if files.size("oci-layout") is None else read_layout(files).image(platform)
     except BaseException:
         files.close()
         raise

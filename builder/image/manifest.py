@@ -72,7 +72,7 @@ class Index:
 
         Raises PlatformNotFoundError.
         """
-        images = [one for one in self.manifests if one.media_type in media.MANIFESTS and not _is_attestation(one)]
+        images = [one for one in self.manifests if one.media_type in media.MANIFESTS and not is_attestation(one)]
         if len(images) == 1 and images[0].platform is None:
             return images[0]
         known = [(one, one.platform) for one in images if one.platform is not None]
@@ -81,7 +81,8 @@ class Index:
         return known[best_match(platform, [offered for _, offered in known])][0]
 
 
-def _is_attestation(descriptor: Descriptor) -> bool:
+def is_attestation(descriptor: Descriptor) -> bool:
+    """Say whether an entry of an index says something about another one, and is no image."""
     return descriptor.annotations.get("vnd.docker.reference.type") == "attestation-manifest" or (
         descriptor.platform is not None and descriptor.platform.os == "unknown"
     )

@@ -16,6 +16,7 @@ from builder.image.manifest import Manifest, ManifestError, parse_manifest
 from builder.image.platform import Platform
 from builder.image.reference import Reference
 from builder.registry.client import Registry
+from builder.registry.repository import read_stored
 
 
 class RemoteLayer:
@@ -111,7 +112,7 @@ def _document(
     registry: Registry, reference: Reference, blobs: BlobStore, known: Descriptor | None
 ) -> tuple[bytes, str, Digest]:
     wanted = known.digest if known is not None else reference.digest
-    if known is not None and (stored := _stored(blobs, known.digest)) is not None:
+    if known is not None and (stored := read_stored(blobs, known.digest)) is not None:
         return stored, known.media_type, known.digest
     raw, media_type, digest = registry.manifest(reference, wanted)
     with blobs.writer() as writer:
@@ -123,25 +124,10 @@ def _document(
 def _config(registry: Registry, reference: Reference, descriptor: Descriptor, blobs: BlobStore) -> bytes:
     if descriptor.size > JSON_LIMIT:
         raise ManifestError(f"{reference}: a config of {descriptor.size} bytes; the limit is {JSON_LIMIT}")
-    raw = _stored(blobs, descriptor.digest)
+    raw = read_stored(blobs, descriptor.digest)
     if raw is None:
         registry.fetch_blob(reference, descriptor, blobs)
-        raw = _stored(blobs, descriptor.digest)
+        raw = read_stored(blobs, descriptor.digest)
     if raw is None:
         raise DigestMismatchError(f"{reference}: the config {descriptor.digest} is not what it should be")
     return raw
-
-
-def _stored(blobs: BlobStore, digest: Digest) -> bytes | None:
-    """Return a document of the store, None for one that is not there; a damaged one is dropped."""
-    try:
-        with blobs.open(digest) as stream:
-            raw = stream.read(JSON_LIMIT + 1)
-    except FileNotFoundError:
-        return None
-    if Digest.of(raw) == digest:
-        return raw
-    if len(raw) <= JSON_LIMIT:
-        # Larger ones may be whole: a stranger's manifest says that a layer is a document.
-        blobs.drop(digest)
-    return None

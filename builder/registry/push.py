@@ -1,117 +1,108 @@
-"""An image into registries: what is there is left alone, what lies next to it is mounted, only the rest goes up.
+"""An artifact into registries: what is there is left alone, what lies next to it is mounted, only the rest goes up.
 
-Config and layers first, the manifest last, so that a registry never has a manifest whose blobs are missing.
+Blobs first, then documents, children before parents, and the tags last, so that a registry never has a manifest
+whose blobs are missing.
 """
 
 from __future__ import annotations
 
-import io
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import BinaryIO
+from dataclasses import dataclass
 
 from builder.events import Reporter, Transfer
 from builder.image import descriptor as media
-from builder.image.blobs import Layer
+from builder.image.artifact import Artifact, Content, Document
 from builder.image.descriptor import Descriptor
 from builder.image.digest import Digest
-from builder.image.manifest import Manifest, ManifestError, parse_manifest
 from builder.image.reference import Reference
 from builder.registry.client import Registry
 from builder.registry.upload import mount_or_begin, upload
 
-_FOREIGN = frozenset({media.DOCKER_FOREIGN_LAYER_GZIP, media.OCI_FOREIGN_LAYER, media.OCI_FOREIGN_LAYER_GZIP})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PushedImage:
-    """What is to be pushed. ``origins`` has, per layer, a reference into a repository that holds it, or None."""
-
-    raw_manifest: bytes = field(repr=False)
-    media_type: str
-    raw_config: bytes = field(repr=False)
-    layers: tuple[Layer, ...]
-    origins: tuple[Reference | None, ...] = ()
-
 
 @dataclass(frozen=True, slots=True)
-class _Blob:
-    descriptor: Descriptor
-    open: Callable[[], BinaryIO]
-    origins: tuple[Reference, ...]
+class _Push:
+    """What the pushes of one artifact share. ``done`` are the repositories that have all its blobs already."""
+
+    registry: Registry
+    content: Content
+    reporter: Reporter
+    done: tuple[Reference, ...] = ()
 
 
-def push_image(
-    registry: Registry, references: Sequence[Reference], image: PushedImage, reporter: Reporter, *, jobs: int = 0
+def push_artifact(
+    registry: Registry,
+    references: Sequence[Reference],
+    artifact: Artifact,
+    reporter: Reporter,
+    *,
+    jobs: int = 0,
+    foreign: bool = False,
 ) -> Digest:
-    """Push ``image`` under every reference and return its digest.
+    """Push ``artifact`` under every reference and return its digest.
 
-    Layers are opened only when their bytes have to travel. A reference with a digest and no tag pushes by digest.
-    Raises RegistryError, AuthenticationError, TransientRegistryError, DigestMismatchError.
+    Blobs are opened only when their bytes have to travel; layers that are not for redistribution travel only with
+    ``foreign``. A reference with a digest and no tag pushes by digest. Raises RegistryError, AuthenticationError,
+    TransientRegistryError, DigestMismatchError.
     """
-    digest = Digest.of(image.raw_manifest)
-    blobs = _blobs(image)
+    *children, root = artifact.documents()
+    blobs = _blobs([*children, root], foreign=foreign)
     done: list[Reference] = []
     for target in _repositories(references):
         held = tuple(one for one in done if one.registry == target.registry)
-        _in_parallel([_task(registry, target, blob, held, reporter) for blob in blobs], jobs or registry.jobs)
+        push = _Push(registry, artifact.content, reporter, held)
+        in_parallel([_task(push, target, blob) for blob in blobs], jobs or registry.jobs)
+        for child in children:
+            registry.put_manifest(target, child.descriptor.digest, child.raw, child.parsed.media_type)
         done.append(target)
     for reference in references:
-        registry.put_manifest(reference, reference.tag or digest, image.raw_manifest, image.media_type)
-    return digest
+        registry.put_manifest(reference, reference.tag or root.descriptor.digest, root.raw, root.parsed.media_type)
+    return artifact.digest
 
 
-def _blobs(image: PushedImage) -> list[_Blob]:
+def _blobs(documents: Sequence[Document], *, foreign: bool) -> list[Descriptor]:
     """Return each blob once, the biggest first: the longest transfer should not begin last."""
-    manifest = parse_manifest(image.raw_manifest, image.media_type)
-    if not isinstance(manifest, Manifest):
-        raise ManifestError("an index was to be pushed as one image")
-    origins = image.origins or (None,) * len(image.layers)
-    blobs: dict[Digest, _Blob] = {}
-    for descriptor, layer, origin in zip(manifest.layers, image.layers, origins, strict=True):
-        if descriptor.media_type in _FOREIGN and descriptor.urls:
-            # Not for redistribution: registries take the manifest without them.
-            continue
-        blobs.setdefault(descriptor.digest, _Blob(descriptor, layer.open, () if origin is None else (origin,)))
-    blobs.setdefault(manifest.config.digest, _Blob(manifest.config, lambda: io.BytesIO(image.raw_config), ()))
-    return sorted(blobs.values(), key=lambda blob: -blob.descriptor.size)
+    blobs = {
+        blob.digest: blob
+        for document in documents
+        for blob in document.blobs
+        # Not for redistribution: registries take the manifest without them.
+        if foreign or not (blob.media_type in media.FOREIGN_LAYERS and blob.urls)
+    }
+    return sorted(blobs.values(), key=lambda blob: -blob.size)
 
 
 def _repositories(references: Sequence[Reference]) -> list[Reference]:
     return list({(one.registry, one.repository): one for one in references}.values())
 
 
-def _task(
-    registry: Registry, target: Reference, blob: _Blob, held: tuple[Reference, ...], reporter: Reporter
-) -> Callable[[], None]:
-    return lambda: _push_blob(registry, target, blob, held, reporter)
+def _task(push: _Push, target: Reference, blob: Descriptor) -> Callable[[], None]:
+    return lambda: _push_blob(push, target, blob)
 
 
-def _push_blob(
-    registry: Registry, target: Reference, blob: _Blob, held: tuple[Reference, ...], reporter: Reporter
-) -> None:
-    digest, size = blob.descriptor.digest, blob.descriptor.size
-    if registry.blob_exists(target, digest, pushing=True):
+def _push_blob(push: _Push, target: Reference, blob: Descriptor) -> None:
+    registry = push.registry
+    if registry.blob_exists(target, blob.digest, pushing=True):
         return
     begun = ""
-    for origin in (*held, *blob.origins):
-        if origin.registry != target.registry or origin.repository == target.repository:
+    origin = push.content.origin(blob)
+    for held in push.done if origin is None else (*push.done, origin):
+        if held.registry != target.registry or held.repository == target.repository:
             continue
-        location = mount_or_begin(registry.session, registry.retry, target, digest, origin.repository)
+        location = mount_or_begin(registry.session, registry.retry, target, blob.digest, held.repository)
         if location is None:
             return
-        begun = begun or location
+        begun = location
         break
 
     def progress(current: int, total: int) -> None:
-        reporter.emit(Transfer("push", digest, current, total))
+        push.reporter.emit(Transfer("push", blob.digest, current, total))
 
-    progress(0, size)
-    upload(registry.session, registry.retry, target, blob.descriptor, blob.open, progress, begun)
+    progress(0, blob.size)
+    upload(registry.session, registry.retry, target, blob, lambda: push.content.open(blob), progress, begun)
 
 
-def _in_parallel(tasks: Sequence[Callable[[], None]], jobs: int) -> None:
+def in_parallel(tasks: Sequence[Callable[[], None]], jobs: int) -> None:
     """Run ``tasks`` on up to ``jobs`` threads; the first error ends it, tasks not yet begun are dropped."""
     pending = iter(tasks)
     lock = threading.Lock()
@@ -125,11 +116,11 @@ def _in_parallel(tasks: Sequence[Callable[[], None]], jobs: int) -> None:
                 return
             try:
                 task()
-            except BaseException as error:  # noqa: BLE001  # carried to the caller's thread, whatever it is
+            except BaseException as error:  # noqa: BLE001  carried to the caller's thread, whatever it is
                 with lock:
                     errors.append(error)
 
-    threads = [threading.Thread(target=work, name=f"push-{n}", daemon=True) for n in range(min(jobs, len(tasks)))]
+    threads = [threading.Thread(target=work, name=f"transfer-{n}", daemon=True) for n in range(min(jobs, len(tasks)))]
     for thread in threads:
         thread.start()
     for thread in threads:

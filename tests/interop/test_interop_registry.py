@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from builder.archive.docker_archive import open_docker_archive, write_docker_archive
-from builder.archive.image import ArchiveImage
+from builder.archive.image import Entry
 from builder.archive.oci_layout import open_oci_layout, write_oci_archive, write_oci_directory
 from builder.events import SilentReporter
+from builder.image.artifact import Image
 from builder.image.digest import Digest
 from builder.image.platform import Platform
 from builder.image.reference import Reference
@@ -21,13 +22,13 @@ from builder.registry.client import Registry
 from builder.registry.credentials import ConfiguredCredentials
 from builder.registry.errors import AuthenticationError, RegistryError
 from builder.registry.pull import fetch_image
-from builder.registry.push import PushedImage, push_image
 from tests.support import images, trees
 from tests.support import registry as registries
 from tests.support.blobs import MemoryBlobs
 from tests.support.commands import run
 from tests.support.docker import DockerEngine
 from tests.support.need import need_root, need_tool
+from tests.support.pushing import PushedImage, push_image
 from tests.support.registry import TestRegistry
 
 PLATFORM = Platform.parse(f"linux/{images.host_architecture()}")
@@ -38,10 +39,10 @@ MADE_BY_DOCKER = (".dockerenv", "dev", "proc", "sys", "etc/hostname", "etc/hosts
 
 
 @pytest.fixture
-def image(busybox_layout: Path) -> Iterator[ArchiveImage]:
+def image(busybox_layout: Path) -> Iterator[Image]:
     opened = open_oci_layout(f"{busybox_layout}:latest", PLATFORM)
     yield opened
-    opened.close()
+    opened.content.close()
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def client() -> Iterator[Registry]:
         yield opened
 
 
-def as_pushed(image: ArchiveImage) -> PushedImage:
+def as_pushed(image: Image) -> PushedImage:
     return PushedImage(
         raw_manifest=image.raw_manifest, media_type=image.media_type, raw_config=image.raw_config, layers=image.layers
     )
@@ -63,9 +64,7 @@ def skopeo(*arguments: str | Path) -> Any:
 # --- registry
 
 
-def test_skopeo_pulls_what_we_push(
-    registry: TestRegistry, client: Registry, image: ArchiveImage, tmp_path: Path
-) -> None:
+def test_skopeo_pulls_what_we_push(registry: TestRegistry, client: Registry, image: Image, tmp_path: Path) -> None:
     names = [Reference.parse(f"{registry.host}/pushed/{name}") for name in ("one:1", "one:2", "two:1")]
     digest = push_image(client, names, as_pushed(image), SilentReporter())
     for name in names:
@@ -92,7 +91,7 @@ def test_we_pull_what_skopeo_pushes(registry: TestRegistry, client: Registry, bu
 
 
 def test_a_second_push_moves_no_bytes_and_another_repository_mounts(
-    registry: TestRegistry, client: Registry, image: ArchiveImage
+    registry: TestRegistry, client: Registry, image: Image
 ) -> None:
     first = Reference.parse(f"{registry.host}/again/first:1")
     push_image(client, [first], as_pushed(image), SilentReporter())
@@ -118,7 +117,7 @@ def test_a_missing_repository(registry: TestRegistry, client: Registry) -> None:
         client.resolve(Reference.parse(f"{registry.host}/no/such:thing"))
 
 
-def test_htpasswd(tmp_path: Path, image: ArchiveImage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_htpasswd(tmp_path: Path, image: Image, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "htpasswd").write_text(HTPASSWD)
     login = f"auth:\n  htpasswd:\n    realm: test\n    path: {tmp_path}/htpasswd\n"
     monkeypatch.setattr(registries, "_CONFIGURATION", registries._CONFIGURATION + login)
@@ -155,7 +154,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_tls_with_an_authority_of_ones_own(
-    certificate: Path, tmp_path: Path, image: ArchiveImage, monkeypatch: pytest.MonkeyPatch
+    certificate: Path, tmp_path: Path, image: Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tls = f"  tls:\n    certificate: {certificate}/cert.pem\n    key: {certificate}/key.pem\n"
     monkeypatch.setattr(registries, "_CONFIGURATION", registries._CONFIGURATION + tls)
@@ -180,13 +179,13 @@ NAMES = [Reference.parse("demo/app:1"), Reference.parse("localhost:5000/app:2")]
 
 
 @pytest.fixture
-def archive(image: ArchiveImage, tmp_path: Path) -> Path:
-    write_docker_archive(image, tmp_path / "docker.tar", NAMES)
+def archive(image: Image, tmp_path: Path) -> Path:
+    write_docker_archive([Entry(image.artifact, tuple(NAMES))], tmp_path / "docker.tar")
     return tmp_path / "docker.tar"
 
 
 def test_docker_loads_our_archive(
-    docker_engine: DockerEngine, archive: Path, image: ArchiveImage, busybox_layout: Path, tmp_path: Path
+    docker_engine: DockerEngine, archive: Path, image: Image, busybox_layout: Path, tmp_path: Path
 ) -> None:
     said = docker_engine.run("load", "--input", archive).stdout
     assert said == "Loaded image: demo/app:1\nLoaded image: localhost:5000/app:2\n"
@@ -196,11 +195,11 @@ def test_docker_loads_our_archive(
     assert trees.difference(expected, trees.tree_of(exported), ignore=MADE_BY_DOCKER) == []
 
 
-def test_containerd_imports_our_archives(docker_engine: DockerEngine, image: ArchiveImage, tmp_path: Path) -> None:
+def test_containerd_imports_our_archives(docker_engine: DockerEngine, image: Image, tmp_path: Path) -> None:
     address = Path(docker_engine.host.removeprefix("unix://")).parent / "exec/containerd/containerd.sock"
     ctr: list[str | Path] = [need_tool("ctr"), "--address", address, "--namespace", "pybuild-test", "images"]
-    write_docker_archive(image, tmp_path / "docker.tar", NAMES[:1])
-    write_oci_archive(image, tmp_path / "oci.tar", NAMES[1:])
+    write_docker_archive([Entry(image.artifact, tuple(NAMES[:1]))], tmp_path / "docker.tar")
+    write_oci_archive([Entry(image.artifact, tuple(NAMES[1:]))], tmp_path / "oci.tar")
     run([*ctr, "import", "--no-unpack", tmp_path / "docker.tar"])
     run([*ctr, "import", "--no-unpack", tmp_path / "oci.tar"])
     listed = run([*ctr, "list"]).stdout
@@ -209,16 +208,16 @@ def test_containerd_imports_our_archives(docker_engine: DockerEngine, image: Arc
         assert image.digest in line
 
 
-def test_podman_loads_our_archives(podman: Any, archive: Path, image: ArchiveImage, tmp_path: Path) -> None:
+def test_podman_loads_our_archives(podman: Any, archive: Path, image: Image, tmp_path: Path) -> None:
     assert podman("load", "--input", archive).splitlines() == [f"Loaded image: {name}" for name in NAMES]
-    write_oci_archive(image, tmp_path / "oci.tar", [Reference.parse("demo/oci:3")])
+    write_oci_archive([Entry(image.artifact, (Reference.parse("demo/oci:3"),))], tmp_path / "oci.tar")
     podman("load", "--input", tmp_path / "oci.tar")
     for name in ("docker.io/demo/app:1", "localhost:5000/app:2"):
         assert json.loads(podman("inspect", name))[0]["Id"] == image.manifest.config.digest.hex
 
 
 @pytest.mark.parametrize("form", ["docker-archive", "oci-archive", "oci-dir"])
-def test_we_read_what_podman_saves(podman: Any, archive: Path, image: ArchiveImage, tmp_path: Path, form: str) -> None:
+def test_we_read_what_podman_saves(podman: Any, archive: Path, image: Image, tmp_path: Path, form: str) -> None:
     podman("load", "--input", archive)
     podman("save", "--format", form, "--output", tmp_path / "saved", "docker.io/demo/app:1")
     if form == "docker-archive":
@@ -228,29 +227,27 @@ def test_we_read_what_podman_saves(podman: Any, archive: Path, image: ArchiveIma
     with saved.layers[0].open() as stream:
         assert images.layer_digests([stream.read()]) == [image.layers[0].diff_id]
     assert saved.raw_config == image.raw_config
-    saved.close()
+    saved.content.close()
 
 
-def test_we_read_what_docker_saves(
-    docker_engine: DockerEngine, archive: Path, image: ArchiveImage, tmp_path: Path
-) -> None:
+def test_we_read_what_docker_saves(docker_engine: DockerEngine, archive: Path, image: Image, tmp_path: Path) -> None:
     docker_engine.run("load", "--input", archive)
     docker_engine.run("save", "--output", tmp_path / "saved.tar", "demo/app:1", "localhost:5000/app:2")
     saved = open_docker_archive(f"{tmp_path / 'saved.tar'}:demo/app:1")
     assert saved.raw_config == image.raw_config
     with saved.layers[0].open() as stream:
         assert Digest.of(stream.read()) == image.layers[0].diff_id
-    saved.close()
+    saved.content.close()
 
 
 @pytest.mark.parametrize("kind", ["docker-archive", "oci-archive", "oci"])
-def test_skopeo_reads_what_we_write(archive: Path, image: ArchiveImage, tmp_path: Path, kind: str) -> None:
+def test_skopeo_reads_what_we_write(archive: Path, image: Image, tmp_path: Path, kind: str) -> None:
     location = f"docker-archive:{archive}:docker.io/demo/app:1"
     if kind == "oci-archive":
-        write_oci_archive(image, tmp_path / "oci.tar", NAMES)
+        write_oci_archive([Entry(image.artifact, tuple(NAMES))], tmp_path / "oci.tar")
         location = f"oci-archive:{tmp_path}/oci.tar:2"
     elif kind == "oci":
-        write_oci_directory(image, tmp_path / "oci", NAMES)
+        write_oci_directory([Entry(image.artifact, tuple(NAMES))], tmp_path / "oci")
         location = f"oci:{tmp_path}/oci:2"
     skopeo("copy", location, f"oci:{tmp_path}/copied:x")
     copied = images.read_image(tmp_path / "copied")
@@ -259,17 +256,17 @@ def test_skopeo_reads_what_we_write(archive: Path, image: ArchiveImage, tmp_path
         assert copied.digest == image.digest
 
 
-def test_umoci_unpacks_what_we_write(image: ArchiveImage, busybox_layout: Path, tmp_path: Path) -> None:
+def test_umoci_unpacks_what_we_write(image: Image, busybox_layout: Path, tmp_path: Path) -> None:
     need_root("needs root: owners of what umoci unpacks")
-    write_oci_directory(image, tmp_path / "oci", NAMES[:1])
+    write_oci_directory([Entry(image.artifact, tuple(NAMES[:1]))], tmp_path / "oci")
     run([need_tool("umoci"), "unpack", "--image", f"{tmp_path}/oci:1", tmp_path / "bundle"])
     unpacked = trees.tree_of(tmp_path / "bundle/rootfs")
     assert trees.difference(trees.tree_of(busybox_layout), unpacked) == []
 
 
-def test_umoci_changes_a_layout_of_ours_and_we_read_it(image: ArchiveImage, tmp_path: Path) -> None:
-    write_oci_directory(image, tmp_path / "oci", NAMES[:1])
+def test_umoci_changes_a_layout_of_ours_and_we_read_it(image: Image, tmp_path: Path) -> None:
+    write_oci_directory([Entry(image.artifact, tuple(NAMES[:1]))], tmp_path / "oci")
     run([need_tool("umoci"), "config", "--image", f"{tmp_path}/oci:1", "--tag", "changed", "--config.user", "7"])
     changed = open_oci_layout(f"{tmp_path}/oci:changed", PLATFORM)
     assert json.loads(changed.raw_config)["config"]["User"] == "7"
-    changed.close()
+    changed.content.close()

@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 from builder.archive.docker_archive import open_docker_archive, write_docker_archive
-from builder.archive.image import ArchiveImage
+from builder.archive.image import Entry
 from builder.archive.oci_layout import open_oci_layout
 from builder.errors import ImageError
 from builder.image import descriptor as media
+from builder.image.artifact import Image
 from builder.image.digest import Digest, DigestMismatchError
 from builder.image.manifest import Manifest, ManifestError, parse_manifest
 from builder.image.platform import Platform
@@ -36,15 +37,15 @@ RAW_CONFIG = json.dumps(CONFIG).encode()
 
 @pytest.fixture
 def opened() -> Any:
-    made: list[ArchiveImage] = []
+    made: list[Image] = []
 
-    def read(location: object) -> ArchiveImage:
+    def read(location: object) -> Image:
         made.append(open_docker_archive(str(location)))
         return made[-1]
 
     yield read
     for one in made:
-        one.close()
+        one.content.close()
 
 
 def save(target: Path, listing: object, *members: Any) -> Path:
@@ -69,7 +70,7 @@ def legacy(target: Path) -> Path:
     )
 
 
-def contents(image: ArchiveImage) -> list[bytes]:
+def contents(image: Image) -> list[bytes]:
     found = []
     for layer in image.layers:
         with layer.open() as stream:
@@ -132,7 +133,7 @@ def test_ours_is_loaded_with_its_manifest(tmp_path: Path, opened: Any) -> None:
     images.write_layout(tmp_path / "layout", LAYERS, architecture="amd64")
     source = open_oci_layout(str(tmp_path / "layout"), AMD64)
     names = [Reference.parse("demo:1"), Reference.parse("localhost:5000/x:2"), Reference.parse("demo:1")]
-    write_docker_archive(source, tmp_path / "x.tar", names)
+    write_docker_archive([Entry(source.artifact, tuple(names))], tmp_path / "x.tar")
     image = opened(f"{tmp_path / 'x.tar'}:demo:1")
     assert (image.raw_manifest, image.raw_config) == (source.raw_manifest, source.raw_config)
     again = open_oci_layout(f"{tmp_path / 'x.tar'}:1", AMD64)
@@ -140,15 +141,15 @@ def test_ours_is_loaded_with_its_manifest(tmp_path: Path, opened: Any) -> None:
     docker = images.read_image(tmp_path / "x.tar", docker=True)
     assert docker.manifest["RepoTags"] == ["docker.io/library/demo:1", "localhost:5000/x:2"]
     assert [images.inflate(one) for one in docker.layers] == LAYERS
-    again.close()
-    source.close()
+    again.content.close()
+    source.content.close()
 
 
 def test_a_digest_is_no_tag(tmp_path: Path) -> None:
     images.write_layout(tmp_path / "layout", LAYERS, architecture="amd64")
     source = open_oci_layout(str(tmp_path / "layout"), AMD64)
-    write_docker_archive(source, tmp_path / "x.tar", [Reference.parse(f"demo@{source.digest}")])
-    source.close()
+    write_docker_archive([Entry(source.artifact, (Reference.parse(f"demo@{source.digest}"),))], tmp_path / "x.tar")
+    source.content.close()
     assert images.read_image(tmp_path / "x.tar", docker=True).manifest["RepoTags"] == []
 
 
@@ -161,7 +162,7 @@ def test_a_layer_that_is_not_what_the_config_says_is_not_copied(tmp_path: Path, 
         images.file("2.tar", LAYERS[0]),
     )
     with pytest.raises(DigestMismatchError):
-        write_docker_archive(opened(path), tmp_path / "out.tar", [])
+        write_docker_archive([Entry(opened(path).artifact)], tmp_path / "out.tar")
     assert not (tmp_path / "out.tar").exists()
 
 

@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from builder.archive.image import ArchiveImage
+from builder.archive.image import Entry
 from builder.archive.oci_layout import open_oci_layout, write_oci_archive, write_oci_directory
 from builder.errors import ContextError, ImageError, OutputError
 from builder.image import descriptor as media
+from builder.image.artifact import Image
 from builder.image.digest import Digest, DigestMismatchError
 from builder.image.manifest import ManifestError
 from builder.image.platform import Platform, PlatformNotFoundError
@@ -39,15 +40,15 @@ def layout(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def opened() -> Any:
-    made: list[ArchiveImage] = []
+    made: list[Image] = []
 
-    def read(location: object, platform: Platform = AMD64, **fields: Any) -> ArchiveImage:
+    def read(location: object, platform: Platform = AMD64, **fields: Any) -> Image:
         made.append(open_oci_layout(str(location), platform, **fields))
         return made[-1]
 
     yield read
     for one in made:
-        one.close()
+        one.content.close()
 
 
 def rewrite_index(layout: Path, *entries: dict[str, Any], **fields: Any) -> None:
@@ -147,8 +148,8 @@ def test_an_index_leads_to_the_platform(layout: Path, opened: Any) -> None:
 
 def test_what_we_write_we_read(layout: Path, tmp_path: Path, opened: Any) -> None:
     image = opened(layout)
-    write_oci_archive(image, tmp_path / "out.tar", NAMES)
-    write_oci_directory(image, tmp_path / "out", NAMES)
+    write_oci_archive([Entry(image.artifact, tuple(NAMES))], tmp_path / "out.tar")
+    write_oci_directory([Entry(image.artifact, tuple(NAMES))], tmp_path / "out")
     for written in (tmp_path / "out.tar", tmp_path / "out"):
         for tag in ("1", "2", "demo/app:1", "docker.io/demo/app:1", "localhost:5000/app:2"):
             assert opened(f"{written}:{tag}").raw_manifest == image.raw_manifest
@@ -159,8 +160,8 @@ def test_what_we_write_we_read(layout: Path, tmp_path: Path, opened: Any) -> Non
 def test_archives_are_equal_bytes_in_order_without_owner_and_time(layout: Path, tmp_path: Path, opened: Any) -> None:
     image = opened(layout)
     stream = io.BytesIO()
-    write_oci_archive(image, stream, NAMES)
-    write_oci_archive(image, tmp_path / "out.tar", NAMES)
+    write_oci_archive([Entry(image.artifact, tuple(NAMES))], stream)
+    write_oci_archive([Entry(image.artifact, tuple(NAMES))], tmp_path / "out.tar")
     assert (tmp_path / "out.tar").read_bytes() == stream.getvalue()
     with tarfile.open(tmp_path / "out.tar") as archive:
         members = archive.getmembers()
@@ -170,7 +171,7 @@ def test_archives_are_equal_bytes_in_order_without_owner_and_time(layout: Path, 
 
 
 def test_an_image_without_a_name(layout: Path, tmp_path: Path, opened: Any) -> None:
-    write_oci_directory(opened(layout), tmp_path / "out", [])
+    write_oci_directory([Entry(opened(layout).artifact)], tmp_path / "out")
     entry = entry_of(tmp_path / "out")
     assert "annotations" not in entry
     assert entry["platform"] == {"architecture": "amd64", "os": "linux"}
@@ -180,8 +181,8 @@ def test_a_layout_is_added_to(layout: Path, tmp_path: Path, opened: Any) -> None
     out = tmp_path / "out"
     images.write_layout(out, LAYERS[:1], tag="kept", architecture="amd64")
     images.write_layout(tmp_path / "second", LAYERS[1:], tag="x", architecture="amd64")
-    write_oci_directory(opened(layout), out, NAMES[:1])
-    write_oci_directory(opened(tmp_path / "second"), out, NAMES[:1])
+    write_oci_directory([Entry(opened(layout).artifact, tuple(NAMES[:1]))], out)
+    write_oci_directory([Entry(opened(tmp_path / "second").artifact, tuple(NAMES[:1]))], out)
     assert opened(f"{out}:kept").layers[0].diff_id == images.layer_digests(LAYERS)[0]
     assert opened(f"{out}:1").digest == opened(tmp_path / "second").digest
     assert len(json.loads((out / "index.json").read_text())["manifests"]) == 2
@@ -189,10 +190,10 @@ def test_a_layout_is_added_to(layout: Path, tmp_path: Path, opened: Any) -> None
 
 def test_a_damaged_blob_in_the_target_is_replaced(layout: Path, tmp_path: Path, opened: Any) -> None:
     image = opened(layout)
-    write_oci_directory(image, tmp_path / "out", [])
+    write_oci_directory([Entry(image.artifact)], tmp_path / "out")
     blob = tmp_path / "out/blobs/sha256" / image.layers[0].descriptor.digest.hex
     blob.write_bytes(bytes(image.layers[0].descriptor.size))
-    write_oci_directory(image, tmp_path / "out", [])
+    write_oci_directory([Entry(image.artifact)], tmp_path / "out")
     assert Digest.of(blob.read_bytes()) == image.layers[0].descriptor.digest
 
 
@@ -200,9 +201,9 @@ def test_a_directory_of_something_else_is_not_written_into(layout: Path, tmp_pat
     (tmp_path / "home").mkdir()
     (tmp_path / "home/thesis.txt").write_text("x")
     with pytest.raises(OutputError, match="neither empty nor an OCI layout"):
-        write_oci_directory(opened(layout), tmp_path / "home", [])
+        write_oci_directory([Entry(opened(layout).artifact)], tmp_path / "home")
     with pytest.raises(OutputError):
-        write_oci_directory(opened(layout), tmp_path / "home/thesis.txt", [])
+        write_oci_directory([Entry(opened(layout).artifact)], tmp_path / "home/thesis.txt")
     assert os.listdir(tmp_path / "home") == ["thesis.txt"]
 
 
@@ -212,20 +213,20 @@ def test_an_output_that_fails_leaves_nothing_behind(layout: Path, tmp_path: Path
     blob.write_bytes(bytes(image.layers[1].descriptor.size))
     (tmp_path / "out").mkdir()
     with pytest.raises(DigestMismatchError):
-        write_oci_archive(image, tmp_path / "out/image.tar", NAMES)
+        write_oci_archive([Entry(image.artifact, tuple(NAMES))], tmp_path / "out/image.tar")
     assert os.listdir(tmp_path / "out") == []
     with pytest.raises(DigestMismatchError):
-        write_oci_directory(image, tmp_path / "dir", NAMES)
+        write_oci_directory([Entry(image.artifact, tuple(NAMES))], tmp_path / "dir")
     assert not (tmp_path / "dir/index.json").exists()
     with pytest.raises(OutputError):
-        write_oci_archive(image, tmp_path / "absent/image.tar", NAMES)
+        write_oci_archive([Entry(image.artifact, tuple(NAMES))], tmp_path / "absent/image.tar")
 
 
 def test_several_who_write_into_one_layout_all_arrive(layout: Path, opened: Any, tmp_path: Path) -> None:
     image, out = opened(layout), tmp_path / "out"
     names = [Reference.parse(f"demo/app:{number}") for number in range(16)]
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda name: write_oci_directory(image, out, [name]), names))
+        list(pool.map(lambda name: write_oci_directory([Entry(image.artifact, (name,))], out), names))
 
     found = json.loads((out / "index.json").read_text())["manifests"]
     assert {one["annotations"]["io.containerd.image.name"] for one in found} == {str(one) for one in names}
@@ -234,7 +235,7 @@ def test_several_who_write_into_one_layout_all_arrive(layout: Path, opened: Any,
 def test_a_full_disk_is_an_output_error(layout: Path, opened: Any) -> None:
     image = opened(layout)
     with open("/dev/full", "wb", buffering=0) as full, pytest.raises(OutputError, match="No space left"):
-        write_oci_archive(image, full, NAMES)
+        write_oci_archive([Entry(image.artifact, tuple(NAMES))], full)
 
 
 # --- hostile layouts

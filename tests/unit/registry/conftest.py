@@ -15,11 +15,11 @@ from builder.image.descriptor import Descriptor
 from builder.image.digest import DiffID, Digest
 from builder.registry.client import Registry
 from builder.registry.credentials import Credential
-from builder.registry.push import PushedImage
 from builder.registry.retry import RetryPolicy
 from tests.support.blobs import MemoryBlobs
 from tests.support.credentials import StaticCredentials
 from tests.support.fake_registry import FakeRegistry, serve
+from tests.support.pushing import PushedImage
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ from builder.image.descriptor import DOCKER_FOREIGN_LAYER_GZIP
 from builder.image.digest import Digest, DigestMismatchError
 from builder.image.reference import Reference
 from builder.registry.errors import AuthenticationError, RegistryError, TransientRegistryError
-from builder.registry.push import push_image
 from builder.registry.upload import upload
 from tests.support.fake_registry import FakeRegistry, Fault, Seen
+from tests.support.pushing import push_image
 
 QUIET = SilentReporter()
 DATA = bytes(range(256)) * 4096
