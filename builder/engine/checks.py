@@ -21,6 +21,7 @@ from builder.engine.contexts import Contexts
 from builder.engine.selecting import Selection, select
 from builder.errors import ContextError
 from builder.events import Reporter, Warned
+from builder.image.platform import Platform
 from builder.plan.graph import Base, ContextOrigin, CopyFiles, ImageSource, LocalPath, Plan
 from builder.plan.references import Names, PlanOptions, ToImage, needed_stages, triggers
 from builder.plan.scope import platform_args
@@ -105,9 +106,9 @@ def text_findings(
     platforms = platform_args(options.build_platform, options.platform, options.target or "default")
     known = list(_known_bases(names, stages, bases))
     mismatched = [
-        lint_context.base_platform(_shown(source), str(source.platform), str(base.config.platform), stage.from_.span)
+        lint_context.base_platform(_shown(source), source.platform.full, base.config.platform.full, stage.from_.span)
         for stage, source, base in known
-        if base.config.platform.os and source.platform.rank(base.config.platform) is None
+        if base.config.platform.os and _machine(base.config.platform) != _machine(source.platform)
     ]
     found = lint(
         dockerfile,
@@ -120,6 +121,10 @@ def text_findings(
         base_args=None if unknown else [*_inherited_args(names, known, bases)],
     )
     return (*found, *mismatched)
+
+
+def _machine(platform: Platform) -> tuple[str, str]:
+    return platform.os, platform.architecture
 
 
 def _known_bases(

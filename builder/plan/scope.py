@@ -17,7 +17,7 @@ def platform_args(build: Platform, target: Platform, target_stage: str) -> dict[
     args = {"TARGETSTAGE": target_stage}
     for prefix, platform in (("BUILD", build), ("TARGET", target)):
         args |= {
-            f"{prefix}PLATFORM": str(platform),
+            f"{prefix}PLATFORM": platform.full,
             f"{prefix}OS": platform.os,
             f"{prefix}OSVERSION": platform.os_version,
             f"{prefix}ARCH": platform.architecture,
