@@ -1,36 +1,30 @@
-"""Where credentials come from: Docker's and containers' files and variables, and credential helpers.
+"""Which account a registry gets: the command line's, then Docker's and containers' files and credential helpers.
 
 The environment is a mapping that the caller hands in. Nothing is cached on disk, nothing secret is in a ``repr`` or
-an error. A file that cannot be read because it is not there or not ours is no credentials, a broken one is an error.
+an error. How files and helpers are read is in ``authfile`` and ``credential_helper``.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-import json
-import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from builder.registry.authfile import AuthDocument, Entry, documents
+from builder.registry.credential_helper import HELPER_SECONDS, CredentialHelper
 from builder.registry.errors import AuthenticationError
 from builder.registry.hosts import canonical_host
-
-HELPER_SECONDS = 30.0
-_FILE_LIMIT = 1 << 20
-_HELPER_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", re.ASCII)
-_HUB_KEY = "https://index.docker.io/v1/"
-_NOT_FOUND = ("credentials not found", "no credentials server url", "not found in")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credential:
     """One account. ``identity_token`` is an OAuth2 refresh token, ``registry_token`` a ready bearer token.
 
-    ``source`` names where it was found, for people.
+    ``source`` says where it was found, for people; ``file``, ``key`` and ``helper`` say it for programs.
     """
 
     username: str = ""
@@ -38,6 +32,17 @@ class Credential:
     identity_token: str = field(default="", repr=False)
     registry_token: str = field(default="", repr=False)
     source: str = ""
+    file: str = ""
+    key: str = ""
+    helper: str = ""
+
+    def same_account(self, other: Credential | None) -> bool:
+        """Say whether both hold the same secrets, wherever they are from."""
+        return other is not None and _secrets(self) == _secrets(other)
+
+
+def _secrets(one: Credential) -> tuple[str, ...]:
+    return one.username, one.password, one.identity_token, one.registry_token
 
 
 class CredentialSource(Protocol):
@@ -45,6 +50,10 @@ class CredentialSource(Protocol):
 
     def find(self, registry: str, repository: str = "") -> Credential | None:
         """Return the account for a repository, None to stay anonymous. Raises AuthenticationError."""
+        ...
+
+    def renew(self, refused: Credential, registry: str, repository: str = "") -> Credential | None:
+        """Look again after an account was refused; return what is there instead, None if that is nothing new."""
         ...
 
 
@@ -56,136 +65,147 @@ class NoCredentials:
         del registry, repository
         return None
 
+    def renew(self, refused: Credential, registry: str, repository: str = "") -> Credential | None:
+        """Return None."""
+        del refused, registry, repository
+        return None
 
-class ConfiguredCredentials:
-    """The user's configuration, in this order; the first that knows the registry wins.
 
-    ``$DOCKER_AUTH_CONFIG`` (the text itself), ``$REGISTRY_AUTH_FILE``, ``$XDG_RUNTIME_DIR/containers/auth.json``,
-    ``$XDG_CONFIG_HOME/containers/auth.json``, ``$DOCKER_CONFIG/config.json``, ``$HOME/.docker/config.json`` (not when
-    DOCKER_CONFIG is set). Files are read at the first question, and once.
+class GivenCredentials:
+    """Accounts of certain registries, and another source for all others.
+
+    ``accounts`` is by registry as references name it, with the port if there is one. A given account is never
+    replaced by another: who names one wants to know that it is refused.
     """
 
-    def __init__(self, environment: Mapping[str, str], *, helper_seconds: float = HELPER_SECONDS) -> None:
+    def __init__(self, accounts: Mapping[str, Credential], otherwise: CredentialSource) -> None:
+        self._accounts = {canonical_host(registry): account for registry, account in accounts.items()}
+        self._otherwise = otherwise
+
+    def find(self, registry: str, repository: str = "") -> Credential | None:
+        """Return the given account, or what the other source has."""
+        given = self._accounts.get(canonical_host(registry))
+        return given if given is not None else self._otherwise.find(registry, repository)
+
+    def renew(self, refused: Credential, registry: str, repository: str = "") -> Credential | None:
+        """Ask the other source again, if the account is from there."""
+        if canonical_host(registry) in self._accounts:
+            return None
+        return self._otherwise.renew(refused, registry, repository)
+
+
+class ConfiguredCredentials:
+    """The user's configuration, in the order of ``authfile.paths``; the first source that knows the registry wins.
+
+    Files are read at the first question, and helpers asked, once; ``renew`` does it again, because helpers of clouds
+    give passwords that live for hours or minutes. ``warn`` is told, once, of a helper for all registries
+    (credsStore) that does not work: most registries need no account. A helper for this registry that fails is an
+    error.
+    """
+
+    def __init__(
+        self,
+        environment: Mapping[str, str],
+        *,
+        authfile: Path | None = None,
+        helper_seconds: float = HELPER_SECONDS,
+        warn: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self._environment = dict(environment)
+        self._authfile = authfile
         self._helper_seconds = helper_seconds
+        self._warn = warn
         self._lock = threading.Lock()
-        self._documents: tuple[_Document, ...] | None = None
-        self._helped: dict[tuple[str, str], Credential | None] = {}
+        self._documents: tuple[AuthDocument, ...] | None = None
+        self._helped: dict[tuple[str, str], tuple[str, str] | None] = {}
+        self._warned: set[str] = set()
 
     def find(self, registry: str, repository: str = "") -> Credential | None:
         """Return the account of the longest path of ``registry/repository`` that the first knowing source has."""
         with self._lock:
-            if self._documents is None:
-                self._documents = tuple(_documents(self._environment))
-            for document in self._documents:
-                found = self._search(document, canonical_host(registry), repository)
-                if found is not None:
-                    return found
+            return self._find(canonical_host(registry), repository)
+
+    def renew(self, refused: Credential, registry: str, repository: str = "") -> Credential | None:
+        """Read files and ask helpers again, unless another thread has done so since ``refused`` was found."""
+        name = canonical_host(registry)
+        with self._lock:
+            current = self._find(name, repository)
+            if refused.same_account(current):
+                self._documents = None
+                # What helpers said of other registries was not refused.
+                self._helped = {key: said for key, said in self._helped.items() if name != key[1].partition("/")[0]}
+                current = self._find(name, repository)
+        return None if refused.same_account(current) else current
+
+    def sources(self) -> tuple[AuthDocument, ...]:
+        """Return what there is to look into, the source that wins first. Raises AuthenticationError."""
+        with self._lock:
+            return self._read()
+
+    def helper(self, name: str, where: str) -> CredentialHelper:
+        """Return a helper by the name that ``where`` has for it."""
+        return CredentialHelper(name, where, self._environment, self._helper_seconds)
+
+    def _read(self) -> tuple[AuthDocument, ...]:
+        if self._documents is None:
+            self._documents = tuple(documents(self._environment, self._authfile))
+        return self._documents
+
+    def _find(self, registry: str, repository: str) -> Credential | None:
+        for document in self._read():
+            found = self._search(document, registry, repository)
+            if found is not None:
+                return found
         return None
 
-    def _search(self, document: _Document, registry: str, repository: str) -> Credential | None:
-        helper = document.helpers.get(registry)
-        if helper is not None:
+    def _search(self, document: AuthDocument, registry: str, repository: str) -> Credential | None:
+        helped = document.helper(registry, repository)
+        if helped is not None and helped[1]:
             # A registry with a helper of its own has no other source in this file (docker, podman).
-            return self._ask(helper, registry, f"{document.name} (credHelpers)")
-        if document.store and (found := self._ask(document.store, registry, f"{document.name} (credsStore)")):
-            return found
-        path = f"{registry}/{repository}".rstrip("/")
-        while path:
-            entry = document.entries.get(path)
-            if entry is not None:
-                return _decode(entry, f"{document.name} ({path})")
-            path = path.rpartition("/")[0]
-        return None
+            return self._ask(helped[1], helped[0], document.name, "credHelpers")
+        if helped is None and document.store:
+            found = self._ask_store(document, registry)
+            if found is not None:
+                return found
+        entry = document.entry(registry, repository)
+        return None if entry is None else _decode(entry[1], document.name)
 
-    def _ask(self, helper: str, registry: str, where: str) -> Credential | None:
-        key = (helper, registry)
-        if key not in self._helped:
-            self._helped[key] = _run_helper(helper, registry, where, self._environment, self._helper_seconds)
-        return self._helped[key]
-
-
-@dataclass(frozen=True, slots=True)
-class _Document:
-    name: str
-    entries: Mapping[str, Mapping[str, object]] = field(repr=False, hash=False)
-    helpers: Mapping[str, str] = field(hash=False)
-    store: str
-
-
-def _documents(environment: Mapping[str, str]) -> Iterator[_Document]:
-    inline = environment.get("DOCKER_AUTH_CONFIG", "").strip()
-    if inline:
-        yield _parse(inline.encode(errors="surrogateescape"), "$DOCKER_AUTH_CONFIG")
-    for path in _paths(environment):
+    def _ask_store(self, document: AuthDocument, registry: str) -> Credential | None:
         try:
-            with open(path, "rb") as stream:
-                raw = stream.read(_FILE_LIMIT + 1)
-        except OSError:
-            continue
-        if raw.strip():
-            yield _parse(raw, str(path))
+            return self._ask(document.store, registry, document.name, "credsStore")
+        except AuthenticationError as error:
+            if error.message not in self._warned:
+                self._warned.add(error.message)
+                self._warn(f"{error.message}; going on without it")
+            self._helped[document.store, registry] = None
+            return None
+
+    def _ask(self, helper: str, server: str, file: str, setting: str) -> Credential | None:
+        asked = self.helper(helper, f"{file} ({setting})")
+        if (helper, server) not in self._helped:
+            self._helped[helper, server] = asked.get(server)
+        said = self._helped[helper, server]
+        if said is None:
+            return None
+        username, secret = said
+        is_token = username == "<token>"
+        return Credential(
+            username="" if is_token else username,
+            password="" if is_token else secret,
+            identity_token=secret if is_token else "",
+            source=f"{asked.program}, named in {asked.where}",
+            file=file,
+            key=server,
+            helper=asked.program,
+        )
 
 
-def _paths(environment: Mapping[str, str]) -> Iterator[Path]:
-    def under(variable: str, *names: str) -> Iterator[Path]:
-        if value := environment.get(variable):
-            yield Path(value, *names)
-
-    yield from under("REGISTRY_AUTH_FILE")
-    yield from under("XDG_RUNTIME_DIR", "containers", "auth.json")
-    if environment.get("XDG_CONFIG_HOME"):
-        yield from under("XDG_CONFIG_HOME", "containers", "auth.json")
-    else:
-        yield from under("HOME", ".config", "containers", "auth.json")
-    if environment.get("DOCKER_CONFIG"):
-        yield from under("DOCKER_CONFIG", "config.json")
-    else:
-        yield from under("HOME", ".docker", "config.json")
-
-
-def _parse(raw: bytes, name: str) -> _Document:
-    if len(raw) > _FILE_LIMIT:
-        raise AuthenticationError(f"{name} is larger than {_FILE_LIMIT} bytes")
-    try:
-        value = json.loads(raw)
-    except (ValueError, RecursionError):
-        value = None  # the parser's own message could quote a secret
-    if not isinstance(value, dict):
-        raise AuthenticationError(f"{name} is not a JSON object", hint="log in again to have it rewritten")
-    entries: dict[str, Mapping[str, object]] = {}
-    for key, entry in _mapping(value.get("auths")).items():
-        if isinstance(entry, dict):
-            # The plain host wins over an old URL of it: setdefault after sorting would hide which one was meant.
-            normal = _normal_key(key)
-            if normal not in entries or key == normal:
-                entries[normal] = entry
-    helpers = {
-        _normal_key(key): helper
-        for key, helper in _mapping(value.get("credHelpers")).items()
-        if isinstance(helper, str)
-    }
-    store = value.get("credsStore")
-    return _Document(name, entries, helpers, store if isinstance(store, str) else "")
-
-
-def _mapping(value: object) -> Mapping[str, object]:
-    return value if isinstance(value, dict) else {}
-
-
-def _normal_key(key: str) -> str:
-    """Return ``host[/path]``: older Dockers wrote URLs with the version of the API at their end."""
-    text = key.partition("://")[2] or key
-    host, _, path = text.partition("/")
-    path = re.sub(r"^v[12](/|$)", "", path).strip("/")
-    return canonical_host(host) + (f"/{path}" if path else "")
-
-
-def _decode(entry: Mapping[str, object], source: str) -> Credential | None:
-    def text(key: str) -> str:
-        value = entry.get(key)
+def _decode(entry: Entry, file: str) -> Credential | None:
+    def text(name: str) -> str:
+        value = entry.fields.get(name)
         return value if isinstance(value, str) else ""
 
+    source = f"{file} ({entry.key})"
     username, password = text("username"), text("password")
     if text("auth"):
         try:
@@ -204,50 +224,6 @@ def _decode(entry: Mapping[str, object], source: str) -> Credential | None:
         identity_token=text("identitytoken"),
         registry_token=text("registrytoken"),
         source=source,
+        file=file,
+        key=entry.key,
     )
-
-
-def _run_helper(
-    helper: str, registry: str, where: str, environment: Mapping[str, str], seconds: float
-) -> Credential | None:
-    """Ask ``docker-credential-HELPER get``. Its output never becomes part of an error: it holds the secret."""
-    import shutil
-    import subprocess
-
-    name = f"docker-credential-{helper}"
-    if not _HELPER_NAME.fullmatch(helper):
-        raise AuthenticationError(f"{where} names {helper[:50]!r}, which is no credential helper")
-    program = shutil.which(name, path=environment.get("PATH", ""))
-    if program is None:
-        raise AuthenticationError(f"{where} names the credential helper {name}, which is not in PATH")
-    server = _HUB_KEY if registry == "docker.io" else registry
-    try:
-        done = subprocess.run(
-            [program, "get"],
-            input=server.encode(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=dict(environment),
-            timeout=seconds,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise AuthenticationError(f"{name} gave no answer for {registry} within {seconds:g} s") from None
-    except OSError as error:
-        raise AuthenticationError(f"{name} does not run: {error.strerror}") from error
-    if done.returncode != 0:
-        said = done.stdout[:1000].decode(errors="replace").lower()
-        if any(phrase in said for phrase in _NOT_FOUND):
-            return None
-        raise AuthenticationError(f"{name} failed for {registry} with status {done.returncode}")
-    try:
-        value = json.loads(done.stdout)
-        username, secret = value["Username"], value["Secret"]
-    except (ValueError, TypeError, KeyError, RecursionError):
-        raise AuthenticationError(f"{name} answered for {registry} with something else than an account") from None
-    if not isinstance(username, str) or not isinstance(secret, str) or not secret:
-        return None
-    source = f"{name}, named in {where}"
-    if username == "<token>":
-        return Credential(identity_token=secret, source=source)
-    return Credential(username=username, password=secret, source=source)

@@ -170,7 +170,7 @@ def test_a_helper_that_hangs(tmp_path: Path) -> None:
         ConfiguredCredentials(environment, helper_seconds=0.1).find("reg.example")
 
 
-@pytest.mark.parametrize("name", ["../evil", "a/b", "", "absent-from-path"])
+@pytest.mark.parametrize("name", ["../evil", "a/b", "absent-from-path"])
 def test_a_helper_that_is_none(name: str, tmp_path: Path) -> None:
     environment = {"DOCKER_AUTH_CONFIG": json.dumps({"credHelpers": {"reg.example": name}}), "PATH": str(tmp_path)}
     with pytest.raises(AuthenticationError):
