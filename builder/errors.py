@@ -3,6 +3,7 @@
     BuilderError                  70  our bug when raised bare
       UsageError                  64  flags, settings, impossible combinations
         MissingSecretError        64  builder.engine.runs
+        TemplateError             64  builder.cli.template.tree: line, column
       DockerfileError             65  builder.dockerfile.source: span, excerpt, caret
       ContextError                66  build context, sources of COPY and ADD
         PatternError              66  builder.context.gomatch
