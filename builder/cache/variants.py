@@ -43,9 +43,14 @@ class Variants:
 
     def all(self, diff_id: DiffID) -> Iterator[Descriptor]:
         """Yield every known compressed form of a layer, in a stable order."""
+        for _, descriptor in self.forms(diff_id):
+            yield descriptor
+
+    def forms(self, diff_id: DiffID) -> Iterator[tuple[str, Descriptor]]:
+        """Yield every known compressed form of a layer with the name of its compressor, in a stable order."""
         for name in self._table.names(diff_id.hex):
             if (descriptor := self._read(name)) is not None:
-                yield descriptor
+                yield name.rpartition("/")[2], descriptor
 
     def _read(self, name: str) -> Descriptor | None:
         record = self._table.get(name)

@@ -117,7 +117,7 @@ class CopyWork:
                 place_archive(target, archive, operation.dest, self._rules(owner, None))
         if operation.link:
             target.adopt(view_of(self.parent))
-        return pack_layer(self.services.store, target.items()) if target else None
+        return pack_layer(self.services.store, target.items(), self.services.coding) if target else None
 
     def _choose(self, source: CopySource) -> tuple[Source, tuple[Selection, ...]]:
         found = self._chosen.get(source)
@@ -223,7 +223,7 @@ def make_directory(operation: MakeDirectory, parent: LayerStack, services: Servi
         target.make_directories(path, NewDirectory(owner=_maker(operation, parent, view, services)))
     else:
         target.make_directories(path, NewDirectory())
-    return pack_layer(services.store, target.items()) if target else None
+    return pack_layer(services.store, target.items(), services.coding) if target else None
 
 
 def _maker(operation: MakeDirectory, parent: LayerStack, view: View, services: Services) -> tuple[int, int] | None:

@@ -120,7 +120,7 @@ class Task:
     def _result(self, selector: Selector) -> Result | None:
         if selector.diff_id is None:
             return Result(self.parent, added=False, created=selector.created)
-        layer = stored_layer(self.services.store, selector.diff_id)
+        layer = stored_layer(self.services.store, selector.diff_id, self.services.coding)
         return None if layer is None else Result((*self.parent, layer), added=True, created=selector.created)
 
     def _perform(self, work: CopyWork | None) -> StoreLayer | None:

@@ -25,7 +25,8 @@ from builder.rootfs.view import View
 class StoreLayer:
     """A layer of the store, or one that ``source`` brings there. Thread-safe.
 
-    ``origin`` is a repository that is known to hold the blob, for mounts on push.
+    ``origin`` is a repository that is known to hold the blob, for mounts on push; ``compressor`` is the fingerprint of
+    what made this form of it, where that is known.
     """
 
     def __init__(
@@ -36,10 +37,12 @@ class StoreLayer:
         *,
         source: Layer | None = None,
         origin: Reference | None = None,
+        compressor: str = "",
     ) -> None:
         self.diff_id = diff_id
         self.descriptor = descriptor
         self.origin = origin
+        self.compressor = compressor
         self._store = store
         self._source = source
         self._lock = threading.Lock()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from builder.cache.store import Store
@@ -11,16 +11,25 @@ from builder.errors import OutputError
 from builder.image import descriptor as media
 from builder.image.descriptor import Descriptor
 from builder.image.digest import DiffID
+from builder.rootfs.chunked import USUAL, Coding
+from builder.rootfs.compression import Compression
 from builder.rootfs.pack import Item, Packed, pack
 
+LAYER_TYPES = {
+    Compression.GZIP: media.OCI_LAYER_GZIP,
+    Compression.ZSTD: media.OCI_LAYER_ZSTD,
+    Compression.NONE: media.OCI_LAYER,
+}
+"""What layers are called in the store; images in Docker's format say it in its words."""
 
-def pack_layer(store: Store, items: Iterable[Item]) -> StoreLayer:
+
+def pack_layer(store: Store, items: Iterable[Item], coding: Coding = USUAL) -> StoreLayer:
     """Write a layer with ``items``. Raises ContextError for a file that changes meanwhile, OutputError."""
     blob, toc = store.temporary(".blob"), store.temporary(".toc")
     try:
         with open(blob, "xb") as blob_file, open(toc, "x+b") as toc_file:
-            packed = pack(items, blob_file, toc_file)
-        return publish(store, packed, blob, toc)
+            packed = pack(items, blob_file, toc_file, coding=coding)
+        return publish(store, packed, blob, toc, coding)
     except OSError as error:
         raise OutputError(f"cannot write a layer to {store.root}: {error.strerror}") from error
     finally:
@@ -28,19 +37,31 @@ def pack_layer(store: Store, items: Iterable[Item]) -> StoreLayer:
         toc.unlink(missing_ok=True)
 
 
-def publish(store: Store, packed: Packed, blob: Path, toc: Path) -> StoreLayer:
+def publish(store: Store, packed: Packed, blob: Path, toc: Path, coding: Coding) -> StoreLayer:
     """Move a packed layer's files into place; the selector comes last and is the caller's."""
-    descriptor = Descriptor(media_type=media.OCI_LAYER_GZIP, digest=packed.digest, size=packed.size)
+    descriptor = Descriptor(media_type=LAYER_TYPES[coding.compression], digest=packed.digest, size=packed.size)
     store.blobs.adopt(blob, packed.digest)
     store.publish_toc(toc, packed.diff_id)
     store.variants.put(packed.diff_id, packed.compressor, descriptor)
-    return StoreLayer(store, packed.diff_id, descriptor)
+    return StoreLayer(store, packed.diff_id, descriptor, compressor=packed.compressor)
 
 
-def stored_layer(store: Store, diff_id: DiffID) -> StoreLayer | None:
-    """Return a layer made here earlier, None when none of its forms is in the store any more."""
-    for descriptor in store.variants.all(diff_id):
-        layer = StoreLayer(store, diff_id, descriptor)
-        if layer.available():
+def stored_layer(store: Store, diff_id: DiffID, coding: Coding = USUAL) -> StoreLayer | None:
+    """Return a layer made here earlier, None when none of its forms is in the store any more.
+
+    One that ``coding`` made is preferred.
+    """
+    found = None
+    for layer in known_forms(store, diff_id):
+        if coding.made(layer.compressor):
             return layer
-    return None
+        found = found or layer
+    return found
+
+
+def known_forms(store: Store, diff_id: DiffID) -> Iterator[StoreLayer]:
+    """Yield the forms of a layer that are in the store, in a stable order."""
+    for compressor, descriptor in store.variants.forms(diff_id):
+        layer = StoreLayer(store, diff_id, descriptor, compressor=compressor)
+        if layer.here():
+            yield layer

@@ -58,11 +58,11 @@ def run_command(
             layer_sources(parent),
             on_output=lambda stream, data: services.reporter.emit(Output(vertex.id, stream, data)),
             cancel=services.cancel,
-            pack_to=PackTarget(blob, toc),
+            pack_to=PackTarget(blob, toc, services.coding),
         )
         if not result.status.ok:
             raise result.status.failure(vertex.name)
-        return None if result.packed is None else publish(store, result.packed, blob, toc)
+        return None if result.packed is None else publish(store, result.packed, blob, toc, services.coding)
 
 
 def fetch_all(layers: Sequence[StoreLayer]) -> None:

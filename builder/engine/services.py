@@ -11,6 +11,7 @@ from builder.cache.store import Store
 from builder.engine.times import TimePolicy
 from builder.events import Reporter
 from builder.image.platform import Platform
+from builder.rootfs.chunked import USUAL, Coding
 from builder.run.spec import Provision
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class Services:
     platform: Platform
     secrets: Mapping[str, SecretReader] = field(default_factory=dict, repr=False)
     no_cache: bool = False
+    coding: Coding = USUAL
     timeout: float | None = None
     provision: Provision = field(default_factory=Provision)
     agents: Agents | None = None

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from builder.errors import BuilderError
+from builder.rootfs.chunked import USUAL, Coding
 from builder.values import dataclass
 
 if TYPE_CHECKING:
@@ -175,6 +176,7 @@ class PackTarget:
 
     blob: Path
     toc: Path
+    coding: Coding = USUAL
 
 
 @dataclass(frozen=True, slots=True)

@@ -228,9 +228,12 @@ class Step:
         return Identity(identity.uid, identity.gid, groups, identity.home)
 
     def _pack(self, snapshot: Snapshot, request: Plain) -> Plain | None:
+        from builder.rootfs.chunked import Coding
+        from builder.rootfs.compression import Compression
         from builder.rootfs.entry import Kind
         from builder.rootfs.pack import pack
 
+        compression, level = request["coding"]
         items = snapshot.items(request["epoch"])
         first = next(items, None)
         if first is None:
@@ -245,7 +248,7 @@ class Step:
 
         blob, toc = (os.fsdecode(path) for path in request["target"])
         with open(blob, "wb") as blob_stream, open(toc, "wb") as toc_stream:
-            packed = pack(noting(), blob_stream, toc_stream)
+            packed = pack(noting(), blob_stream, toc_stream, coding=Coding(Compression(compression), level))
         snapshot.adopt(packed, emitted)
         fields = ("diff_id", "digest", "size", "uncompressed_size", "entries", "compressor")
         return {name: getattr(packed, name) if name[0] not in "d" else str(getattr(packed, name)) for name in fields}

@@ -237,10 +237,10 @@ def racing(monkeypatch: pytest.MonkeyPatch, happens: Any) -> list[int]:
     """Let ``happens`` take place each time a layer is about to be packed; return a list that counts them."""
     calls: list[int] = []
 
-    def packing_now(items: Any, *rest: Any) -> Any:
+    def packing_now(items: Any, *rest: Any, **more: Any) -> Any:
         calls.append(1)
         happens(len(calls))
-        return pack(items, *rest)
+        return pack(items, *rest, **more)
 
     monkeypatch.setattr(packing, "pack", packing_now)
     return calls

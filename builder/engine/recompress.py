@@ -1,0 +1,137 @@
+"""Layers in the form an output asks for: recorded variants first, else recompressed from the form at hand.
+
+A layer is known by its DiffID and no key depends on its compression (design, idea 3), so that a change of the wanted
+form builds nothing again. Layers of a base image are left as they are, and where they are, unless it is forced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import assert_never
+
+from builder.cache.store import Store
+from builder.engine.layers import LayerStack, StoreLayer
+from builder.engine.packing import LAYER_TYPES, known_forms
+from builder.engine.request import CompressionChoice
+from builder.errors import BuilderError, CacheError, OutputError, UsageError
+from builder.image import descriptor as media
+from builder.image.descriptor import Descriptor
+from builder.image.digest import DigestMismatchError
+from builder.image.mutate import Format
+from builder.rootfs.chunked import USUAL, Coding
+from builder.rootfs.compression import Compression
+from builder.rootfs.entry import LayerFormatError
+from builder.rootfs.recompress import recompress
+
+_OF_BYTES = ("containerd.io/snapshot/stargz/", "io.containers.zstd-chunked", "io.github.containers.zstd-chunked")
+"""Starts of annotations that say something about compressed bytes, which others must not inherit."""
+
+
+def coding_of(choice: CompressionChoice | None) -> Coding:
+    """Return how new layers are written for ``choice``."""
+    if choice is None:
+        return USUAL
+    match choice.kind:
+        case "gzip":
+            return Coding(Compression.GZIP, choice.level)
+        case "zstd":
+            return Coding(Compression.ZSTD, choice.level)
+        case "uncompressed":
+            return Coding(Compression.NONE)
+        case _:
+            assert_never(choice.kind)
+
+
+def common_coding(forms: Sequence[CompressionChoice | None]) -> Coding:
+    """Return what to pack new layers as: what all outputs want, else the usual form, to be recompressed from."""
+    wanted = {coding_of(one) for one in forms}
+    return wanted.pop() if len(wanted) == 1 else USUAL
+
+
+def refuse_zstd(choice: CompressionChoice | None, image_format: Format, what: str) -> None:
+    """Raise UsageError where ``choice`` has no media type in ``image_format``; ``what`` is asked for."""
+    if image_format == "docker" and choice is not None and choice.kind == "zstd":
+        raise UsageError(
+            f"{what}: Docker's image format knows no zstd layers",
+            hint="write OCI media types (--format oci, oci-mediatypes=true), or choose gzip",
+        )
+
+
+def shaped(stack: LayerStack, inherited: int, choice: CompressionChoice | None, store: Store) -> LayerStack:
+    """Return ``stack`` with its layers as ``choice`` wants them; the lowest ``inherited`` ones are the base's.
+
+    Those are changed only where that is forced, they have another compression or a level is asked for, and they may
+    be distributed; only then their bytes are fetched. Raises what fetching them raises, DigestMismatchError and
+    LayerFormatError for damaged ones, OutputError.
+    """
+    coding = coding_of(choice)
+    forced = choice is not None and choice.force
+    return tuple(
+        layer
+        if number < inherited and not (forced and _differs(layer.descriptor, coding))
+        else recompressed(layer, coding, store)
+        for number, layer in enumerate(stack)
+    )
+
+
+def compression_of(media_type: str) -> Compression | None:
+    """Return how a layer of this type is compressed; None for what is no layer, or not to be distributed."""
+    return {
+        media.OCI_LAYER: Compression.NONE,
+        media.OCI_LAYER_GZIP: Compression.GZIP,
+        media.OCI_LAYER_ZSTD: Compression.ZSTD,
+        media.DOCKER_LAYER: Compression.NONE,
+        media.DOCKER_LAYER_GZIP: Compression.GZIP,
+    }.get(media_type)
+
+
+def _differs(descriptor: Descriptor, coding: Coding) -> bool:
+    kind = compression_of(descriptor.media_type)
+    return kind is not None and (kind is not coding.compression or coding.level is not None)
+
+
+def recompressed(layer: StoreLayer, coding: Coding, store: Store) -> StoreLayer:
+    """Return ``layer`` as ``coding`` writes it: itself, a variant of the store, or made now and kept as one."""
+    if coding.made(layer.compressor):
+        return layer
+    forms = list(known_forms(store, layer.diff_id))
+    for form in forms:
+        if coding.made(form.compressor):
+            return form
+    failure: BuilderError = CacheError(f"the layer {layer.descriptor.digest} is not in the store any more")
+    # What is here already costs no transfer; the layer itself may have to be fetched.
+    for source in [layer, *forms, layer] if layer.here() else [*forms, layer]:
+        if not source.available():
+            continue
+        try:
+            return _made(source, layer.descriptor, coding, store)
+        except (LayerFormatError, DigestMismatchError) as error:
+            if not source.damaged():
+                raise
+            error.hint = "the store's copy was damaged and has been removed: build again"
+            failure = error
+    raise failure
+
+
+def _made(source: StoreLayer, described: Descriptor, coding: Coding, store: Store) -> StoreLayer:
+    temporary = store.temporary(".blob")
+    try:
+        with source.open() as stream, open(temporary, "xb") as target:
+            made = recompress(stream, target, coding)
+        if made.diff_id != source.diff_id:
+            raise DigestMismatchError(
+                f"layer {source.descriptor.digest} unpacks to {made.diff_id}, expected {source.diff_id}"
+            )
+        descriptor = Descriptor(
+            media_type=LAYER_TYPES[coding.compression],
+            digest=made.digest,
+            size=made.size,
+            annotations={key: value for key, value in described.annotations.items() if not key.startswith(_OF_BYTES)},
+        )
+        store.blobs.adopt(temporary, made.digest)
+        store.variants.put(source.diff_id, made.compressor, descriptor)
+        return StoreLayer(store, source.diff_id, descriptor, compressor=made.compressor)
+    except OSError as error:
+        raise OutputError(f"cannot write a layer to {store.root}: {error.strerror}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
