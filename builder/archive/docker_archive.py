@@ -198,7 +198,7 @@ def _listing(entry: Entry) -> dict[str, object]:
             "a docker archive holds single images, not an index", hint="choose one with --platform, or write OCI"
         )
     # Names in full: podman takes a short one for localhost's.
-    tags = [str(replace(name, digest=None)) for name in entry.names if name.tag is not None]
+    tags = [str(replace(name, digest=None)) for name in entry.names if isinstance(name, Reference) and name.tag]
     return {
         "Config": blob_name(manifest.config.digest),
         "RepoTags": list(dict.fromkeys(tags)),

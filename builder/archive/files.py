@@ -149,6 +149,7 @@ class TarFiles:
         except BaseException:
             self._stream.close()
             raise
+        self._closing = weakref.finalize(self, self._stream.close)
 
     def size(self, name: str) -> int | None:
         """Return a file's size, None when there is no such file."""
@@ -164,7 +165,7 @@ class TarFiles:
 
     def close(self) -> None:
         """Close the tar."""
-        self._stream.close()
+        self._closing()
 
     def _follow(self, name: str) -> tuple[int, int] | None:
         for _ in range(_LINK_LIMIT):

@@ -63,10 +63,10 @@ class FilesContent:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What the writers write: an artifact, and the names it gets."""
+    """What the writers write: an artifact, and the names it gets; a text is a bare tag, which only OCI layouts have."""
 
     artifact: Artifact
-    names: tuple[Reference, ...] = ()
+    names: tuple[Reference | str, ...] = ()
 
 
 def blob_name(digest: Digest) -> str:

@@ -181,13 +181,16 @@ def index_entries(entries: Sequence[Entry]) -> tuple[Descriptor, ...]:
     for entry in entries:
         plain = replace(entry.artifact.root, platform=_platform(entry.artifact))
         for name in entry.names:
-            annotations = {CONTAINERD_NAME: str(name)}
-            if name.tag is not None:
-                annotations[REF_NAME] = name.tag
+            annotations = {REF_NAME: name} if isinstance(name, str) else _annotations(name)
             found.append(replace(plain, annotations={**plain.annotations, **annotations}))
         if not entry.names:
             found.append(plain)
     return tuple(dict.fromkeys(found))
+
+
+def _annotations(name: Reference) -> dict[str, str]:
+    tag = {} if name.tag is None else {REF_NAME: name.tag}
+    return {CONTAINERD_NAME: str(name), **tag}
 
 
 def _platform(artifact: Artifact) -> Platform | None:

@@ -8,7 +8,8 @@ name. Whether a resolution is still fresh is the engine's decision.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from builder.cache.table import Table
 from builder.cache.variants import parse_descriptor
@@ -19,8 +20,8 @@ from builder.image.descriptor import Descriptor
 class RefRecord:
     """What a reference means: a manifest or index, as of ``resolved_at`` (unix seconds).
 
-    ``platform`` is that of an image built here, as text; empty for what a registry answered. So are ``origins``: a
-    reference per layer into a repository that holds it, empty text where none is known.
+    ``platform`` is that of an image built here, as text; empty for an index and for what a registry answered.
+    ``origins`` has, by digest, references into repositories that hold blobs of an image built here.
     """
 
     reference: str
@@ -28,7 +29,7 @@ class RefRecord:
     resolved_at: int
     built_here: bool
     platform: str = ""
-    origins: tuple[str, ...] = ()
+    origins: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 class References:
@@ -56,7 +57,7 @@ class References:
             "resolved_at": record.resolved_at,
             "built_here": record.built_here,
             "platform": record.platform,
-            "origins": list(record.origins),
+            "origins": dict(record.origins),
         }
         self._table.put(_name(record.reference, built_here=record.built_here), value)
 
@@ -71,9 +72,10 @@ class References:
                 "resolved_at": int(resolved_at),
                 "built_here": bool(built_here),
                 "platform": str(platform),
-                "origins": [*origins],
             } if descriptor is not None:
-                known = tuple(one if isinstance(one, str) else "" for one in origins)
+                given = value.get("origins")
+                origins = given if isinstance(given, dict) else {}
+                known = {digest: origin for digest, origin in origins.items() if isinstance(origin, str)}
                 return RefRecord(reference, descriptor, resolved_at, built_here, platform, known)
             case _:
                 self._table.damaged(name, "not a reference")

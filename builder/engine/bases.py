@@ -7,7 +7,7 @@ that one job's tag cannot stand in for another's base.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal
@@ -185,12 +185,17 @@ class Bases:
     def load_built(self, record: RefRecord) -> StoredImage:
         """Read an image built here. Its layers that never came here are fetched from where its base came from."""
         platform = Platform.parse(record.platform) if record.platform else None
-        return self.load(record.descriptor, platform, tuple(map(_origin, record.origins)))
+        return self.load(
+            record.descriptor, platform, {digest: _origin(name) for digest, name in record.origins.items()}
+        )
 
     def load(
-        self, descriptor: Descriptor, platform: Platform | None, origins: Reference | Sequence[Reference | None] = ()
+        self,
+        descriptor: Descriptor,
+        platform: Platform | None,
+        origins: Reference | Mapping[str, Reference | None] | None = None,
     ) -> StoredImage:
-        """Read an image of the store; ``origins`` is where missing layers come from, for all of them or for each.
+        """Read an image of the store; ``origins`` is where missing layers come from, for all of them or by digest.
 
         Raises CacheError when its manifest or config is not there, PlatformNotFoundError.
         """
@@ -207,9 +212,10 @@ class Bases:
         diff_ids = ImageConfig.parse(raw_config).diff_ids
         if len(diff_ids) != len(parsed.layers):
             raise ManifestError(f"{len(parsed.layers)} layers in the manifest, {len(diff_ids)} in the config")
-        if isinstance(origins, Reference) or len(origins) != len(diff_ids):
-            origins = [origins if isinstance(origins, Reference) else None] * len(diff_ids)
-        return StoredImage(raw, raw_config, parsed, tuple(map(self._layer, parsed.layers, diff_ids, origins)))
+        known = origins if isinstance(origins, Mapping) else {}
+        everywhere = origins if isinstance(origins, Reference) else None
+        sources = [known.get(layer.digest, everywhere) for layer in parsed.layers]
+        return StoredImage(raw, raw_config, parsed, tuple(map(self._layer, parsed.layers, diff_ids, sources)))
 
     def _layer(self, descriptor: Descriptor, diff_id: DiffID, reference: Reference | None) -> StoreLayer:
         source = None

@@ -33,7 +33,7 @@ def keep(store: Store, image: BuiltImage, tags: Sequence[Reference], platform: P
         if not store.blobs.contains(Digest.of(raw), len(raw)):
             store.blobs.put(raw)
     descriptor = Descriptor(media_type=image.manifest.media_type, digest=image.digest, size=len(image.raw_manifest))
-    origins = tuple("" if layer.origin is None else str(layer.origin) for layer in image.layers)
+    origins = {str(digest): str(origin) for digest, origin in image.parts().origins.items()}
     for layer in image.layers:
         if tags and layer.origin is None:
             layer.path()

@@ -1,0 +1,122 @@
+"""From the words for a place to the artifact that is there now; layers are read when somebody opens them."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from builder.archive.files import open_files
+from builder.archive.image import split_location
+from builder.engine.bases import FRESH, built_here
+from builder.engine.build import Environment
+from builder.errors import CacheError, ImageError
+from builder.events import Warned
+from builder.image.artifact import Artifact
+from builder.image.descriptor import Descriptor
+from builder.image.digest import Digest
+from builder.image.reference import Reference
+from builder.images.places import is_path, parse_place
+from builder.images.storing import StoreContent, stored_artifact
+from builder.registry.errors import RegistryError
+
+
+def locate(text: str, env: Environment, *, remote: bool = False) -> Artifact:
+    """Return what ``text`` names; see ``builder.images.places`` for how places are written.
+
+    A bare name is an image built here, else what a registry has; with ``remote`` the registry's in any case. Raises
+    UsageError, ContextError, ImageError, RegistryError.
+    """
+    place = parse_place(text)
+    match place.kind:
+        case "registry":
+            return from_registry(Reference.parse(place.text), env)
+        case "store":
+            return from_store(place.text, env)
+        case "layout" | "oci-archive":
+            return from_file(place.text, env, docker=False)
+        case "docker-archive":
+            return from_file(place.text, env, docker=True)
+        case _ if is_path(place.text):
+            return from_file(place.text, env)
+        case _ if remote:
+            return from_registry(Reference.parse(place.text), env)
+        case _:
+            return _by_name(place.text, env)
+
+
+def from_file(location: str, env: Environment, *, docker: bool | None = None) -> Artifact:
+    """Return what is in ``PATH[:NAME]``; without ``docker`` the file itself says what it is."""
+    from builder.archive.docker_archive import read_archive
+    from builder.archive.oci_layout import read_layout
+
+    path, selector = split_location(location)
+    files = open_files(Path(path), env.store.directory("tmp"))
+    try:
+        if docker is None:
+            docker = files.size("oci-layout") is None
+        return read_archive(files, selector).artifact if docker else read_layout(files, selector)
+    except BaseException:
+        files.close()
+        raise
+
+
+def from_registry(reference: Reference, env: Environment) -> Artifact:
+    """Ask the registry what ``reference`` is now. Raises RegistryError."""
+    from builder.registry.repository import remote_artifact
+
+    return remote_artifact(env.registry(), reference, env.store.blobs, env.reporter)
+
+
+def from_store(text: str, env: Environment) -> Artifact:
+    """Return an image of the store: ``NAME``, ``NAME@sha256:...`` or ``sha256:...``. Raises ImageError."""
+    digest = Digest.parse(text) if text.startswith("sha256:") else None
+    reference = None if digest else Reference.parse(text)
+    if reference is not None:
+        record = built_here(env.store, reference) or env.store.refs.get(str(reference), built_here=False)
+        if record is not None:
+            return stored_artifact(env, record)
+    digest = digest or (reference.digest if reference else None)
+    raw = env.store.blobs.read(digest) if digest else None
+    if digest is None or raw is None:
+        raise ImageError(f"{text} is not in the store", hint="pybuild images lists what is; pybuild pull fetches")
+    return Artifact.of(StoreContent(env, text, everywhere=reference), raw)
+
+
+def _by_name(text: str, env: Environment) -> Artifact:
+    if text.startswith("sha256:"):
+        return from_store(text, env)
+    reference = Reference.parse(text)
+    record = built_here(env.store, reference)
+    if record is not None:
+        return stored_artifact(env, record)
+    if reference.registry == "localhost":
+        return from_store(text, env)
+    if reference.digest is not None and (raw := env.store.blobs.read(reference.digest)) is not None:
+        return Artifact.of(StoreContent(env, reference.familiar, everywhere=reference), raw)
+    return _resolved(reference, env)
+
+
+def _resolved(reference: Reference, env: Environment) -> Artifact:
+    """Return what a registry's name means: as of less than an hour ago, or asked now if that is possible."""
+    from builder.cache.refs import RefRecord
+
+    now = int(time.time())
+    record = env.store.refs.get(str(reference), built_here=False)
+    if record is not None and 0 <= now - record.resolved_at < FRESH:
+        try:
+            return stored_artifact(env, record)
+        except (CacheError, RegistryError):
+            record = None
+    try:
+        artifact = from_registry(reference, env)
+    except RegistryError as error:
+        if record is None or not error.retryable:
+            raise
+        env.reporter.emit(
+            Warned(f"{error.message}; going on with the stored {reference.familiar}", "registry-unreachable")
+        )
+        return stored_artifact(env, record)
+    root = artifact.root
+    plain = Descriptor(media_type=root.media_type, digest=root.digest, size=root.size)
+    env.store.refs.put(RefRecord(str(reference), plain, now, built_here=False))
+    return artifact

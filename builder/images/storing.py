@@ -1,0 +1,139 @@
+"""Images in the store under names: read back as content, and put there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, BinaryIO
+
+from builder.cache.refs import RefRecord
+from builder.engine.build import Environment
+from builder.errors import CacheError, ImageError
+from builder.image import descriptor as media
+from builder.image.artifact import Artifact
+from builder.image.config import ImageConfig
+from builder.image.descriptor import Descriptor
+from builder.image.digest import Digest, copy_verified
+from builder.image.manifest import Manifest
+from builder.image.reference import Reference
+
+if TYPE_CHECKING:
+    from builder.registry.repository import RepositoryContent
+
+
+class StoreContent:
+    """What the store has; what it lacks comes from the repositories that are known to have it."""
+
+    def __init__(
+        self,
+        env: Environment,
+        where: str,
+        origins: Mapping[str, Reference] | None = None,
+        everywhere: Reference | None = None,
+    ) -> None:
+        self._env = env
+        self._where = where
+        self._origins = origins or {}
+        self._everywhere = everywhere
+
+    @property
+    def where(self) -> str:
+        """The image's name."""
+        return self._where
+
+    def document(self, descriptor: Descriptor) -> bytes:
+        """Return a document. Raises CacheError for one that is gone, RegistryError."""
+        raw = self._env.store.blobs.read(descriptor.digest)
+        return raw if raw is not None else self._remote(descriptor).document(descriptor)
+
+    def open(self, descriptor: Descriptor) -> BinaryIO:
+        """Open a blob, fetched first if need be."""
+        blobs = self._env.store.blobs
+        if blobs.contains(descriptor.digest, descriptor.size):
+            return blobs.open(descriptor.digest)
+        return self._remote(descriptor).open(descriptor)
+
+    def origin(self, descriptor: Descriptor) -> Reference | None:
+        """Return the repository that an image built here has a layer from, or that an image was pulled from."""
+        return self._origins.get(descriptor.digest, self._everywhere)
+
+    def _remote(self, descriptor: Descriptor) -> RepositoryContent:
+        origin = self.origin(descriptor)
+        if origin is None:
+            raise CacheError(f"{self._where}: {descriptor.digest} is not in the store any more")
+        from builder.registry.repository import RepositoryContent
+
+        return RepositoryContent(self._env.registry(), origin, self._env.store.blobs, self._env.reporter)
+
+
+def stored_artifact(env: Environment, record: RefRecord) -> Artifact:
+    """Return the artifact of a name in the store. Raises CacheError when its root document is gone."""
+    reference = Reference.parse(record.reference)
+    if record.built_here:
+        content = StoreContent(env, reference.familiar, _origins(record.origins))
+    else:
+        content = StoreContent(env, reference.familiar, everywhere=reference)
+    return Artifact.at(content, record.descriptor)
+
+
+def _origins(texts: Mapping[str, str]) -> dict[str, Reference]:
+    found = {}
+    for digest, text in texts.items():
+        try:
+            found[digest] = Reference.parse(text)
+        except ImageError:
+            continue
+    return found
+
+
+def keep(env: Environment, artifact: Artifact, names: Sequence[Reference], *, built_here: bool = True) -> None:
+    """Bring every document and blob of ``artifact`` into the store and give it ``names``.
+
+    ``built_here``: under names as builds give them; else as what a registry answered. Layers that are not for
+    redistribution stay where they are. Raises what reading them raises, OutputError.
+    """
+    blobs = env.store.blobs
+    origins: dict[str, str] = {}
+    for document in artifact.documents():
+        if not blobs.contains(document.descriptor.digest, len(document.raw)):
+            blobs.put(document.raw)
+        for blob in document.blobs:
+            origin = artifact.content.origin(blob)
+            if origin is not None:
+                origins[blob.digest] = str(origin)
+            if not (blob.urls and blob.media_type in media.FOREIGN_LAYERS):
+                bring(env, artifact, blob)
+    now = int(time.time())
+    for name in names:
+        env.store.refs.put(
+            RefRecord(
+                str(name),
+                artifact.root,
+                now,
+                built_here=built_here,
+                platform=platform_of(artifact) if built_here else "",
+                origins=origins if built_here else {},
+            )
+        )
+
+
+def bring(env: Environment, artifact: Artifact, blob: Descriptor) -> None:
+    """Copy a blob into the store unless it is there. Raises DigestMismatchError, and what reading it raises."""
+    blobs = env.store.blobs
+    if blobs.contains(blob.digest, blob.size):
+        return
+    with artifact.content.open(blob) as source:
+        if blobs.contains(blob.digest, blob.size):
+            # Fetched into the store by being opened.
+            return
+        with blobs.writer() as writer:
+            copy_verified(source, writer, blob.digest, blob.size, f"blob {blob.digest}")
+            writer.commit(Digest(blob.digest))
+
+
+def platform_of(artifact: Artifact) -> str:
+    """Return an image's platform as text, nothing for an index and for what is no image."""
+    manifest = artifact.parsed()
+    if not isinstance(manifest, Manifest) or manifest.config.media_type not in (media.OCI_CONFIG, media.DOCKER_CONFIG):
+        return ""
+    return str(ImageConfig.parse(artifact.content.document(manifest.config)).platform)
