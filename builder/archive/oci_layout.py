@@ -21,11 +21,10 @@ from builder.archive.tarsink import TarSink, output
 from builder.errors import ImageError, OutputError
 from builder.image import descriptor as media
 from builder.image.artifact import Artifact, Content, Image
-from builder.image.config import ImageConfig
 from builder.image.descriptor import Descriptor
 from builder.image.digest import Digest, copy_verified
 from builder.image.fields import JSON_LIMIT, Fields, to_bytes
-from builder.image.manifest import Index, Manifest, ManifestError, parse_manifest
+from builder.image.manifest import Index, ManifestError, parse_manifest
 from builder.image.platform import Platform
 from builder.image.reference import Reference
 from builder.streams import CHUNK, replacing
@@ -179,7 +178,7 @@ def index_entries(entries: Sequence[Entry]) -> tuple[Descriptor, ...]:
     """Return index.json's descriptors: one per name, annotated for containerd and for OCI tools."""
     found = []
     for entry in entries:
-        plain = replace(entry.artifact.root, platform=_platform(entry.artifact))
+        plain = replace(entry.artifact.root, platform=entry.artifact.platform())
         for name in entry.names:
             annotations = {REF_NAME: name} if isinstance(name, str) else _annotations(name)
             found.append(replace(plain, annotations={**plain.annotations, **annotations}))
@@ -191,14 +190,6 @@ def index_entries(entries: Sequence[Entry]) -> tuple[Descriptor, ...]:
 def _annotations(name: Reference) -> dict[str, str]:
     tag = {} if name.tag is None else {REF_NAME: name.tag}
     return {CONTAINERD_NAME: str(name), **tag}
-
-
-def _platform(artifact: Artifact) -> Platform | None:
-    """Return what the config says; none for an index, and for what is no image."""
-    manifest = artifact.parsed()
-    if not isinstance(manifest, Manifest) or manifest.config.media_type not in (media.OCI_CONFIG, media.DOCKER_CONFIG):
-        return None
-    return ImageConfig.parse(artifact.content.document(manifest.config)).platform
 
 
 def write_oci_archive(entries: Sequence[Entry], target: Path | BinaryIO) -> None:

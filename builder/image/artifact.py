@@ -28,7 +28,7 @@ NESTING_LIMIT = 4
 DOCUMENT_LIMIT = 10_000
 """Documents of one artifact."""
 
-_IMAGE_CONFIGS = frozenset({"", "application/octet-stream", media.OCI_CONFIG, media.DOCKER_CONFIG})
+_IMAGE_CONFIGS = media.CONFIGS | {"", "application/octet-stream"}
 
 
 class Content(Protocol):
@@ -137,6 +137,13 @@ class Artifact:
     def parsed(self) -> Manifest | Index:
         """Return what the root document says."""
         return parse_manifest(self.raw, self.root.media_type)
+
+    def platform(self) -> Platform | None:
+        """Return what an image's config says; None for an index, and for what is no image."""
+        manifest = self.parsed()
+        if not isinstance(manifest, Manifest) or manifest.config.media_type not in media.CONFIGS:
+            return None
+        return ImageConfig.parse(self.content.document(manifest.config)).platform
 
     def documents(self) -> tuple[Document, ...]:
         """Return every manifest and index, each once, children before parents and the root last.

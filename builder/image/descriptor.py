@@ -26,6 +26,7 @@ DOCKER_FOREIGN_LAYER_GZIP = "application/vnd.docker.image.rootfs.foreign.diff.ta
 
 MANIFESTS = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
 INDEXES = frozenset({OCI_INDEX, DOCKER_INDEX})
+CONFIGS = frozenset({OCI_CONFIG, DOCKER_CONFIG})
 DOCUMENTS = MANIFESTS | INDEXES
 FOREIGN_LAYERS = frozenset({DOCKER_FOREIGN_LAYER_GZIP, OCI_FOREIGN_LAYER, OCI_FOREIGN_LAYER_GZIP})
 """Not for redistribution: they come from their URLs."""

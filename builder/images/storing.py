@@ -11,10 +11,8 @@ from builder.engine.build import Environment
 from builder.errors import CacheError, ImageError
 from builder.image import descriptor as media
 from builder.image.artifact import Artifact
-from builder.image.config import ImageConfig
 from builder.image.descriptor import Descriptor
 from builder.image.digest import Digest, copy_verified
-from builder.image.manifest import Manifest
 from builder.image.reference import Reference
 
 if TYPE_CHECKING:
@@ -103,7 +101,7 @@ def keep(env: Environment, artifact: Artifact, names: Sequence[Reference], *, bu
                 origins[blob.digest] = str(origin)
             if not (blob.urls and blob.media_type in media.FOREIGN_LAYERS):
                 bring(env, artifact, blob)
-    now = int(time.time())
+    now, platform = int(time.time()), artifact.platform() if built_here else None
     for name in names:
         env.store.refs.put(
             RefRecord(
@@ -111,7 +109,7 @@ def keep(env: Environment, artifact: Artifact, names: Sequence[Reference], *, bu
                 artifact.root,
                 now,
                 built_here=built_here,
-                platform=platform_of(artifact) if built_here else "",
+                platform="" if platform is None else str(platform),
                 origins=origins if built_here else {},
             )
         )
@@ -129,11 +127,3 @@ def bring(env: Environment, artifact: Artifact, blob: Descriptor) -> None:
         with blobs.writer() as writer:
             copy_verified(source, writer, blob.digest, blob.size, f"blob {blob.digest}")
             writer.commit(Digest(blob.digest))
-
-
-def platform_of(artifact: Artifact) -> str:
-    """Return an image's platform as text, nothing for an index and for what is no image."""
-    manifest = artifact.parsed()
-    if not isinstance(manifest, Manifest) or manifest.config.media_type not in (media.OCI_CONFIG, media.DOCKER_CONFIG):
-        return ""
-    return str(ImageConfig.parse(artifact.content.document(manifest.config)).platform)
