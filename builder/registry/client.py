@@ -10,7 +10,7 @@ import re
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from builder.errors import ImageError
 from builder.events import Reporter
@@ -22,11 +22,21 @@ from builder.image.fields import JSON_LIMIT
 from builder.image.manifest import ManifestError
 from builder.image.reference import Reference
 from builder.registry.credentials import CredentialSource, NoCredentials
-from builder.registry.endpoints import ACCEPT, blob_path, manifest_path, pull_scope, push_scope, short
+from builder.registry.endpoints import (
+    ACCEPT,
+    blob_path,
+    delete_scope,
+    fallback_tag,
+    manifest_path,
+    pull_scope,
+    push_scope,
+    short,
+)
 from builder.registry.errors import AuthenticationError, RegistryError
 from builder.registry.proxies import Proxies
 from builder.registry.retry import RetryPolicy
 from builder.registry.session import Call, Session, SessionSettings
+from builder.registry.upload import Begun, Pieces, check_rights, upload
 
 if TYPE_CHECKING:
     import httpx
@@ -51,8 +61,10 @@ class Registry:
         reporter: Reporter | None = None,
         retry: RetryPolicy | None = None,
         cancel: threading.Event | None = None,
+        upload_piece: int = 0,
     ) -> None:
-        """``environment`` is where the proxy variables are looked up; ``jobs`` bounds parallel transfers of a push.
+        """``environment`` is where the proxy variables are looked up; ``jobs`` bounds parallel transfers.
+        Blobs of more than ``upload_piece`` bytes are uploaded in pieces of that size; 0 lets the registry decide.
 
         Once ``cancel`` is set, every request, transfer and wait ends with InterruptedBuildError.
         """
@@ -63,6 +75,7 @@ class Registry:
         self.session = Session(credentials or NoCredentials(), settings, reporter, cancel)
         self.retry = retry or RetryPolicy(sleep=cancel.wait)
         self.jobs = jobs
+        self._pieces = Pieces(upload_piece)
 
     def __enter__(self) -> Registry:
         return self
@@ -145,6 +158,90 @@ class Registry:
         from builder.registry.download import fetch
 
         fetch(self.session, self.retry, reference, descriptor, blobs, progress)
+
+    def upload(
+        self,
+        reference: Reference,
+        descriptor: Descriptor,
+        open_blob: Callable[[], BinaryIO],
+        progress: Progress | None = None,
+        begun: Begun | None = None,
+    ) -> None:
+        """Upload a blob that the repository lacks; ``begun`` is an upload that a refused mount left.
+
+        Raises RegistryError, AuthenticationError, TransientRegistryError, and what reading the blob raises.
+        """
+        upload(self.session, self.retry, reference, descriptor, open_blob, progress, begun, self._pieces)
+
+    def check_push(self, reference: Reference) -> None:
+        """Return if we may push to the repository of ``reference``; leaves nothing behind.
+
+        Raises AuthenticationError, RegistryError.
+        """
+        check_rights(self.session, self.retry, reference)
+
+    def tags(self, reference: Reference) -> list[str]:
+        """Return the tags of a repository, in the registry's order, all pages. Raises RegistryError."""
+        from builder.registry.listing import tags
+
+        return tags(self.session, self.retry, reference)
+
+    def catalog(self, registry: str) -> list[str]:
+        """Return the repositories of a registry, all pages. Raises RegistryError where it lists none."""
+        from builder.registry.listing import catalog
+
+        return catalog(self.session, self.retry, registry)
+
+    def referrers(self, reference: Reference, digest: Digest, artifact_type: str = "") -> tuple[Descriptor, ...]:
+        """Return what refers to the manifest ``digest``: signatures, SBOMs and other artifacts, of a type or all.
+
+        Their own type is ``extra["artifactType"]``. Raises RegistryError, ManifestError.
+        """
+        from builder.registry.listing import referrers
+
+        def fallback() -> bytes:
+            return self.manifest(Reference(reference.registry, reference.repository, fallback_tag(digest)))[0]
+
+        return referrers(self.session, self.retry, reference, digest, artifact_type, fallback)
+
+    def delete_manifest(self, reference: Reference, digest: Digest | None = None) -> None:
+        """Delete a manifest by digest, with all its tags; by tag, only that, where the registry can.
+
+        ``digest`` overrides the reference's tag. Raises RegistryError, also for one that is not there.
+        """
+        wanted = digest or reference.digest
+        call = Call(
+            action=f"cannot delete {reference}",
+            method="DELETE",
+            registry=reference.registry,
+            repository=reference.repository,
+            target=manifest_path(reference, wanted or reference.tag or "latest"),
+            scopes=delete_scope(reference.repository),
+        )
+        failed: list[RegistryError] = []
+
+        def attempt() -> None:
+            with self.session.open(call) as response:
+                if response.status_code == 404 and failed:
+                    # Gone since the first try, whose answer was lost.
+                    return
+                self.session.expect(call, response, 200, 202, 204)
+
+        def recorded() -> None:
+            try:
+                attempt()
+            except RegistryError as error:
+                failed.append(error)
+                raise
+
+        try:
+            self.retry.run(recorded)
+        except RegistryError as error:
+            if error.status in (400, 405) and wanted is None:
+                error.hint = "this registry may delete by digest only, which takes all tags of the image along"
+            elif error.status == 405:
+                error.hint = "this registry does not let anybody delete"
+            raise
 
     def put_manifest(self, reference: Reference, target: str, raw: bytes, media_type: str) -> None:
         """Store a manifest or index under ``target``, a tag or a digest; its blobs must be there."""

@@ -17,7 +17,7 @@ from builder.image.descriptor import Descriptor
 from builder.image.digest import Digest
 from builder.image.reference import Reference
 from builder.registry.client import Registry
-from builder.registry.upload import mount_or_begin, upload
+from builder.registry.upload import mount_or_begin
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,22 +84,21 @@ def _push_blob(push: _Push, target: Reference, blob: Descriptor) -> None:
     registry = push.registry
     if registry.blob_exists(target, blob.digest, pushing=True):
         return
-    begun = ""
+    begun = None
     origin = push.content.origin(blob)
     for held in push.done if origin is None else (*push.done, origin):
         if held.registry != target.registry or held.repository == target.repository:
             continue
-        location = mount_or_begin(registry.session, registry.retry, target, blob.digest, held.repository)
-        if location is None:
+        begun = mount_or_begin(registry.session, registry.retry, target, blob.digest, held.repository)
+        if begun is None:
             return
-        begun = location
         break
 
     def progress(current: int, total: int) -> None:
         push.reporter.emit(Transfer("push", blob.digest, current, total))
 
     progress(0, blob.size)
-    upload(registry.session, registry.retry, target, blob, lambda: push.content.open(blob), progress, begun)
+    registry.upload(target, blob, lambda: push.content.open(blob), progress, begun)
 
 
 def in_parallel(tasks: Sequence[Callable[[], None]], jobs: int) -> None:

@@ -1,13 +1,19 @@
-"""Blobs into a registry (distribution-spec, "Pushing blobs"): mount, or POST and one PUT.
+"""Blobs into a registry (distribution-spec, "Pushing blobs"): mount; or POST and one PUT; or POST, PATCHes and a PUT.
 
-An upload that failed is never gone on with: the registry is first asked whether it has the blob after all, then a new
-upload begins. Bytes are opened anew for each, so nothing is kept in memory.
+In pieces only where the registry asks for it, refuses the whole as too large, or the user limits it. An upload that
+failed is never gone on with: the registry is first asked whether it has the blob after all, then a new upload begins.
+Bytes are opened anew for each, so nothing is kept in memory.
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
+import re
+import threading
 from collections.abc import Callable
-from typing import BinaryIO
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, BinaryIO, cast
 from urllib.parse import quote
 
 from builder.image.descriptor import Descriptor
@@ -18,21 +24,68 @@ from builder.registry.errors import AuthenticationError, RegistryError, Transien
 from builder.registry.retry import RetryPolicy
 from builder.registry.session import Call, Session
 
+if TYPE_CHECKING:
+    import httpx
+
+    from builder.registry.transport import Body
+
 _SESSION_LOST = frozenset({400, 404, 416})
 """What a PUT is answered with when the upload it belongs to is gone, or its bytes were damaged on the way."""
+
+_TOO_LARGE = 413
+_STEPS = (64 << 20, 8 << 20, 1 << 20)
+"""Pieces to try, one after the other, where the whole is too large. Servers' limits are often 100 MB or 1 MiB."""
+
+_ASKED = 32 << 20
+"""Bytes of a piece when the registry only says how large it must be at least."""
+
+_NUMBER = re.compile(r"[0-9]{1,18}", re.ASCII)
+_RANGE = re.compile(r"(?:bytes=)?0-([0-9]{1,18})", re.ASCII)
+
+
+class Pieces:
+    """How many bytes a request may carry to each registry: what the user says, and what 413 taught. Thread-safe."""
+
+    def __init__(self, limit: int = 0) -> None:
+        """``limit`` counts for every registry, 0 for none."""
+        self._limit = limit
+        self._learned: dict[str, int] = {}
+        self._lock = threading.Lock()
+
+    def limit(self, registry: str) -> int:
+        """Return the most bytes of one request, 0 for any number."""
+        with self._lock:
+            return self._learned.get(registry, self._limit)
+
+    def refused(self, registry: str, size: int) -> bool:
+        """Learn that ``size`` bytes are too many; return whether fewer can be tried."""
+        smaller = next((step for step in _STEPS if step < size), 0)
+        with self._lock:
+            known = self._learned.get(registry)
+            if smaller and (known is None or smaller < known):
+                self._learned[registry] = smaller
+        return bool(smaller)
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """An upload the registry has begun: where it goes on, empty for none, and the fewest bytes of a piece."""
+
+    location: str = field(default="", repr=False)
+    least: int = 0
 
 
 def mount_or_begin(
     session: Session, retry: RetryPolicy, reference: Reference, digest: Digest, from_repository: str
-) -> str | None:
-    """Try to mount a blob. Return None when it is there now, the URL of an upload to go on with, or "" for neither."""
+) -> Begun | None:
+    """Try to mount a blob. Return None when it is there now, otherwise an upload to go on with, or none begun."""
     query = f"?mount={quote(digest, safe=':')}&from={quote(from_repository, safe='/')}"
     call = _begin_call(reference, query, push_scope(reference.repository) | pull_scope(from_repository))
 
-    def attempt() -> str | None:
+    def attempt() -> Begun | None:
         with session.open(call) as response:
             session.expect(call, response, 201, 202)
-            return None if response.status_code == 201 else session.location(call, response)
+            return None if response.status_code == 201 else _begun(session, call, response)
 
     try:
         return retry.run(attempt)
@@ -41,7 +94,23 @@ def mount_or_begin(
     except RegistryError:
         # No right to read the other repository, a token server that knows one scope only, a registry without mounts.
         # A real problem shows again when the upload begins.
-        return ""
+        return Begun()
+
+
+def check_rights(session: Session, retry: RetryPolicy, reference: Reference) -> None:
+    """Begin an upload and cancel it, which only those can who may push. Raises RegistryError, AuthenticationError."""
+    begun = retry.run(lambda: _begin(session, reference))
+    call = Call(
+        action=f"cannot cancel an upload to {reference.name}",
+        method="DELETE",
+        registry=reference.registry,
+        repository=reference.repository,
+        target=begun.location,
+        scopes=push_scope(reference.repository),
+    )
+    # A registry that cannot cancel forgets it some day.
+    with contextlib.suppress(RegistryError), session.open(call):
+        pass
 
 
 def upload(
@@ -51,10 +120,14 @@ def upload(
     descriptor: Descriptor,
     open_blob: Callable[[], BinaryIO],
     progress: Callable[[int, int], None] | None = None,
-    location: str = "",
+    begun: Begun | None = None,
+    pieces: Pieces | None = None,
 ) -> None:
-    """Upload a blob; ``location`` is an upload that the registry has already begun."""
-    task = _Upload(session, reference, descriptor, open_blob, progress, location)
+    """Upload a blob; ``begun`` is an upload that the registry has already begun.
+
+    Raises RegistryError, AuthenticationError, TransientRegistryError, and what opening and reading the blob raises.
+    """
+    task = _Upload(session, reference, descriptor, open_blob, progress, begun or Begun(), pieces or Pieces())
     retry.run(task.attempt)
 
 
@@ -66,64 +139,100 @@ class _Upload:
         descriptor: Descriptor,
         open_blob: Callable[[], BinaryIO],
         progress: Callable[[int, int], None] | None,
-        location: str,
+        begun: Begun,
+        pieces: Pieces,
     ) -> None:
         self._session = session
         self._reference = reference
         self._descriptor = descriptor
         self._open_blob = open_blob
         self._progress = progress
-        self._location = location
+        self._begun = begun
+        self._pieces = pieces
         self._failed = False
 
     def attempt(self) -> None:
         """Make the blob be there."""
-        if self._failed and self._exists():
-            return
-        location, self._location = self._location or self._begin(), ""
-        try:
-            self._put(location)
-        except AuthenticationError:
-            raise
-        except RegistryError as error:
-            self._failed = True
-            if error.retryable or error.status not in _SESSION_LOST:
+        while not (self._failed and self._exists()):
+            begun, self._begun = self._begun, Begun()
+            if not begun.location:
+                begun = _begin(self._session, self._reference)
+            size = self._piece(begun)
+            try:
+                self._send(begun.location, size)
+            except AuthenticationError:
                 raise
-            raise TransientRegistryError(
-                error.message,
-                host=error.host,
-                repository=error.repository,
-                status=error.status,
-                codes=error.codes,
-            ) from error
+            except RegistryError as error:
+                self._failed = True
+                if error.status == _TOO_LARGE and self._pieces.refused(self._reference.registry, size):
+                    continue
+                raise _as_transient(error) from error
+            return
 
-    def _begin(self) -> str:
-        call = _begin_call(self._reference, "", push_scope(self._reference.repository))
+    def _piece(self, begun: Begun) -> int:
+        """Return how many bytes to send in one request; all of them in most cases."""
+        limit = self._pieces.limit(self._reference.registry)
+        if begun.least and not limit:
+            limit = _ASKED
+        return min(self._descriptor.size, max(limit, begun.least)) if limit else self._descriptor.size
+
+    def _send(self, location: str, piece: int) -> None:
+        size, start = self._descriptor.size, 0
+        while piece < size and start < size:
+            location = self._patch(location, start, min(piece, size - start))
+            start += piece
+        self._put(location, 0 if start else size)
+
+    def _patch(self, location: str, start: int, size: int) -> str:
+        """Send a piece and return where the next one goes."""
+        end = start + size - 1
+        call = self._call(
+            f"cannot push a part of blob {short(self._descriptor.digest)} to {self._reference.name}",
+            "PATCH",
+            location,
+            headers={"Content-Type": "application/octet-stream", "Content-Range": f"{start}-{end}"},
+            body=self._body(start, size),
+            replayable=False,
+        )
         with self._session.open(call) as response:
-            self._session.expect(call, response, 202)
+            self._session.expect(call, response, 202, 201, 204)
+            taken = _RANGE.fullmatch(response.headers.get("range", "").strip())
+            if taken is not None and int(taken[1]) != end:
+                raise TransientRegistryError(
+                    f"{call.action}: the registry has {int(taken[1]) + 1} bytes of {end + 1}", host=call.registry
+                )
             return self._session.location(call, response)
 
-    def _put(self, location: str) -> None:
-        from builder.registry.transport import Body
-
-        digest, size = self._descriptor.digest, self._descriptor.size
-
-        def report(sent: int) -> None:
-            self._session.go_on()
-            if self._progress is not None:
-                self._progress(sent, size)
-
+    def _put(self, location: str, size: int) -> None:
+        """End an upload, with all bytes or after the last piece."""
+        digest = self._descriptor.digest
         call = self._call(
             f"cannot push blob {short(digest)} to {self._reference.name}",
             "PUT",
             # The location is opaque and may have a query of its own.
             f"{location}{'&' if '?' in location else '?'}digest={quote(digest, safe=':')}",
             headers={"Content-Type": "application/octet-stream"},
-            body=Body(size, self._open_blob, report),
+            body=self._body(0, size),
             replayable=False,
         )
         with self._session.open(call) as response:
             self._session.expect(call, response, 200, 201, 204)
+
+    def _body(self, start: int, size: int) -> Body | bytes:
+        from builder.registry.transport import Body
+
+        total = self._descriptor.size
+        if not size:
+            return b""
+
+        def report(sent: int) -> None:
+            self._session.go_on()
+            if self._progress is not None:
+                self._progress(start + sent, total)
+
+        if size == total:
+            return Body(size, self._open_blob, report)
+        return Body(size, lambda: cast("BinaryIO", _Part(self._open_blob(), start, size)), report)
 
     def _exists(self) -> bool:
         digest = self._descriptor.digest
@@ -146,6 +255,48 @@ class _Upload:
             scopes=push_scope(self._reference.repository),
             **fields,  # type: ignore[arg-type]  # forwarded as they are
         )
+
+
+class _Part(io.RawIOBase):
+    """``size`` bytes of a stream from ``start`` on; closes the stream."""
+
+    def __init__(self, stream: BinaryIO, start: int, size: int) -> None:
+        self._stream = stream
+        self._left = size
+        stream.seek(start)
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._stream.read(self._left if size < 0 else min(size, self._left))
+        self._left -= len(data)
+        return data
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
+
+
+def _as_transient(error: RegistryError) -> RegistryError:
+    """Return an error that is worth a new upload where the old one may only have been lost."""
+    if error.retryable or error.status not in _SESSION_LOST:
+        return error
+    return TransientRegistryError(
+        error.message, host=error.host, repository=error.repository, status=error.status, codes=error.codes
+    )
+
+
+def _begin(session: Session, reference: Reference) -> Begun:
+    call = _begin_call(reference, "", push_scope(reference.repository))
+    with session.open(call) as response:
+        session.expect(call, response, 202)
+        return _begun(session, call, response)
+
+
+def _begun(session: Session, call: Call, response: httpx.Response) -> Begun:
+    least = response.headers.get("oci-chunk-min-length", "").strip()
+    return Begun(session.location(call, response), int(least) if _NUMBER.fullmatch(least) else 0)
 
 
 def _begin_call(reference: Reference, query: str, scopes: frozenset[str]) -> Call:
