@@ -168,7 +168,7 @@ def _next(call: Call, response: httpx.Response) -> str:
             if not _NEXT.search(link[2]):
                 continue
             try:
-                parts = urlsplit(urljoin(own.geturl(), link[1]))
+                parts = urlsplit(urljoin(own.geturl(), str(link[1])))
                 # Behind a proxy that ends TLS, registries name themselves with http; the host is what counts.
                 if parts.scheme in ("http", "https") and parts.hostname == own.hostname:
                     return urlunsplit((own.scheme, own.netloc, parts.path, parts.query, ""))
