@@ -1,6 +1,6 @@
 """Logging in to a registry: Basic and the token protocol (distribution-spec auth: token, oauth2), as plain values.
 
-:class:`Login` is a generator over :class:`TokenRequest` and :class:`TokenAnswer`: no socket here, ``transport``
+:class:`Login` is a generator over :class:`TokenRequest` and :class:`TokenAnswer`: no socket here, ``session``
 carries the messages. Tokens are kept in memory only. Secrets never appear in an error or a ``repr``.
 """
 
@@ -11,70 +11,28 @@ import json
 import re
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from urllib.parse import urlencode, urlsplit
+from collections.abc import Callable, Generator, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from urllib.parse import urlencode, urljoin, urlsplit
 
+from builder.registry.challenges import Challenge, parse_challenges
 from builder.registry.credentials import Credential, CredentialSource
-from builder.registry.errors import AuthenticationError, error_from_response
-from builder.registry.hosts import is_loopback
+from builder.registry.errors import AuthenticationError, RegistryError, error_from_response
+from builder.registry.hosts import is_loopback, origin
 
 TOKEN_LIMIT = 1 << 20
 """Bytes of a token server's answer."""
 
 _DEFAULT_LIFE = 60.0
 _MARGIN = 10.0
-_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
-_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
+_MOVES = 3
 _CLEAN_TOKEN = re.compile(r"[\x21-\x7e]+", re.ASCII)
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_REFUSALS = frozenset({400, 401, 403})
+"""An account or token that is not (any longer) valid; OAuth2 says 400 (RFC 6749 5.2)."""
 
-
-@dataclass(frozen=True, slots=True)
-class Challenge:
-    """One way in that a WWW-Authenticate header offers; ``scheme`` and parameter names are in lower case."""
-
-    scheme: str
-    parameters: Mapping[str, str] = field(default_factory=dict, hash=False)
-
-
-def parse_challenges(headers: Iterable[str]) -> tuple[Challenge, ...]:
-    """Read WWW-Authenticate headers (RFC 9110 11.6.1); what cannot be understood is left out."""
-    return tuple(challenge for header in headers for challenge in _challenges(header))
-
-
-def _challenges(text: str) -> Iterator[Challenge]:
-    scheme, parameters, position = "", {}, 0
-    while position < len(text):
-        if text[position] in " \t,":
-            position += 1
-            continue
-        name = _NAME.match(text, position)
-        if name is None:
-            break
-        position = name.end()
-        rest = text[position:].lstrip(" \t")
-        if rest.startswith("=") and scheme:
-            position = len(text) - len(rest) + 1
-            value, position = _value(text, position)
-            parameters[name[0].lower()] = value
-            continue
-        if scheme:
-            yield Challenge(scheme, parameters)
-        scheme, parameters = name[0].lower(), {}
-    if scheme:
-        yield Challenge(scheme, parameters)
-
-
-def _value(text: str, position: int) -> tuple[str, int]:
-    while position < len(text) and text[position] in " \t":
-        position += 1
-    quoted = _QUOTED.match(text, position)
-    if quoted is not None:
-        return re.sub(r"\\(.)", r"\1", quoted[1]), quoted.end()
-    end = position
-    while end < len(text) and text[end] not in " \t,":
-        end += 1
-    return text[position:end], end
+_WRONG_METHOD = frozenset({404, 405})
+"""Token servers know GET, POST or both; these say so (distribution-spec oauth2: 404; others 405)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,13 +85,15 @@ class Login:
         self._lock = threading.Lock()
         self._challenge: Challenge | None = None
         self._tokens: list[_Token] = []
+        self._rotated: dict[str, str] = {}
+        self._hopeless: Credential | None = None
 
     def authorize(self, repository: str, scopes: frozenset[str]) -> Exchange:
         """Authorise a request before it is sent, with what earlier answers taught; nothing is known at first."""
         with self._lock:
             if self._challenge is None:
                 return ""
-            return (yield from self._answer(self._challenge, repository, scopes, frozenset()))
+            return (yield from self._answer(self._challenge, repository, scopes, frozenset(), ""))
 
     def challenged(self, repository: str, scopes: frozenset[str], headers: Iterable[str], refused: str) -> Exchange:
         """Answer a 401 to a request that carried the Authorization ``refused``.
@@ -149,16 +109,22 @@ class Login:
             self._challenge = challenge
             self._tokens = [one for one in self._tokens if f"Bearer {one.text}" != refused]
             wanted = frozenset(challenge.parameters.get("scope", "").split())
-            return (yield from self._answer(challenge, repository, scopes, wanted))
+            return (yield from self._answer(challenge, repository, scopes, wanted, refused))
+
+    def forbidden(self, repository: str, refused: str) -> str:
+        """Answer a 403 likewise: some registries (ECR) say so of a password that has expired, and not 401."""
+        with self._lock:
+            credential = self._credentials.find(self.host, repository)
+            if credential is None or refused not in (_basic(credential), _ready(credential)):
+                return refused
+            return self._offer(credential, repository, refused)
 
     def _answer(
-        self, challenge: Challenge, repository: str, scopes: frozenset[str], demanded: frozenset[str]
+        self, challenge: Challenge, repository: str, scopes: frozenset[str], demanded: frozenset[str], refused: str
     ) -> Exchange:
         if challenge.scheme == "basic":
             credential = self._credentials.find(self.host, repository)
-            if credential is None or not credential.password:
-                return ""
-            return _basic(credential)
+            return "" if credential is None else self._offer(credential, repository, refused)
         needed = scopes | demanded
         now = self._clock()
         self._tokens = [one for one in self._tokens if one.expires > now]
@@ -167,30 +133,100 @@ class Login:
                 return f"Bearer {token.text}"
         credential = self._credentials.find(self.host, repository)
         if credential is not None and credential.registry_token:
-            return f"Bearer {credential.registry_token}"
+            return self._offer(credential, repository, refused)
         token = yield from self._exchange(challenge, repository, needed, credential)
         self._tokens.append(token)
         return f"Bearer {token.text}"
+
+    def _offer(self, credential: Credential, repository: str, refused: str) -> str:
+        """Return what an account gives without a token server; if that is what was refused, a newer account's."""
+        text = _ready(credential) or _basic(credential)
+        if text == refused and text:
+            newer = self._renew(credential, repository)
+            return refused if newer is None else _ready(newer) or _basic(newer) or refused
+        return text
+
+    def _renew(self, credential: Credential, repository: str) -> Credential | None:
+        if credential.same_account(self._hopeless):
+            return None
+        newer = self._credentials.renew(credential, self.host, repository)
+        if newer is None:
+            # Helpers take their time; they are not asked again for every blob.
+            self._hopeless = credential
+        return newer
 
     def _exchange(
         self, challenge: Challenge, repository: str, scopes: frozenset[str], credential: Credential | None
     ) -> Generator[TokenRequest, TokenAnswer, _Token]:
         realm, service = challenge.parameters["realm"], challenge.parameters.get("service", "")
         self._check_realm(realm, secret=credential is not None)
-        answer = yield _token_request(realm, service, sorted(scopes), credential)
+        answer = yield from self._obtain(realm, service, sorted(scopes), credential)
+        if answer.status in _REFUSALS and credential is not None:
+            newer = self._renew(credential, repository)
+            if newer is not None:
+                credential = newer
+                answer = yield from self._obtain(realm, service, sorted(scopes), credential)
         if answer.status != 200:
-            error = error_from_response(
-                f"cannot get a token for {self.host}/{repository}" if repository else f"cannot log in to {self.host}",
-                host=urlsplit(realm).netloc.rpartition("@")[2],
-                repository=repository,
-                status=answer.status,
-                headers=answer.headers,
-                body=answer.body,
-            )
-            if isinstance(error, AuthenticationError) and credential is not None:
-                error.hint = f"the credentials from {credential.source} were refused"
-            raise error
-        return self._read(answer.body, scopes)
+            raise self._failure(realm, repository, answer, credential)
+        token, rotated = self._read(answer, scopes)
+        if rotated and credential is not None and credential.identity_token:
+            self._rotated[credential.identity_token] = rotated
+        return token
+
+    def _obtain(
+        self, realm: str, service: str, scopes: list[str], credential: Credential | None
+    ) -> Generator[TokenRequest, TokenAnswer, TokenAnswer]:
+        """Ask for a token in the way the account is for, then in the other if the server knows only that."""
+        if credential is None or not credential.identity_token:
+            answer = yield from self._ask(_query(realm, service, scopes, credential))
+            if answer.status in _WRONG_METHOD and credential is not None:
+                answer = yield _form(realm, service, scopes, _password_grant(credential))
+            return answer
+        held = credential.identity_token
+        current = self._rotated.get(held, held)
+        answer = yield _form(realm, service, scopes, _refresh_grant(current))
+        if current != held and answer.status in _REFUSALS:
+            del self._rotated[held]
+            answer = yield _form(realm, service, scopes, _refresh_grant(held))
+        if answer.status in _WRONG_METHOD or (answer.status in _REFUSALS and credential.password):
+            password = credential.password or current
+            basic = replace(credential, username=credential.username or "<token>", password=password)
+            answer = yield from self._ask(_query(realm, service, scopes, basic))
+        return answer
+
+    def _ask(self, request: TokenRequest) -> Generator[TokenRequest, TokenAnswer, TokenAnswer]:
+        """Send a GET, and follow redirects on the same origin; to another one goes no account."""
+        for _ in range(_MOVES):
+            answer = yield request
+            if answer.status not in _REDIRECTS:
+                return answer
+            target = _target(request, answer)
+            if target is None:
+                raise AuthenticationError(
+                    f"the token server of {self.host} sends us to another server, where credentials do not go",
+                    host=self.host,
+                )
+            request = replace(request, url=target)
+        raise AuthenticationError(f"the token server of {self.host} redirects without end", host=self.host)
+
+    def _failure(
+        self, realm: str, repository: str, answer: TokenAnswer, credential: Credential | None
+    ) -> RegistryError:
+        error = error_from_response(
+            f"cannot get a token for {self.host}/{repository}" if repository else f"cannot log in to {self.host}",
+            host=urlsplit(realm).netloc.rpartition("@")[2],
+            repository=repository,
+            status=answer.status,
+            headers=answer.headers,
+            body=answer.body,
+        )
+        if credential is None:
+            return error
+        if answer.status == 400:
+            error = AuthenticationError(error.message, host=error.host, repository=repository, status=400)
+        if isinstance(error, AuthenticationError):
+            error.hint = f"the credentials from {credential.source} were refused"
+        return error
 
     def _check_realm(self, realm: str, *, secret: bool) -> None:
         try:
@@ -207,9 +243,10 @@ class Login:
                 hint="credentials only go to https and to loopback addresses",
             )
 
-    def _read(self, body: bytes, scopes: frozenset[str]) -> _Token:
+    def _read(self, answer: TokenAnswer, scopes: frozenset[str]) -> tuple[_Token, str]:
+        """Return the token, and a refresh token that takes the place of the one sent, if there is one."""
         try:
-            value = json.loads(body)
+            value = json.loads(answer.body)
         except (ValueError, RecursionError):
             value = None
         fields = value if isinstance(value, dict) else {}
@@ -218,29 +255,67 @@ class Login:
             raise AuthenticationError(f"the token server of {self.host} sent no usable token", host=self.host)
         life = fields.get("expires_in")
         seconds = float(life) if isinstance(life, int | float) and 0 < life < 1e9 else _DEFAULT_LIFE
+        seconds = max(0.0, seconds - _age(fields.get("issued_at"), answer.headers.get("date", "")))
+        refresh = fields.get("refresh_token")
         # Short-lived tokens are used for half their life, so that a slow request still arrives with a valid one.
-        return _Token(text, scopes, self._clock() + max(seconds - _MARGIN, seconds / 2))
+        return (
+            _Token(text, scopes, self._clock() + max(seconds - _MARGIN, seconds / 2)),
+            refresh if isinstance(refresh, str) else "",
+        )
+
+
+def _age(issued: object, date: str) -> float:
+    """Return for how many seconds the server has had a token that it gave us, by its own clock."""
+    if not isinstance(issued, str) or not date:
+        return 0.0
+    from datetime import UTC, datetime
+    from email.utils import parsedate_to_datetime
+
+    try:
+        since, now = datetime.fromisoformat(issued), parsedate_to_datetime(date)
+        return max(0.0, (now.astimezone(UTC) - (since if since.tzinfo else since.replace(tzinfo=UTC))).total_seconds())
+    except (ValueError, TypeError, OverflowError):
+        return 0.0
+
+
+def _target(request: TokenRequest, answer: TokenAnswer) -> str | None:
+    try:
+        target = urljoin(request.url, answer.headers.get("location", ""))
+        here, there = origin(request.url), origin(target)
+    except ValueError:
+        return None
+    return target if here == there or not (request.authorization or there[0] == "http") else None
 
 
 def _basic(credential: Credential) -> str:
+    if not credential.password:
+        return ""
     # JSON can hold what is no text; the registry then refuses the account.
     pair = f"{credential.username}:{credential.password}".encode(errors="replace")
     return "Basic " + base64.b64encode(pair).decode()
 
 
-def _token_request(realm: str, service: str, scopes: list[str], credential: Credential | None) -> TokenRequest:
-    if credential is not None and credential.identity_token:
-        form = {
-            "grant_type": "refresh_token",
-            "service": service,
-            "client_id": "pybuild",
-            "scope": " ".join(scopes),
-            "refresh_token": credential.identity_token,
-        }
-        return TokenRequest(realm, form=urlencode(form, errors="replace").encode())
+def _ready(credential: Credential) -> str:
+    return f"Bearer {credential.registry_token}" if credential.registry_token else ""
+
+
+def _query(realm: str, service: str, scopes: list[str], credential: Credential | None) -> TokenRequest:
     query = [("service", service)] if service else []
     query += [("scope", scope) for scope in scopes]
     if credential is not None:
         query.append(("account", credential.username))
     url = realm + ("&" if "?" in realm else "?") + urlencode(query, errors="replace") if query else realm
     return TokenRequest(url, _basic(credential) if credential is not None else "")
+
+
+def _form(realm: str, service: str, scopes: list[str], grant: Mapping[str, str]) -> TokenRequest:
+    form = {**grant, "service": service, "client_id": "pybuild", "scope": " ".join(scopes)}
+    return TokenRequest(realm, form=urlencode(form, errors="replace").encode())
+
+
+def _refresh_grant(identity_token: str) -> Mapping[str, str]:
+    return {"grant_type": "refresh_token", "refresh_token": identity_token}
+
+
+def _password_grant(credential: Credential) -> Mapping[str, str]:
+    return {"grant_type": "password", "username": credential.username, "password": credential.password}

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.registry.auth import Challenge, Exchange, Login, TokenAnswer, TokenRequest, parse_challenges
+from builder.registry.auth import Exchange, Login, TokenAnswer, TokenRequest
+from builder.registry.challenges import Challenge, parse_challenges
 from builder.registry.credentials import Credential, NoCredentials
 from builder.registry.errors import AuthenticationError, TransientRegistryError
 from tests.support.credentials import StaticCredentials
