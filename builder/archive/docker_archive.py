@@ -1,7 +1,8 @@
 """Archives of ``docker save``, read in all their forms and written in the one that everybody loads.
 
 Written ones carry ``manifest.json`` (docker, podman, skopeo) and an OCI layout (containerd) over the same blobs. Read
-ones may be that, the modern form of Docker 25, or the legacy one with ``ID/layer.tar`` and symlinks between layers.
+ones may be that, the modern form of Docker 25, the one with ``ID/layer.tar`` and symlinks between layers, or, without
+``manifest.json``, one from before Docker 1.10 (``archive.legacy``).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import BinaryIO
 
 from builder.archive.files import Files, open_files, read_file
 from builder.archive.image import Entry, FilesContent, blob_name, split_location
+from builder.archive.legacy import LegacyImage, legacy_images
 from builder.archive.oci_layout import LAYOUT_FILE, add_blobs, blobs_of, index_entries, read_index
 from builder.archive.tarsink import TarSink, output
 from builder.errors import ImageError
@@ -68,6 +70,8 @@ def named_in_archive(files: Files) -> list[Entry]:
 
 
 def _image(files: Files, saved: _Saved) -> Image:
+    if saved.legacy is not None:
+        return _made_up(files, saved, saved.legacy.config(files))
     raw_config = read_file(files, saved.config, JSON_LIMIT)
     stored = _stored_manifest(files, Digest.of(raw_config), raw_config)
     return stored or _made_up(files, saved, raw_config)
@@ -78,14 +82,12 @@ class _Saved:
     config: str
     tags: tuple[str, ...]
     layers: tuple[str, ...]
+    legacy: LegacyImage | None = None
 
 
 def _listed(files: Files) -> list[_Saved]:
     if files.size("manifest.json") is None:
-        raise ImageError(
-            f"{files.where} has no manifest.json: not an archive of docker save, or one of before 2016",
-            hint="an OCI layout is named with oci-layout://",
-        )
+        return [_Saved(one.identity, one.tags, one.layers, one) for one in legacy_images(files)]
     try:
         value = json.loads(read_file(files, "manifest.json", JSON_LIMIT))
     except (ValueError, RecursionError) as error:

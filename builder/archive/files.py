@@ -47,6 +47,10 @@ class Files(Protocol):
         """Open a file, seekable. Raises ImageError when it is not there."""
         ...
 
+    def directories(self) -> list[str]:
+        """Return the names of the directories at the top, sorted."""
+        ...
+
     def close(self) -> None:
         """Let go of what is held; files already open stay open."""
         ...
@@ -101,6 +105,11 @@ class DirectoryFiles:
             return os.fdopen(self._open(name), "rb")
         except OSError as error:
             raise ImageError(f"{self.where}: cannot read {name}: {error.strerror}") from error
+
+    def directories(self) -> list[str]:
+        """Return the names of the directories at the top, sorted."""
+        with os.scandir(self._root) as entries:
+            return sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
 
     def close(self) -> None:
         """Close the directory."""
@@ -162,6 +171,10 @@ class TarFiles:
         if found is None:
             raise ImageError(f"{self.where}: there is no {name} in it")
         return cast(BinaryIO, io.BufferedReader(_Window(os.dup(self._stream.fileno()), *found), CHUNK))
+
+    def directories(self) -> list[str]:
+        """Return the names of the directories at the top, sorted."""
+        return sorted({name.partition("/")[0] for name in self._found if "/" in name})
 
     def close(self) -> None:
         """Close the tar."""
