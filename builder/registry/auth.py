@@ -113,6 +113,8 @@ class Login:
 
     def forbidden(self, repository: str, refused: str) -> str:
         """Answer a 403 likewise: some registries (ECR) say so of a password that has expired, and not 401."""
+        if not refused:
+            return refused
         with self._lock:
             credential = self._credentials.find(self.host, repository)
             if credential is None or refused not in (_basic(credential), _ready(credential)):

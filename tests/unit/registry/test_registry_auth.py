@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from builder.registry.auth import Exchange, Login, TokenAnswer, TokenRequest
 from builder.registry.challenges import Challenge, parse_challenges
 from builder.registry.credentials import Credential, NoCredentials
-from builder.registry.errors import AuthenticationError, TransientRegistryError
+from builder.registry.errors import AuthenticationError, RegistryError, TransientRegistryError
 from tests.support.credentials import StaticCredentials
 
 REALM = 'Bearer realm="https://auth.example/token",service="reg",scope="repository:a/b:pull"'
@@ -38,8 +39,10 @@ def token(text: str = "t0k", **fields: object) -> TokenAnswer:
     return TokenAnswer(200, {}, json.dumps({"token": text, **fields}).encode())
 
 
-def login(credential: Credential | None = None, now: list[float] | None = None) -> Login:
-    source = StaticCredentials(credential, ["reg.example"]) if credential else NoCredentials()
+def login(
+    credential: Credential | None = None, now: list[float] | None = None, later: Sequence[Credential] = ()
+) -> Login:
+    source = StaticCredentials(credential, ["reg.example"], list(later)) if credential else NoCredentials()
     clock = now if now is not None else [0.0]
     return Login("reg.example", source, clock=lambda: clock[0])
 
@@ -202,3 +205,200 @@ def test_an_account_that_is_no_text_is_sent_as_something_that_will_be_refused() 
     odd = Credential(identity_token="\ud800")
     requests, _ = step(login(odd).challenged("a/b", PULL, [REALM], ""), token())
     assert b"refresh_token=%3F" in (requests[0].form or b"")
+
+
+FRESH = Credential(username="ann", password="n3w", source="the test")
+BASIC = ['Basic realm="x"']
+REFUSED = TokenAnswer(401, {}, b"")
+IDENTITY = Credential(identity_token="r3fresh", source="the test")
+
+
+def password_in(request: TokenRequest) -> str:
+    return base64.b64decode(request.authorization.removeprefix("Basic ")).decode()
+
+
+def form_of(request: TokenRequest) -> dict[str, str]:
+    assert request.form is not None
+    return {name: values[0] for name, values in parse_qs(request.form.decode()).items()}
+
+
+def test_a_password_that_expired_is_looked_up_again() -> None:
+    known = login(ACCOUNT, later=[FRESH])
+    _, old = step(known.challenged("a/b", PULL, BASIC, ""))
+    _, new = step(known.challenged("a/b", PULL, BASIC, old))
+    assert base64.b64decode(new.removeprefix("Basic ")) == b"ann:n3w"
+    assert step(known.authorize("a/b", PULL)) == ([], new)
+
+
+def test_another_thread_has_looked_it_up_already() -> None:
+    known = login(ACCOUNT, later=[FRESH])
+    _, old = step(known.challenged("a/b", PULL, BASIC, ""))
+    _, first = step(known.challenged("a/b", PULL, BASIC, old))
+    assert step(known.challenged("a/b", PULL, BASIC, old))[1] == first != old
+
+
+def test_a_source_with_nothing_new_is_asked_once() -> None:
+    source = StaticCredentials(ACCOUNT, ["reg.example"])
+    known = Login("reg.example", source)
+    _, header = step(known.challenged("a/b", PULL, BASIC, ""))
+    for _ in range(3):
+        assert step(known.challenged("a/b", PULL, BASIC, header))[1] == header
+    assert len(source.refused) == 1
+
+
+def test_a_403_to_a_password_may_mean_that_it_expired() -> None:
+    known = login(ACCOUNT, later=[FRESH])
+    _, old = step(known.challenged("a/b", PULL, BASIC, ""))
+    new = known.forbidden("a/b", old)
+    assert base64.b64decode(new.removeprefix("Basic ")) == b"ann:n3w"
+    assert known.forbidden("a/b", new) == new
+
+
+def test_a_403_to_a_token_is_about_rights() -> None:
+    source = StaticCredentials(ACCOUNT, ["reg.example"], [FRESH])
+    known = Login("reg.example", source)
+    _, header = step(known.challenged("a/b", PULL, [REALM], ""), token())
+    assert known.forbidden("a/b", header) == header
+    assert known.forbidden("a/b", "") == ""
+    assert source.refused == []
+
+
+def test_a_ready_token_that_expired_is_looked_up_again() -> None:
+    known = login(Credential(registry_token="old"), later=[Credential(registry_token="new")])
+    step(known.challenged("a/b", PULL, [REALM], ""))
+    assert step(known.challenged("a/b", PULL, [REALM], "Bearer old"))[1] == "Bearer new"
+
+
+@pytest.mark.parametrize("status", [400, 401, 403])
+def test_a_token_server_that_refuses_gets_the_new_account(status: int) -> None:
+    known = login(ACCOUNT, later=[FRESH])
+    requests, header = step(known.challenged("a/b", PULL, [REALM], ""), TokenAnswer(status, {}, b""), token())
+    assert [password_in(one) for one in requests] == ["ann:s3cret", "ann:n3w"]
+    assert header == "Bearer t0k"
+
+
+def test_both_accounts_are_refused() -> None:
+    with pytest.raises(AuthenticationError) as caught:
+        step(login(ACCOUNT, later=[FRESH]).challenged("a/b", PULL, [REALM], ""), REFUSED, REFUSED)
+    assert "s3cret" not in f"{caught.value} {caught.value.hint}"
+    assert "n3w" not in f"{caught.value} {caught.value.hint}"
+
+
+def test_a_broken_token_server_is_no_reason_to_look_again() -> None:
+    source = StaticCredentials(ACCOUNT, ["reg.example"], [FRESH])
+    with pytest.raises(TransientRegistryError):
+        step(Login("reg.example", source).challenged("a/b", PULL, [REALM], ""), TokenAnswer(503, {}, b""))
+    assert source.refused == []
+
+
+@pytest.mark.parametrize("status", [404, 405])
+def test_a_server_that_knows_no_post_gets_an_identity_token_as_a_password(status: int) -> None:
+    requests, header = step(login(IDENTITY).challenged("a/b", PULL, [REALM], ""), TokenAnswer(status, {}, b""), token())
+    assert form_of(requests[0])["refresh_token"] == "r3fresh"
+    assert password_in(requests[1]) == "<token>:r3fresh"
+    assert requests[1].form is None
+    assert header == "Bearer t0k"
+
+
+@pytest.mark.parametrize("status", [401, 404, 405])
+def test_a_server_that_knows_no_post_gets_the_password_where_there_is_one(status: int) -> None:
+    both = Credential(username="ann", password="s3cret", identity_token="r3fresh")
+    requests, _ = step(login(both).challenged("a/b", PULL, [REALM], ""), TokenAnswer(status, {}, b""), token())
+    assert password_in(requests[1]) == "ann:s3cret"
+
+
+@pytest.mark.parametrize("status", [404, 405])
+def test_a_server_that_knows_no_get_gets_the_password_in_a_form(status: int) -> None:
+    requests, header = step(login(ACCOUNT).challenged("a/b", PULL, [REALM], ""), TokenAnswer(status, {}, b""), token())
+    form = form_of(requests[1])
+    assert (form["grant_type"], form["username"], form["password"]) == ("password", "ann", "s3cret")
+    assert (form["service"], form["scope"]) == ("reg", "repository:a/b:pull")
+    assert "s3cret" not in repr(requests[1])
+    assert requests[1].authorization == ""
+    assert header == "Bearer t0k"
+
+
+def test_a_rotated_refresh_token_takes_the_old_ones_place() -> None:
+    known = login(IDENTITY)
+    step(known.challenged("a/b", PULL, [REALM], ""), token(refresh_token="r0tated"))
+    requests, _ = step(known.challenged("a/b", PUSH, [REALM], ""), token())
+    assert form_of(requests[0])["refresh_token"] == "r0tated"
+
+
+def test_a_rotated_refresh_token_that_is_refused_is_forgotten() -> None:
+    known = login(IDENTITY, later=[Credential(identity_token="an0ther")])
+    step(known.challenged("a/b", PULL, [REALM], ""), token(refresh_token="r0tated"))
+    requests, _ = step(known.challenged("a/b", PUSH, [REALM], ""), REFUSED, TokenAnswer(400, {}, b""), token())
+    assert [form_of(one)["refresh_token"] for one in requests] == ["r0tated", "r3fresh", "an0ther"]
+
+
+def test_access_token_is_another_name() -> None:
+    answer = TokenAnswer(200, {}, b'{"access_token": "acc"}')
+    assert step(login().challenged("a/b", PULL, [REALM], ""), answer)[1] == "Bearer acc"
+
+
+@pytest.mark.parametrize(
+    ("issued", "date", "left"),
+    [
+        ("2026-01-01T00:00:00Z", "Thu, 01 Jan 2026 00:01:40 GMT", 190),
+        ("2026-01-01T00:00:00.123456789+00:00", "Thu, 01 Jan 2026 00:01:40 GMT", 190),
+        ("2026-01-01T00:00:00", "Thu, 01 Jan 2026 00:01:40 GMT", 190),
+        ("2027-01-01T00:00:00Z", "Thu, 01 Jan 2026 00:01:40 GMT", 290),
+        ("yesterday", "Thu, 01 Jan 2026 00:01:40 GMT", 290),
+        ("2026-01-01T00:00:00Z", "", 290),
+        ("2026-01-01T00:00:00Z", "never", 290),
+        ("2020-01-01T00:00:00Z", "Thu, 01 Jan 2026 00:01:40 GMT", 0),
+    ],
+)
+def test_a_token_that_the_server_has_had_for_a_while(issued: str, date: str, left: int) -> None:
+    now = [1000.0]
+    known = login(now=now)
+    first = token("first", expires_in=300, issued_at=issued)
+    step(known.challenged("a/b", PULL, [REALM], ""), TokenAnswer(200, {"date": date}, first.body))
+    if left:
+        now[0] += left - 1
+        assert step(known.authorize("a/b", PULL)) == ([], "Bearer first")
+    now[0] += 2
+    assert step(known.authorize("a/b", PULL), token("second"))[1] == "Bearer second"
+
+
+def moved(location: str) -> TokenAnswer:
+    return TokenAnswer(307, {"location": location}, b"")
+
+
+def test_a_token_server_may_move_on_its_own_origin() -> None:
+    requests, _ = step(login(ACCOUNT).challenged("a/b", PULL, [REALM], ""), moved("/v2/token?x=1"), token())
+    assert requests[1].url == "https://auth.example/v2/token?x=1"
+    assert requests[1].authorization == requests[0].authorization
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "https://evil.example/",
+        "https://auth.example:8443/",
+        "http://auth.example/",
+        "//evil.example/t",
+        "ftp://x/",
+        "https://[/",
+    ],
+)
+def test_credentials_do_not_follow_a_redirect_to_another_origin(location: str) -> None:
+    with pytest.raises(AuthenticationError) as caught:
+        step(login(ACCOUNT).challenged("a/b", PULL, [REALM], ""), moved(location))
+    assert "s3cret" not in str(caught.value)
+
+
+def test_an_anonymous_request_follows_to_https() -> None:
+    requests, _ = step(login().challenged("a/b", PULL, [REALM], ""), moved("https://other.example/t"), token())
+    assert requests[1].url == "https://other.example/t"
+
+
+def test_redirects_without_end() -> None:
+    with pytest.raises(AuthenticationError, match="without end"):
+        step(login(ACCOUNT).challenged("a/b", PULL, [REALM], ""), moved("/1"), moved("/2"), moved("/3"))
+
+
+def test_an_identity_token_follows_no_redirect() -> None:
+    with pytest.raises(RegistryError):
+        step(login(IDENTITY).challenged("a/b", PULL, [REALM], ""), moved("/v2/token"))
