@@ -83,13 +83,14 @@ def _registry(
     def make() -> Registry:
         from builder.registry.client import Registry
         from builder.registry.credentials import ConfiguredCredentials
+        from builder.registry.proxies import Proxies
+        from builder.registry.session import SessionSettings
 
         with lock:
             if not made:
                 credentials = ConfiguredCredentials(environment)
-                made.append(
-                    Registry(credentials, jobs=max(2, jobs), environment=environment, reporter=reporter, cancel=cancel)
-                )
+                settings = SessionSettings(proxies=Proxies.from_environment(environment))
+                made.append(Registry(credentials, settings, jobs=max(2, jobs), reporter=reporter, cancel=cancel))
             return made[0]
 
     def close() -> None:

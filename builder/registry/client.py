@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable
 from typing import TYPE_CHECKING, BinaryIO
 
 from builder.errors import ImageError
@@ -33,7 +32,6 @@ from builder.registry.endpoints import (
     short,
 )
 from builder.registry.errors import AuthenticationError, RegistryError
-from builder.registry.proxies import Proxies
 from builder.registry.retry import RetryPolicy
 from builder.registry.session import Call, Session, SessionSettings
 from builder.registry.upload import Begun, Pieces, check_rights, upload
@@ -53,26 +51,21 @@ class Registry:
     def __init__(
         self,
         credentials: CredentialSource | None = None,
+        settings: SessionSettings | None = None,
         *,
-        insecure: frozenset[str] = frozenset(),
         jobs: int = 4,
-        environment: Mapping[str, str] | None = None,
-        ca_file: Path | None = None,
         reporter: Reporter | None = None,
         retry: RetryPolicy | None = None,
         cancel: threading.Event | None = None,
         upload_piece: int = 0,
     ) -> None:
-        """``environment`` is where the proxy variables are looked up; ``jobs`` bounds parallel transfers.
+        """``settings`` say how registries are reached; ``jobs`` bounds parallel transfers.
         Blobs of more than ``upload_piece`` bytes are uploaded in pieces of that size; 0 lets the registry decide.
 
         Once ``cancel`` is set, every request, transfer and wait ends with InterruptedBuildError.
         """
-        settings = SessionSettings(
-            insecure=insecure, ca_file=ca_file, proxies=Proxies.from_environment(environment or {})
-        )
         cancel = cancel or threading.Event()
-        self.session = Session(credentials or NoCredentials(), settings, reporter, cancel)
+        self.session = Session(credentials or NoCredentials(), settings or SessionSettings(), reporter, cancel)
         self.retry = retry or RetryPolicy(sleep=cancel.wait)
         self.jobs = jobs
         self._pieces = Pieces(upload_piece)

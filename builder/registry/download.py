@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from builder.image.blobs import BlobStore, BlobWriter
@@ -101,6 +102,9 @@ class _Download:
 
     def attempt(self, call: Call) -> None:
         """Fetch what is missing and commit the whole."""
+        if self._corrupt:
+            # A mirror may have been it.
+            call = replace(call, direct=True)
         if self.received:
             call = _with_range(call, self.received)
         with self._session.open(call) as response:
@@ -159,6 +163,4 @@ class _Download:
 
 
 def _with_range(call: Call, start: int) -> Call:
-    from dataclasses import replace
-
     return replace(call, headers={**call.headers, "Range": f"bytes={start}-"})

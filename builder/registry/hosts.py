@@ -3,11 +3,47 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from urllib.parse import SplitResult, urlsplit
+
+from builder.values import dataclass
 
 _HUB = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
 _HUB_API = "registry-1.docker.io"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+_HOST = re.compile(r"[a-z0-9_.-]+|\[[0-9a-f:.]+\]", re.ASCII)
+_PATH = re.compile(r"(/[A-Za-z0-9._~%+-]+)*", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A server: ``scheme`` is empty where nobody said it, ``host`` has a port if one was given.
+
+    ``path`` is empty or begins with a slash and ends without one.
+    """
+
+    scheme: str
+    host: str
+    path: str = ""
+
+
+def parse_address(text: str) -> Address:
+    """Read ``[http[s]://]host[:port][/path]``. Raises ValueError, whose text says what is wrong and quotes nothing."""
+    scheme, slashes, rest = text.rpartition("://")
+    if slashes and scheme.lower() not in _DEFAULT_PORTS:
+        raise ValueError("it is neither http nor https")
+    netloc, slash, path = rest.partition("/")
+    if "@" in netloc:
+        raise ValueError("an account does not belong into it")
+    path = f"{slash}{path}".rstrip("/")
+    parts = urlsplit(f"//{netloc.lower()}")
+    port = parts.port  # raises ValueError
+    name = netloc.lower().removesuffix(f":{port}")
+    if not _HOST.fullmatch(name) or not parts.hostname:
+        raise ValueError("there is no host in it")
+    if not _PATH.fullmatch(path) or "/../" in f"{path}/" or "/./" in f"{path}/":
+        raise ValueError("its path is not a plain one")
+    return Address(scheme.lower(), netloc.lower(), path)
 
 
 def api_host(registry: str) -> str:

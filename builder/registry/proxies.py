@@ -1,4 +1,7 @@
-"""Which proxy a URL goes through: HTTP_PROXY, HTTPS_PROXY and NO_PROXY, read as Go programs read them. Pure."""
+"""Which proxy a URL goes through: HTTP_PROXY, HTTPS_PROXY and NO_PROXY, read as Go's httpproxy reads them. Pure.
+
+ALL_PROXY means nothing to Go programs, and nothing here. What a proxy then does is ``transport``'s business.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from builder.registry.hosts import is_loopback, origin
+
+_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +41,18 @@ class Proxies:
         _, host, port = origin(url)
         if is_loopback(f"[{host}]" if ":" in host else host):
             return None
-        rules = (rule.strip().lower() for rule in self.exceptions.split(","))
+        rules = [rule.strip().lower() for rule in self.exceptions.split(",")]
         return None if any(rule and _excepted(rule, host, port) for rule in rules) else proxy
 
 
+def without_account(proxy: str) -> str:
+    """Return a proxy's URL for people: a user name or password in it is left out."""
+    head, slashes, rest = proxy.rpartition("://")
+    return f"{head}{slashes}{rest.rpartition('@')[2]}"
+
+
 def _with_scheme(proxy: str) -> str:
+    proxy = proxy.strip()
     return proxy if not proxy or "://" in proxy else f"http://{proxy}"
 
 
@@ -49,30 +61,51 @@ def _excepted(rule: str, host: str, port: int) -> bool:
         return True
     address = _address(host)
     if "/" in rule:
-        try:
-            return address is not None and address in ipaddress.ip_network(rule, strict=False)
-        except ValueError:
-            return False
+        network = _network(rule)
+        if network is not None:
+            return address is not None and address in network
     name, rule_port = _split(rule)
-    if rule_port is not None and rule_port != port:
+    if not name or rule_port not in ("", str(port)):
         return False
-    if address is not None:
-        return _address(name) == address
+    named = _address(name)
+    if address is not None or named is not None:
+        # What looks like the end of an address is no domain.
+        return named == address
     # ".x.y" and "*.x.y" are the subdomains only, "x.y" is itself too.
-    if name.startswith("*."):
-        name = name[1:]
+    name = _ascii(name.removeprefix("*") if name.startswith("*.") else name)
+    host = _ascii(host)
     return host.endswith(name) if name.startswith(".") else host == name or host.endswith("." + name)
 
 
-def _split(rule: str) -> tuple[str, int | None]:
+def _split(rule: str) -> tuple[str, str]:
+    """Return host and port of ``host``, ``host:port``, ``v6`` and ``[v6]:port``; "host:" is any port."""
     if _address(rule.strip("[]")) is not None:
-        return rule.strip("[]"), None
+        return rule.strip("[]"), ""
     name, colon, port = rule.rpartition(":")
-    return (name.strip("[]"), int(port)) if colon and port.isascii() and port.isdigit() else (rule, None)
+    return (name.strip("[]"), port) if colon else (rule, "")
 
 
-def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+def _network(rule: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
+    if not rule.rpartition("/")[2].isdecimal():
+        return None  # Go knows prefix lengths, no masks
     try:
-        return ipaddress.ip_address(text)
+        return ipaddress.ip_network(rule, strict=False)
     except ValueError:
         return None
+
+
+def _address(text: str) -> _Address | None:
+    try:
+        found = ipaddress.ip_address(text)
+    except ValueError:
+        return None
+    if isinstance(found, ipaddress.IPv6Address):
+        return None if found.scope_id else (found.ipv4_mapped or found)
+    return found
+
+
+def _ascii(name: str) -> str:
+    try:
+        return name if name.isascii() else name.encode("idna").decode()
+    except UnicodeError:
+        return name

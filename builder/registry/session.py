@@ -1,7 +1,7 @@
-"""One request to a registry, seen through: its base URL, its login, its redirects and its warnings.
+"""One request to a registry, seen through: who is asked, its base URL, its login, its redirects and its warnings.
 
-Authorization goes to the registry's own origin only: a redirect or upload location elsewhere gets none, and nothing
-ever goes from https to http. Retries are the callers' business.
+Authorization goes to the server's own origin only: a redirect or upload location elsewhere gets none, and nothing
+ever goes from https to http. Who may be asked is ``routes``' business, retries are the callers'.
 """
 
 from __future__ import annotations
@@ -10,24 +10,24 @@ import contextlib
 import re
 import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
-from builder.errors import InterruptedBuildError
+from builder.errors import ImageError, InterruptedBuildError
 from builder.events import Reporter, SilentReporter, Warned
 from builder.registry.auth import TOKEN_LIMIT, Exchange, Login, TokenAnswer, TokenRequest
 from builder.registry.credentials import CredentialSource
 from builder.registry.errors import (
     ERROR_BODY_LIMIT,
-    UNTRUSTED,
     RegistryError,
     TransientRegistryError,
     error_from_response,
 )
-from builder.registry.hosts import api_host, is_loopback, origin, split_host
+from builder.registry.hosts import is_loopback, origin
 from builder.registry.proxies import Proxies
+from builder.registry.routes import Capability, Endpoint, Routes
+from builder.registry.schemes import Schemes
 
 if TYPE_CHECKING:
     import httpx
@@ -35,7 +35,12 @@ if TYPE_CHECKING:
     from builder.registry.transport import Body, Transport
 
 _HOP_LIMIT = 10
+_WARNINGS_LIMIT = 100
+_ANSWERS = frozenset({200, 206, 416})
+"""What a mirror's answer is taken for one with; everything else leads to the next server."""
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_MIRRORED = re.compile(r"/(manifests|blobs|referrers)/")
+_TAGGED = re.compile(r"/manifests/[^:]+\Z")
 _WARNING = re.compile(r'299 - "((?:[^"\\]|\\.){1,500})"')
 
 
@@ -43,7 +48,8 @@ _WARNING = re.compile(r'299 - "((?:[^"\\]|\\.){1,500})"')
 class Call:
     """A request as the protocol has it. ``target`` is a path under the registry, or an absolute URL it gave us.
 
-    ``action`` begins the message of an error. A call that is not ``replayable`` is not sent again after a 401.
+    ``action`` begins the message of an error. A call that is not ``replayable`` is not sent again after a 401, an
+    ``anonymous`` one has no login, a ``direct`` one goes to no mirror.
     """
 
     action: str
@@ -56,15 +62,22 @@ class Call:
     body: Body | bytes | None = field(default=None, repr=False)
     replayable: bool = True
     anonymous: bool = False
+    direct: bool = False
+
+    @property
+    def capability(self) -> Capability:
+        """What it takes of a server to answer; whoever asks with the rights of a push means the pushed-to server."""
+        if self.method not in ("GET", "HEAD") or any(scope.endswith("push") for scope in self.scopes):
+            return "push"
+        return "resolve" if _TAGGED.search(self.target) else "pull"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionSettings:
-    """How to reach registries. ``insecure`` hosts may have any certificate, or none and plain http."""
+    """How to reach registries."""
 
-    insecure: frozenset[str] = frozenset()
-    ca_file: Path | None = None
     proxies: Proxies = field(default_factory=Proxies)
+    routes: Routes = field(default_factory=Routes)
 
 
 class Session:
@@ -83,11 +96,10 @@ class Session:
         self._cancel = cancel or threading.Event()
         self._lock = threading.Lock()
         self._transport: Transport | None = None
+        self._schemes = Schemes(self._connect, settings.routes.is_insecure)
         self._logins: dict[str, Login] = {}
-        self._bases: dict[str, str] = {}
-        self._plain: set[str] = set()
-        self._probing = threading.Lock()
         self._warned: set[str] = set()
+        self._passed_over: set[str] = set()
 
     def close(self) -> None:
         """Close all connections."""
@@ -103,15 +115,39 @@ class Session:
 
     @contextlib.contextmanager
     def open(self, call: Call) -> Iterator[httpx.Response]:
-        """Send ``call`` and yield the final response, body unread, whatever its status; see ``expect``."""
+        """Send ``call`` and yield the final response, body unread, whatever its status; see ``expect``.
+
+        A mirror that has no good answer is passed over. One whose answer turns out to be bad inside the block is not
+        asked again; that is a TransientRegistryError, so that the next attempt asks somebody else.
+        """
         self.go_on()
-        base = self.base(call.registry)
+        *mirrors, last = self._endpoints(call)
+        for mirror in mirrors:
+            answered = False
+            try:
+                with self._open_at(mirror, call) as response:
+                    if response.status_code in _ANSWERS:
+                        answered = True
+                        yield response
+                        return
+                    if response.status_code != 404:
+                        self._warn(f"{mirror.host} answered {response.status_code} for {call.registry}")
+            except (RegistryError, ImageError) as error:
+                self._pass_over(mirror, call, error.message)
+                if answered:
+                    raise TransientRegistryError(error.message, host=mirror.host, retry_after=0.0) from error
+        with self._open_at(last, call) as response:
+            yield response
+
+    @contextlib.contextmanager
+    def _open_at(self, endpoint: Endpoint, call: Call) -> Iterator[httpx.Response]:
+        base = self._schemes.base(endpoint)
+        call = _routed(call, endpoint, login=base.startswith("https:") or self._trusted(endpoint.host))
         url = call.target if "://" in call.target else base + call.target
         authorization = self._authorize(call, base, url)
         refusals = 0
         for _ in range(_HOP_LIMIT):
-            headers = {**call.headers, "Authorization": authorization} if authorization else call.headers
-            with self._connect().exchange(call.method, url, headers, call.body) as response:
+            with self._exchange(call, endpoint, base, url, authorization) as response:
                 self._report_warnings(call.registry, response)
                 following: tuple[str, str] | None = None
                 if response.status_code == 401 and refusals < 2 and self._is_own(call, base, url):
@@ -119,8 +155,8 @@ class Session:
                     following = self._log_in(call, url, authorization, response)
                 elif response.status_code in _REDIRECTS:
                     following = self._redirected(call, base, url, authorization, response)
-                elif self._wants_tls(call, base, response):
-                    url, base = url.replace(base, self.base(call.registry), 1), self.base(call.registry)
+                elif self._schemes.turned_out_tls(endpoint, base, response.status_code):
+                    url, base = url.replace(base, self._schemes.base(endpoint), 1), self._schemes.base(endpoint)
                     following = url, self._authorize(call, base, url)
                 if following is None:
                     yield response
@@ -130,6 +166,40 @@ class Session:
         raise RegistryError(
             f"{call.action}: {call.registry} redirects without end", host=call.registry, repository=call.repository
         )
+
+    def _exchange(
+        self, call: Call, endpoint: Endpoint, base: str, url: str, authorization: str
+    ) -> contextlib.AbstractContextManager[httpx.Response]:
+        """Send one request; what was meant for the server itself goes to no other."""
+        own = origin(url) == origin(base)
+        headers = {**call.headers, **endpoint.headers} if own and endpoint.headers else call.headers
+        if authorization:
+            headers = {**headers, "Authorization": authorization}
+        return self._connect().exchange(call.method, url, headers, call.body, endpoint.trust if own else None)
+
+    def _endpoints(self, call: Call) -> tuple[Endpoint, ...]:
+        """Return whom to ask, in this order, at least one."""
+        found = self._settings.routes.candidates(call.registry, call.repository, call.capability)
+        if "://" in call.target:
+            # It came from one of them, or leads away from all.
+            at = _origin_or_none(call.target)
+            return (next((one for one in found if origin(self._schemes.base(one)) == at), found[-1]),)
+        if call.direct or not _MIRRORED.search(call.target):
+            return found[-1:]
+        with self._lock:
+            return (*(one for one in found[:-1] if one.host not in self._passed_over), found[-1])
+
+    def _pass_over(self, mirror: Endpoint, call: Call, why: str) -> None:
+        with self._lock:
+            self._passed_over.add(mirror.host)
+        self._warn(f"{mirror.host} is not asked for {call.registry} any more: {why}")
+
+    def _warn(self, text: str) -> None:
+        with self._lock:
+            if text in self._warned or len(self._warned) > _WARNINGS_LIMIT:
+                return
+            self._warned.add(text)
+        self._reporter.emit(Warned(text, "registry"))
 
     def expect(self, call: Call, response: httpx.Response, *statuses: int) -> None:
         """Raise the fitting RegistryError unless the response has one of ``statuses``."""
@@ -147,7 +217,7 @@ class Session:
     def location(self, call: Call, response: httpx.Response) -> str:
         """Return the absolute URL of a Location header, where an upload goes on. Raises RegistryError."""
         text = response.headers.get("location", "")
-        base = self.base(call.registry)
+        base = self._schemes.base(self._endpoints(call)[-1])
         url = _absolute(base, str(response.url), text) if text else None
         if url is None:
             raise RegistryError(
@@ -157,62 +227,13 @@ class Session:
             )
         return url
 
-    def base(self, registry: str) -> str:
-        """Return ``scheme://host`` of a registry: https, but plain http for loopback and insecure ones without TLS."""
-        host = api_host(registry)
-        with self._lock:
-            known = self._bases.get(host)
-        if known is not None:
-            return known
-        try:
-            origin(f"https://{host}")
-        except ValueError as error:
-            raise RegistryError(f"{registry} is no host and port of a registry", host=registry) from error
-        if host in self._settings.insecure:
-            base = self._probe(host)
-        elif is_loopback(host) and split_host(host)[1] != 443:
-            base = f"http://{host}"
-        else:
-            base = f"https://{host}"
-        with self._lock:
-            return self._bases.setdefault(host, base)
-
-    def _probe(self, host: str) -> str:
-        try:
-            with self._connect().exchange("GET", f"https://{host}/v2/", {}):
-                return f"https://{host}"
-        except RegistryError:
-            return f"http://{host}"
-
-    def _wants_tls(self, call: Call, base: str, response: httpx.Response) -> bool:
-        """Say whether a loopback registry turned out to speak TLS: such servers answer plain http with 400."""
-        host = api_host(call.registry)
-        if not base.startswith("http:") or call.anonymous or host in self._plain:
-            return False
-        with self._probing:
-            if response.status_code == 400 and host not in self._plain and self.base(call.registry) == base:
-                try:
-                    with self._connect().exchange("GET", f"https://{host}/v2/", {}), self._lock:
-                        self._bases[host] = f"https://{host}"
-                except RegistryError as error:
-                    if UNTRUSTED in error.codes:
-                        raise
-            if self.base(call.registry) != base:
-                return response.status_code == 400
-            self._plain.add(host)
-        return False
-
     def _connect(self) -> Transport:
         with self._lock:
             if self._transport is None:
                 # Imports httpx, which takes longer than a warm build: only when a request is due.
                 from builder.registry.transport import Transport
 
-                self._transport = Transport(
-                    self._settings.proxies,
-                    ca_file=self._settings.ca_file,
-                    unverified=lambda host: host in self._settings.insecure,
-                )
+                self._transport = Transport(self._settings.proxies, self._settings.routes.trust)
             return self._transport
 
     def _login(self, registry: str) -> Login:
@@ -222,7 +243,7 @@ class Session:
             return self._logins[registry]
 
     def _trusted(self, host: str) -> bool:
-        return is_loopback(host) or host in self._settings.insecure
+        return is_loopback(host) or self._settings.routes.is_insecure(host)
 
     def _is_own(self, call: Call, base: str, url: str) -> bool:
         return not call.anonymous and origin(url) == origin(base)
@@ -280,11 +301,28 @@ class Session:
     def _report_warnings(self, registry: str, response: httpx.Response) -> None:
         for text in response.headers.get_list("warning"):
             found = _WARNING.match(text)
-            with self._lock:
-                if found is None or found[1] in self._warned or len(self._warned) > 100:
-                    continue
-                self._warned.add(found[1])
-            self._reporter.emit(Warned(f"{registry}: {found[1]}", "registry"))
+            if found is not None:
+                self._warn(f"{registry}: {found[1]}")
+
+
+def _routed(call: Call, endpoint: Endpoint, *, login: bool) -> Call:
+    """Return ``call`` as ``endpoint`` is asked; without ``login`` it gets no account."""
+    target = call.target
+    return replace(
+        call,
+        registry=endpoint.registry,
+        repository=endpoint.repository,
+        target=target if "://" in target else endpoint.path(call.repository, target),
+        scopes=endpoint.scopes(call.repository, call.scopes),
+        anonymous=call.anonymous or not login,
+    )
+
+
+def _origin_or_none(url: str) -> tuple[str, str, int] | None:
+    try:
+        return origin(url)
+    except ValueError:
+        return None
 
 
 def _drain(response: httpx.Response) -> bytes:

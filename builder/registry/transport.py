@@ -7,12 +7,12 @@ retries are decided above it, in ``session`` and ``retry``. Messages name hosts,
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import urlsplit
 
@@ -22,7 +22,8 @@ from builder import __version__
 from builder.image.digest import DigestMismatchError
 from builder.registry.errors import UNREACHABLE, UNTRUSTED, RegistryError, TransientRegistryError
 from builder.registry.hosts import is_loopback
-from builder.registry.proxies import Proxies
+from builder.registry.proxies import Proxies, without_account
+from builder.registry.trust import SYSTEM, Trust, missing_store
 
 USER_AGENT = f"pybuild/{__version__}"
 CONNECT_SECONDS = 15.0
@@ -32,6 +33,10 @@ UPLOAD_READ_SECONDS = 300.0
 
 _UPLOAD_CHUNK = 1 << 18
 _KEPT_CONNECTIONS = 32
+_KEPT_SECONDS = 30.0
+_BUSY_PROXY = re.compile(r"50[234]\b")
+_NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE")
+"""What OpenSSL says when the other side answers a handshake with text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,21 +69,14 @@ class _Stream(httpx.SyncByteStream):
 class Transport:
     """Sends single requests. Thread-safe; ``close`` ends the pooled connections.
 
-    ``unverified`` says for which ``host[:port]`` any certificate will do.
+    ``trust`` says what to believe of the certificate of a ``host[:port]``, an https proxy's too.
     """
 
-    def __init__(
-        self,
-        proxies: Proxies | None = None,
-        *,
-        ca_file: Path | None = None,
-        unverified: Callable[[str], bool] = lambda _host: False,
-    ) -> None:
+    def __init__(self, proxies: Proxies | None = None, trust: Callable[[str], Trust] = lambda _host: SYSTEM) -> None:
         self._proxies = proxies or Proxies()
-        self._ca_file = ca_file
-        self._unverified = unverified
+        self._trust = trust
         self._lock = threading.Lock()
-        self._clients: dict[tuple[str, str], httpx.Client] = {}
+        self._clients: dict[tuple[Trust | None, str], httpx.Client] = {}
 
     def close(self) -> None:
         """Close all connections; requests under way fail."""
@@ -90,29 +88,37 @@ class Transport:
 
     @contextlib.contextmanager
     def exchange(
-        self, method: str, url: str, headers: Mapping[str, str], body: Body | bytes | None = None
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: Body | bytes | None = None,
+        trust: Trust | None = None,
     ) -> Iterator[httpx.Response]:
         """Send a request and yield the response with its body unread; follows nothing, judges no status.
 
-        Raises RegistryError and TransientRegistryError, also for what happens to the body inside the block.
+        ``trust`` replaces what is otherwise believed of the host. Raises RegistryError and TransientRegistryError,
+        also for what happens to the body inside the block.
         """
         host = urlsplit(url).netloc.rpartition("@")[2]
+        proxy = self._proxies.choose(url) or ""
         sent = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **headers}
         if isinstance(body, Body):
             sent["Content-Length"] = str(body.size)
         elif body is None and method in ("POST", "PUT", "PATCH"):
             sent["Content-Length"] = "0"
         try:
-            response = self._send(method, url, sent, body)
+            response = self._send(self._client(url, proxy, trust), method, url, sent, body)
             try:
                 yield response
             finally:
                 response.close()
         except (httpx.TransportError, httpx.InvalidURL) as error:
-            raise _translate(error, host) from error
+            raise _translate(error, host, without_account(proxy)) from error
 
-    def _send(self, method: str, url: str, headers: Mapping[str, str], body: Body | bytes | None) -> httpx.Response:
-        client = self._client(url)
+    def _send(
+        self, client: httpx.Client, method: str, url: str, headers: Mapping[str, str], body: Body | bytes | None
+    ) -> httpx.Response:
         content = body if isinstance(body, bytes) else None
         try:
             request = client.build_request(
@@ -126,51 +132,48 @@ class Transport:
             host = urlsplit(url).netloc.rpartition("@")[2]
             raise RegistryError(f"a request to {host[:100]!a} or its redirect has a name that cannot be sent") from None
 
-    def _client(self, url: str) -> httpx.Client:
+    def _client(self, url: str, proxy: str, trust: Trust | None) -> httpx.Client:
         parts = urlsplit(url)
-        if parts.scheme == "http":
-            trust = "none"
-        else:
-            trust = "unverified" if self._unverified(parts.netloc) else "system"
-        proxy = self._proxies.choose(url) or ""
+        believed = None if parts.scheme == "http" else trust or self._trust(parts.netloc.rpartition("@")[2])
         with self._lock:
-            client = self._clients.get((trust, proxy))
+            client = self._clients.get((believed, proxy))
             if client is None:
-                client = self._clients[trust, proxy] = self._make_client(trust, proxy)
+                client = self._clients[believed, proxy] = self._make_client(believed, proxy)
             return client
 
-    def _make_client(self, trust: str, proxy: str) -> httpx.Client:
-        verify: ssl.SSLContext | bool = False
-        if trust == "system":
-            try:
-                # The system's store (SSL_CERT_FILE and SSL_CERT_DIR replace it), not the one a Python package brings.
-                verify = ssl.create_default_context(cafile=self._ca_file)
-            except OSError as error:
-                raise RegistryError(f"cannot read the certificates in {self._ca_file}: {error}") from error
+    def _make_client(self, trust: Trust | None, proxy: str) -> httpx.Client:
+        """Return a pool of connections that are all made alike; without ``trust`` for plain http."""
+        verify: ssl.SSLContext | bool = False if trust is None else trust.context()
         try:
+            through = httpx.Proxy(proxy) if proxy else None
+            if through is not None and through.url.scheme == "https":
+                netloc = through.url.netloc.decode("ascii")
+                through = httpx.Proxy(proxy, ssl_context=self._trust(netloc).context())
             return httpx.Client(
                 verify=verify,
                 trust_env=False,
-                proxy=proxy or None,
-                limits=httpx.Limits(max_connections=None, max_keepalive_connections=_KEPT_CONNECTIONS),
+                proxy=through,
+                limits=httpx.Limits(
+                    max_connections=None,
+                    max_keepalive_connections=_KEPT_CONNECTIONS,
+                    keepalive_expiry=_KEPT_SECONDS,
+                ),
             )
         except ImportError as error:
             raise RegistryError(
-                f"the proxy {_without_account(proxy)} speaks SOCKS, which is not installed",
-                hint="pip install 'httpx[socks]', or name an http proxy",
+                f"the proxy {without_account(proxy)} speaks SOCKS, which is not installed",
+                hint="pip install 'pybuild-oci[socks]', or name an http proxy",
             ) from error
-        except (ValueError, httpx.InvalidURL) as error:
-            raise RegistryError(f"{_without_account(proxy)} is no URL of a proxy") from error
+        except (ValueError, httpx.InvalidURL):
+            # Not chained: the cause's message has the URL with its account.
+            raise RegistryError(
+                f"{without_account(proxy)} is no URL of a proxy", hint="check HTTP_PROXY and HTTPS_PROXY"
+            ) from None
 
 
 def _timeouts(method: str) -> dict[str, float | None]:
     read = UPLOAD_READ_SECONDS if method in ("PUT", "PATCH", "POST") else READ_SECONDS
     return {"connect": CONNECT_SECONDS, "read": read, "write": READ_SECONDS, "pool": None}
-
-
-def _without_account(url: str) -> str:
-    head, slashes, rest = url.partition("://")
-    return f"{head}{slashes}{rest.rpartition('@')[2]}"
 
 
 def read_body(response: httpx.Response, limit: int) -> bytes:
@@ -185,32 +188,60 @@ def read_body(response: httpx.Response, limit: int) -> bytes:
     return b"".join(parts)
 
 
-def _translate(error: httpx.TransportError | httpx.InvalidURL, host: str) -> RegistryError:
+def _translate(error: httpx.TransportError | httpx.InvalidURL, host: str, proxy: str) -> RegistryError:
     cause = _root_cause(error)
     if isinstance(cause, ssl.SSLCertVerificationError):
+        also = f" or of the proxy {proxy}" if proxy.startswith("https:") else ""
         return RegistryError(
-            f"the certificate of {host} is not trusted: {cause.verify_message}",
+            f"the certificate of {host}{also} is not trusted: {cause.verify_message}",
             host=host,
             codes=(UNTRUSTED,),
-            hint="add its CA to the system's store or name it in SSL_CERT_FILE",
+            hint=missing_store()
+            or "put its authority into the system's store, name it in SSL_CERT_FILE, or make it "
+            f"~/.config/pybuild/certs.d/{host}/ca.crt",
         )
     if isinstance(cause, ssl.SSLError) and isinstance(error, httpx.ConnectError):
-        return RegistryError(f"{host} does not speak TLS as we do: {cause.reason or 'handshake failed'}", host=host)
+        return RegistryError(
+            f"{host} does not speak TLS as we do: {cause.reason or 'handshake failed'}",
+            host=host,
+            hint=f"if it speaks plain http: --insecure-registry {host}" if cause.reason in _NO_TLS else None,
+        )
     if isinstance(error, httpx.ProxyError):
-        return RegistryError(f"the proxy does not lead to {host}: {_brief(error)}", host=host)
+        return _refused_by_proxy(_brief(error), host, proxy)
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
-        text = f"cannot connect to {host}: no connection in time"
-        if isinstance(cause, socket.gaierror):
-            text = f"the name {host} cannot be resolved: {cause.strerror}"
-        elif isinstance(cause, OSError) and cause.strerror:
-            text = f"cannot connect to {host}: {cause.strerror}"
-        hint = "is the registry running?" if is_loopback(host) else None
-        return TransientRegistryError(text, host=host, codes=(UNREACHABLE,), hint=hint)
+        return _unreachable(cause, host, proxy)
     if isinstance(error, httpx.TimeoutException):
         return TransientRegistryError(f"{host} stopped answering", host=host)
     if isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError):
         return TransientRegistryError(f"the connection to {host} broke: {_brief(error)}", host=host)
     return RegistryError(f"cannot talk to {host}: {type(error).__name__}", host=host)
+
+
+def _refused_by_proxy(said: str, host: str, proxy: str) -> RegistryError:
+    text = f"the proxy {proxy} does not lead to {host}: {said}"
+    if _BUSY_PROXY.match(said):
+        return TransientRegistryError(text, host=host, codes=(UNREACHABLE,))
+    hint = "or except the host in NO_PROXY"
+    if said.startswith("407"):
+        hint = f"the proxy wants a user name and a password in its URL, http://USER:PASSWORD@PROXY; {hint}"
+    return RegistryError(text, host=host, hint=hint.removeprefix("or "))
+
+
+def _unreachable(cause: BaseException, host: str, proxy: str) -> RegistryError:
+    # Behind a proxy it is the proxy that we connect to.
+    name = f"the proxy {proxy}" if proxy else host
+    text = f"cannot connect to {name}: no connection in time"
+    if isinstance(cause, socket.gaierror):
+        text = f"the name of {name} cannot be resolved: {cause.strerror}"
+        if not proxy:
+            text = f"the name {host} cannot be resolved: {cause.strerror}"
+    elif isinstance(cause, OSError) and cause.strerror:
+        text = f"cannot connect to {name}: {cause.strerror}"
+    if proxy:
+        hint: str | None = f"check HTTP_PROXY and HTTPS_PROXY, or except {host} in NO_PROXY"
+    else:
+        hint = "is the registry running?" if is_loopback(host) else None
+    return TransientRegistryError(text, host=host, codes=(UNREACHABLE,), hint=hint)
 
 
 def _root_cause(error: BaseException) -> BaseException:

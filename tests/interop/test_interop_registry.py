@@ -22,6 +22,9 @@ from builder.registry.client import Registry
 from builder.registry.credentials import ConfiguredCredentials
 from builder.registry.errors import AuthenticationError, RegistryError
 from builder.registry.pull import fetch_image
+from builder.registry.routes import InsecureHosts, Routes
+from builder.registry.session import SessionSettings
+from builder.registry.trust import Trust
 from tests.support import images, trees
 from tests.support import registry as registries
 from tests.support.blobs import MemoryBlobs
@@ -163,10 +166,11 @@ def test_tls_with_an_authority_of_ones_own(
         with Registry() as unknowing, pytest.raises(RegistryError, match="not trusted") as caught:
             unknowing.resolve(name)
         assert "SSL_CERT_FILE" in str(caught.value.hint)
-        with Registry(ca_file=certificate / "ca.pem") as trusting:
+        own = Trust(authorities=(certificate / "ca.pem",))
+        with Registry(settings=SessionSettings(routes=Routes(trusts={running.host: own}))) as trusting:
             push_image(trusting, [name], as_pushed(image), SilentReporter())
             assert trusting.resolve(name).digest == image.digest
-        with Registry(insecure=frozenset({running.host})) as careless:
+        with Registry(settings=SessionSettings(routes=Routes(insecure=InsecureHosts([running.host])))) as careless:
             assert careless.resolve(name).digest == image.digest
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate / "ca.pem"))
         with Registry() as told:

@@ -19,6 +19,8 @@ from builder.image.platform import Platform, PlatformNotFoundError
 from builder.image.reference import Reference
 from builder.registry.errors import AuthenticationError, RegistryError, TransientRegistryError
 from builder.registry.pull import fetch_image
+from builder.registry.routes import InsecureHosts, Routes
+from builder.registry.session import SessionSettings
 from tests.support.blobs import MemoryBlobs
 from tests.support.fake_registry import FakeRegistry, Fault, Seen
 
@@ -407,7 +409,7 @@ def test_an_insecure_registry_without_tls_is_spoken_to_in_plain_http(
     fake: FakeRegistry, connect: Any, stored: Any, pushed: Any, layer: Any
 ) -> None:
     stored("a/b", "1", pushed(layer(DATA)))
-    assert connect(insecure=frozenset({fake.host})).resolve(at(fake)).size
+    assert connect(settings=SessionSettings(routes=Routes(insecure=InsecureHosts([fake.host])))).resolve(at(fake)).size
 
 
 @pytest.mark.parametrize("after", [0, 5000])

@@ -1,0 +1,79 @@
+"""Whether a server speaks TLS: always, but for loopback and for what the user called insecure it is found out.
+
+Loopback registries are usually plain http, and tell a client that is wrong; insecure ones are asked for TLS first.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from builder.registry.errors import UNTRUSTED, RegistryError
+from builder.registry.hosts import is_loopback, origin, split_host
+from builder.registry.routes import Endpoint
+
+if TYPE_CHECKING:
+    from builder.registry.transport import Transport
+
+
+class Schemes:
+    """What was found out about each host; thread-safe."""
+
+    def __init__(self, connect: Callable[[], Transport], is_insecure: Callable[[str], bool]) -> None:
+        self._connect = connect
+        self._is_insecure = is_insecure
+        self._lock = threading.Lock()
+        self._probing = threading.Lock()
+        self._bases: dict[str, str] = {}
+        self._plain: set[str] = set()
+
+    def base(self, endpoint: Endpoint) -> str:
+        """Return ``scheme://host`` of a server. Raises RegistryError."""
+        host = endpoint.host
+        if endpoint.scheme:
+            return f"{endpoint.scheme}://{host}"
+        with self._lock:
+            known = self._bases.get(host)
+        if known is not None:
+            return known
+        try:
+            origin(f"https://{host}")
+        except ValueError as error:
+            registry = endpoint.registry
+            raise RegistryError(f"{registry} is no host and port of a registry", host=registry) from error
+        if self._is_insecure(endpoint.registry):
+            base = f"{'https' if self._speaks_tls(endpoint) else 'http'}://{host}"
+        elif is_loopback(host) and split_host(host)[1] != 443:
+            base = f"http://{host}"
+        else:
+            base = f"https://{host}"
+        with self._lock:
+            return self._bases.setdefault(host, base)
+
+    def turned_out_tls(self, endpoint: Endpoint, base: str, status: int) -> bool:
+        """Say whether a server that was asked at ``base``, in plain http, speaks TLS: such ones answer with 400.
+
+        Then ``base`` has another answer now. A certificate that is not trusted is an error.
+        """
+        host = endpoint.host
+        if not base.startswith("http:") or endpoint.scheme or host in self._plain:
+            return False
+        with self._probing:
+            if status == 400 and host not in self._plain and self.base(endpoint) == base and self._speaks_tls(endpoint):
+                with self._lock:
+                    self._bases[host] = f"https://{host}"
+            if self.base(endpoint) != base:
+                return status == 400
+            self._plain.add(host)
+        return False
+
+    def _speaks_tls(self, endpoint: Endpoint) -> bool:
+        try:
+            with self._connect().exchange("GET", f"https://{endpoint.host}/v2/", {}, None, endpoint.trust):
+                return True
+        except RegistryError as error:
+            if UNTRUSTED in error.codes:
+                # No reason to do without.
+                raise
+            return False
