@@ -180,6 +180,16 @@ def _build() -> Parser:
         help="TYPE is docker, oci, tar, local or registry; dest=- is stdout",
     )
     where.add_argument("--format", choices=("docker", "oci"), default="oci", help="the image's format")
+    where.add_argument(
+        "--compression",
+        metavar="HOW",
+        default="",
+        help="compress layers with gzip (default), zstd or not at all: uncompressed",
+    )
+    where.add_argument("--compression-level", metavar="N", default="", help="0-9 for gzip, 0-22 for zstd")
+    where.add_argument(
+        "--force-compression", action="store_true", default=None, help="recompress the layers of the base too"
+    )
     where.add_argument("--iidfile", metavar="FILE", help="write the image ID")
     where.add_argument("--digest-file", metavar="FILE", help="write the manifest digest")
     where.add_argument("--metadata-file", metavar="FILE", help="write how the build ended, as JSON, also if it failed")

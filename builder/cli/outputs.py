@@ -10,19 +10,23 @@ from pathlib import Path
 from typing import BinaryIO, cast, get_args
 
 from builder.cli.annotations import attribute
+from builder.cli.compressing import choice
 from builder.dockerfile.suggest import did_you_mean
-from builder.engine.request import Form, Output, OutputKind
+from builder.engine.request import CompressionChoice, Form, Output, OutputKind
 from builder.errors import UsageError
 from builder.image.reference import Reference
 
 _KINDS: tuple[str, ...] = get_args(OutputKind)
 _IMAGES = ("docker", "oci", "registry", "image")
 _TREES = ("tar", "local")
+_USUAL = CompressionChoice()
 
 
-def outputs(texts: Sequence[str], tags: Sequence[Reference], *, push: bool) -> tuple[Output, ...]:
-    """Return what the options ask for. Raises UsageError."""
-    found = [output(text) for text in texts]
+def outputs(
+    texts: Sequence[str], tags: Sequence[Reference], *, push: bool, usual: CompressionChoice = _USUAL
+) -> tuple[Output, ...]:
+    """Return what the options ask for; ``usual`` is what an output's compression is added to. Raises UsageError."""
+    found = [output(text, usual) for text in texts]
     if push and not any(one.kind == "registry" for one in found):
         found.append(Output("registry"))
     if any(one.kind == "registry" and not one.names for one in found) and not tags:
@@ -35,7 +39,7 @@ def outputs(texts: Sequence[str], tags: Sequence[Reference], *, push: bool) -> t
     return tuple(found)
 
 
-def output(text: str) -> Output:
+def output(text: str, usual: CompressionChoice = _USUAL) -> Output:
     """Return the meaning of one ``--output``: attributes as CSV, ``-`` or a directory. Raises UsageError."""
     if text == "-":
         text = "type=tar,dest=-"
@@ -50,12 +54,12 @@ def output(text: str) -> Output:
         kind = "registry"
     elif kind == "registry" and push is False:
         kind = "image"
-    made = _complete(cast(OutputKind, kind), fields)
+    made = _complete(cast(OutputKind, kind), fields, usual)
     fields.end()
     return made
 
 
-def _complete(kind: OutputKind, fields: _Attributes) -> Output:
+def _complete(kind: OutputKind, fields: _Attributes, usual: CompressionChoice) -> Output:
     unpacked = kind == "oci" and fields.flag("tar") is False
     dest: Path | BinaryIO | None = None
     if kind in ("registry", "image", "cacheonly"):
@@ -72,19 +76,31 @@ def _complete(kind: OutputKind, fields: _Attributes) -> Output:
         by_digest=bool(fields.flag("push-by-digest")) if kind == "registry" else False,
         canonical=bool(fields.flag("name-canonical")) if kind in ("registry", "image") else False,
         split=fields.flag("platform-split") if kind in _TREES else None,
-        form=_form(fields) if images else Form(),
+        form=_form(fields, usual) if images else Form(),
     )
 
 
-def _form(fields: _Attributes) -> Form:
+def _form(fields: _Attributes, usual: CompressionChoice) -> Form:
     """Return what the output asks of the image's bytes."""
+    oci = fields.flag("oci-mediatypes")
     found = []
     for name in list(fields.values):
         annotation = attribute(fields.text, name, fields.values[name])
         if annotation is not None:
             found.append(annotation)
             del fields.values[name]
-    return Form(annotations=tuple(found))
+    return Form(
+        image_format=None if oci is None else "oci" if oci else "docker",
+        compression=_compression(fields, usual),
+        annotations=tuple(found),
+    )
+
+
+def _compression(fields: _Attributes, usual: CompressionChoice) -> CompressionChoice | None:
+    kind, level, force = fields.take("compression"), fields.take("compression-level"), fields.flag("force-compression")
+    if not kind and not level and force is None:
+        return None
+    return choice(f"--output {fields.text}", kind, level, force, usual)
 
 
 def _names(fields: _Attributes) -> tuple[Reference, ...]:
@@ -143,7 +159,10 @@ class _Attributes:
     def end(self) -> None:
         """Raise UsageError for what is left."""
         for name in self.values:
-            known = ("type", "dest", "name", "push", "push-by-digest", "name-canonical", "tar", "platform-split")
+            known = (
+                *("type", "dest", "name", "push", "push-by-digest", "name-canonical", "tar", "platform-split"),
+                *("compression", "compression-level", "force-compression", "oci-mediatypes"),
+            )
             raise UsageError(f"--output {self.text}: {name} means nothing here{did_you_mean(name, known)}")
 
 

@@ -10,11 +10,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from builder.cli.compressing import choice, refuse_zstd
 from builder.cli.machine import available_cpus, native_platform
 from builder.cli.options import NETWORKS
 from builder.cli.outputs import destination as destination
 from builder.cli.outputs import outputs
-from builder.engine.request import BuildRequest, EpochChoice
+from builder.engine.request import BuildRequest, CompressionChoice, EpochChoice
 from builder.engine.services import SecretReader
 from builder.errors import ContextError, UsageError
 from builder.image.platform import Platform
@@ -38,13 +39,19 @@ def make_request(options: argparse.Namespace, environment: Mapping[str, str]) ->
     tags = tuple(dict.fromkeys(_tag(text) for text in options.tag))
     if options.file == "-" and options.context == "-":
         raise UsageError("the Dockerfile and the build context cannot both come from standard input")
+    compression = choice(
+        "--compression", options.compression, options.compression_level, options.force_compression, CompressionChoice()
+    )
+    found = outputs(options.output, tags, push=options.push, usual=compression)
+    refuse_zstd(options.format, compression, found)
     return BuildRequest(
         context=options.context,
         platform=_platform(options.platform) if options.platform else native,
         build_platform=native,
         dockerfile=options.file,
         tags=tags,
-        outputs=outputs(options.output, tags, push=options.push),
+        outputs=found,
+        compression=compression,
         target=options.target,
         build_args=_build_args(options.build_arg, environment),
         labels=_labels(options.label),

@@ -13,11 +13,11 @@ from builder.cache.store import Store
 from builder.engine.layers import LayerStack, StoreLayer
 from builder.engine.packing import LAYER_TYPES, known_forms
 from builder.engine.request import CompressionChoice
-from builder.errors import BuilderError, CacheError, OutputError, UsageError
+from builder.errors import BuilderError, CacheError, OutputError
 from builder.image import descriptor as media
+from builder.image.blobs import Layer
 from builder.image.descriptor import Descriptor
 from builder.image.digest import DigestMismatchError
-from builder.image.mutate import Format
 from builder.rootfs.chunked import USUAL, Coding
 from builder.rootfs.compression import Compression
 from builder.rootfs.entry import LayerFormatError
@@ -48,15 +48,6 @@ def common_coding(forms: Sequence[CompressionChoice | None]) -> Coding:
     return wanted.pop() if len(wanted) == 1 else USUAL
 
 
-def refuse_zstd(choice: CompressionChoice | None, image_format: Format, what: str) -> None:
-    """Raise UsageError where ``choice`` has no media type in ``image_format``; ``what`` is asked for."""
-    if image_format == "docker" and choice is not None and choice.kind == "zstd":
-        raise UsageError(
-            f"{what}: Docker's image format knows no zstd layers",
-            hint="write OCI media types (--format oci, oci-mediatypes=true), or choose gzip",
-        )
-
-
 def shaped(stack: LayerStack, inherited: int, choice: CompressionChoice | None, store: Store) -> LayerStack:
     """Return ``stack`` with its layers as ``choice`` wants them; the lowest ``inherited`` ones are the base's.
 
@@ -68,7 +59,7 @@ def shaped(stack: LayerStack, inherited: int, choice: CompressionChoice | None, 
     forced = choice is not None and choice.force
     return tuple(
         layer
-        if number < inherited and not (forced and _differs(layer.descriptor, coding))
+        if number < inherited and not (forced and differs(layer.descriptor, coding))
         else recompressed(layer, coding, store)
         for number, layer in enumerate(stack)
     )
@@ -85,35 +76,37 @@ def compression_of(media_type: str) -> Compression | None:
     }.get(media_type)
 
 
-def _differs(descriptor: Descriptor, coding: Coding) -> bool:
+def differs(descriptor: Descriptor, coding: Coding) -> bool:
+    """Say whether forcing ``coding`` changes a layer that was not made here."""
     kind = compression_of(descriptor.media_type)
     return kind is not None and (kind is not coding.compression or coding.level is not None)
 
 
-def recompressed(layer: StoreLayer, coding: Coding, store: Store) -> StoreLayer:
+def recompressed(layer: Layer, coding: Coding, store: Store) -> StoreLayer:
     """Return ``layer`` as ``coding`` writes it: itself, a variant of the store, or made now and kept as one."""
-    if coding.made(layer.compressor):
-        return layer
+    own = [layer] if isinstance(layer, StoreLayer) and layer.here() else []
     forms = list(known_forms(store, layer.diff_id))
-    for form in forms:
+    for form in own + forms:
         if coding.made(form.compressor):
             return form
     failure: BuilderError = CacheError(f"the layer {layer.descriptor.digest} is not in the store any more")
     # What is here already costs no transfer; the layer itself may have to be fetched.
-    for source in [layer, *forms, layer] if layer.here() else [*forms, layer]:
-        if not source.available():
-            continue
+    for form in own + forms:
+        if not form.here():
+            continue  # damaged, and found out a moment ago
         try:
-            return _made(source, layer.descriptor, coding, store)
+            return _made(form, layer.descriptor, coding, store)
         except (LayerFormatError, DigestMismatchError) as error:
-            if not source.damaged():
+            if not form.damaged():
                 raise
             error.hint = "the store's copy was damaged and has been removed: build again"
             failure = error
-    raise failure
+    if isinstance(layer, StoreLayer) and not layer.available():
+        raise failure
+    return _made(layer, layer.descriptor, coding, store)
 
 
-def _made(source: StoreLayer, described: Descriptor, coding: Coding, store: Store) -> StoreLayer:
+def _made(source: Layer, described: Descriptor, coding: Coding, store: Store) -> StoreLayer:
     temporary = store.temporary(".blob")
     try:
         with source.open() as stream, open(temporary, "xb") as target:

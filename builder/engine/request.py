@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 OutputKind = Literal["docker", "oci", "tar", "local", "registry", "image", "cacheonly"]
 
 
+IMAGE_OUTPUTS: tuple[OutputKind, ...] = ("registry", "image", "docker", "oci")
+"""Outputs that are images: those with a form."""
+
+
 @dataclass(frozen=True, slots=True)
 class CompressionChoice:
     """How layers are compressed; ``force`` asks for it in the base's layers too. ``level`` None is the usual one."""
@@ -94,6 +98,7 @@ class BuildRequest:
     annotations: Mapping[str, str] = field(default_factory=dict)
     contexts: Mapping[str, str] = field(default_factory=dict)
     image_format: Format = "oci"
+    compression: CompressionChoice = field(default_factory=CompressionChoice)
     pull: PullPolicy = "auto"
     no_cache: bool = False
     ignore_user: bool = False
@@ -112,3 +117,19 @@ class BuildRequest:
     secrets: Mapping[str, SecretReader] = field(default_factory=dict, repr=False)
     stdin: BinaryIO | None = None
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+def forms_of(request: BuildRequest) -> tuple[Form, ...]:
+    """Return the forms in which the image is wanted, the one that is kept and reported first."""
+    pushed = [one.form for one in request.outputs if one.kind == "registry"]
+    return (*pushed, *(one.form for one in request.outputs if one.kind in IMAGE_OUTPUTS)) or (Form(),)
+
+
+def reported(request: BuildRequest) -> Form:
+    """Return the form of the image that is kept under its tags and whose digest is told: what is pushed first."""
+    return forms_of(request)[0]
+
+
+def compression_of(request: BuildRequest, form: Form) -> CompressionChoice:
+    """Return how the layers of an output are compressed."""
+    return request.compression if form.compression is None else form.compression

@@ -20,11 +20,10 @@ from builder.engine.recompress import (
     common_coding,
     compression_of,
     recompressed,
-    refuse_zstd,
     shaped,
 )
 from builder.engine.request import CompressionChoice
-from builder.errors import CacheError, UsageError
+from builder.errors import CacheError
 from builder.image import descriptor as media
 from builder.image.descriptor import Descriptor
 from builder.image.digest import DiffID, Digest, DigestMismatchError
@@ -76,6 +75,7 @@ def remote(store: Store, data: bytes, media_type: str, tar: bytes, **more: objec
 def test_every_form_of_a_layer_is_made_once(store: Store) -> None:
     layer = packed(store)
     assert recompressed(layer, USUAL, store) is layer
+    assert shaped((layer,), 0, None, store)[0] is layer
     for coding in (ZSTD, PLAIN, Coding(Compression.GZIP, 9), Coding(Compression.ZSTD, 19)):
         made = recompressed(layer, coding, store)
         assert made.diff_id == layer.diff_id
@@ -204,12 +204,3 @@ def test_what_new_layers_are_packed_as() -> None:
 def test_media_types() -> None:
     assert compression_of(media.DOCKER_LAYER_GZIP) is Compression.GZIP
     assert compression_of("application/vnd.in-toto+json") is None
-
-
-def test_zstd_is_refused_in_dockers_format() -> None:
-    with pytest.raises(UsageError, match=r"^-o x: Docker's image format knows no zstd") as caught:
-        refuse_zstd(CompressionChoice("zstd"), "docker", "-o x")
-    assert "--format oci" in str(caught.value.hint)
-    refuse_zstd(CompressionChoice("zstd"), "oci", "-o x")
-    refuse_zstd(CompressionChoice("gzip"), "docker", "-o x")
-    refuse_zstd(None, "docker", "-o x")
