@@ -102,7 +102,7 @@ class Task:
                 yield directory_key(operation, stack_id(self.parent), services.times)
             case RunCommand():
                 stacks = [stack_id(one) for one in self.sources]
-                yield run_key(operation, stack_id(self.parent), stacks, services.platform, services.times)
+                yield run_key(operation, stack_id(self.parent), stacks, services.times)
 
     def _lookup(self, candidates: Iterator[Key]) -> Result | None:
         missed: list[Key] = []

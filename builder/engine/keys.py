@@ -14,7 +14,6 @@ from builder.engine.copying import Source
 from builder.engine.selecting import Selection
 from builder.engine.times import TimePolicy
 from builder.image.digest import ChainID
-from builder.image.platform import Platform
 from builder.plan.graph import (
     CopyFiles,
     MakeDirectory,
@@ -99,11 +98,9 @@ def _link_numbers(selection: Selection, source: Source) -> dict[str, int]:
     return {name: number for number, names in enumerate(shared) for name in names}
 
 
-def run_key(
-    operation: RunCommand, parent: ChainID, sources: Sequence[ChainID], platform: Platform, times: TimePolicy
-) -> Key:
+def run_key(operation: RunCommand, parent: ChainID, sources: Sequence[ChainID], times: TimePolicy) -> Key:
     """Return the key of a RUN."""
-    return key("run", RUN_VERSION, _run(operation, parent, sources, platform, times))
+    return key("run", RUN_VERSION, _run(operation, parent, sources, times))
 
 
 def flat_key(exact: Key, *, ignored: bool = False) -> Key:
@@ -115,12 +112,10 @@ def flat_key(exact: Key, *, ignored: bool = False) -> Key:
     return key("run with one uid, owners recorded", RUN_VERSION, (exact, ignored))
 
 
-def _run(
-    operation: RunCommand, parent: ChainID, sources: Sequence[ChainID], platform: Platform, times: TimePolicy
-) -> Value:
+def _run(operation: RunCommand, parent: ChainID, sources: Sequence[ChainID], times: TimePolicy) -> Value:
     return {
         "parent": parent,
-        "platform": str(platform),
+        "platform": operation.platform.full,
         "args": operation.args,
         "env": tuple(operation.env),
         "cwd": operation.cwd,

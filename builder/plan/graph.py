@@ -5,7 +5,7 @@ Instructions that only change the config are not here; they have folded into ``P
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal, NewType
 
 from builder.dockerfile.source import Span
@@ -152,14 +152,15 @@ class Mount:
 class RunCommand:
     """``RUN``. ``env`` is all the process gets but HOME, secrets and ``proxies``, which are not part of its identity.
 
-    ``script`` is a here-document with a ``#!`` line, which replaces the command: (name, body). ``hosts`` are (name,
-    address), ``ulimits`` (name, soft, hard), ``shm_size`` is bytes or 0 for the usual.
+    ``platform`` is its stage's; ``script`` is a here-document with a ``#!`` line, which replaces the command: (name,
+    body). ``hosts`` are (name, address), ``ulimits`` (name, soft, hard), ``shm_size`` is bytes or 0 for the usual.
     """
 
     args: tuple[str, ...]
     env: tuple[tuple[str, str], ...]
     cwd: str
     user: str
+    platform: Platform
     mounts: tuple[Mount, ...] = ()
     network: str = "default"
     security: str = "sandbox"
@@ -211,13 +212,26 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """All that a build will do. ``target`` is None for an image without any layer."""
+    """All that a build will do for one platform. ``target`` is None for an image without any layer.
+
+    ``platform`` is what the image is for, as its base says; ``asked`` what the build was asked for.
+    """
 
     vertices: Mapping[VertexID, Vertex]
     target: VertexID | None
     platform: Platform
+    asked: Platform
     config: ContainerConfig
     author: str
     base: Base | None
     base_source: ImageSource | None
     steps: tuple[Step, ...]
+
+
+def merged(plans: Iterable[Plan]) -> dict[VertexID, Vertex]:
+    """Return the vertices of all plans, inputs before users: equal work, for whichever platform, is one vertex."""
+    found: dict[VertexID, Vertex] = {}
+    for plan in plans:
+        for key, vertex in plan.vertices.items():
+            found.setdefault(key, vertex)
+    return found

@@ -12,9 +12,11 @@ from typing import assert_never
 from builder.dockerfile import instructions as df
 from builder.dockerfile.mounts import mount_from
 from builder.dockerfile.source import Span
+from builder.errors import UsageError
 from builder.image.config import ContainerConfig
 from builder.image.digest import DiffID
 from builder.image.mutate import repaired_history
+from builder.image.platform import Platform
 from builder.plan.copies import add_operation, copy_operation, history_text, join_path, without_credentials
 from builder.plan.graph import (
     Base,
@@ -68,6 +70,7 @@ def lower(dockerfile: df.Dockerfile, options: PlanOptions, bases: Mapping[ImageS
         vertices=work.reachable(state.top),
         target=state.top,
         platform=platform,
+        asked=options.platform,
         config=config,
         author=state.author,
         base=state.base,
@@ -78,15 +81,39 @@ def lower(dockerfile: df.Dockerfile, options: PlanOptions, bases: Mapping[ImageS
 
 @dataclass
 class _Progress:
-    """Counts the steps of one stage, for names like ``[build 3/7] RUN make``."""
+    """Counts the steps of one stage, for names like ``[build 3/7] RUN make``, or ``[linux/arm64 build 3/7] RUN make``.
 
-    prefix: str
+    ``several``: names say which platform they are for.
+    """
+
+    stage: str
     total: int
+    several: bool
     done: int = 0
 
-    def name(self, text: str) -> str:
+    def name(self, text: str, platform: Platform, scope: Scope) -> str:
         self.done += 1
-        return f"[{self.prefix}{self.done}/{self.total}] {text}"
+        where = platform.full + _compiled_for(platform, scope) if self.several else ""
+        return f"[{' '.join(filter(None, (where, self.stage, f'{self.done}/{self.total}')))}] {text}"
+
+
+def _compiled_for(platform: Platform, scope: Scope) -> str:
+    """Return ``->arm64`` where the variables of a stage say that it works for another platform than its own."""
+    values = scope.values
+    try:
+        if "TARGETPLATFORM" in values:
+            target = Platform.parse(values["TARGETPLATFORM"])
+        else:
+            system, machine, variant = (values.get(f"TARGET{part}", "") for part in ("OS", "ARCH", "VARIANT"))
+            variant = variant if machine else platform.variant
+            target = Platform.normalised(system or platform.os, machine or platform.architecture, variant)
+    except UsageError:
+        return ""
+    if target.os != platform.os:
+        return f"->{target}"
+    if target.architecture != platform.architecture:
+        return "->" + "/".join(filter(None, (target.architecture, target.variant)))
+    return ""
 
 
 @dataclass
@@ -118,9 +145,8 @@ class _Lowering:
         inherited = triggers(self.names, stage, self.bases)
         instructions = instructions_of(self.names, stage, self.bases)
         alone = len(self.names.dockerfile.stages) == 1 and stage.name is None
-        progress = _Progress(
-            "" if alone else f"{stage.display} ", 1 + sum(isinstance(one, _COUNTED) for one in instructions)
-        )
+        total = 1 + sum(isinstance(one, _COUNTED) for one in instructions)
+        progress = _Progress("" if alone else stage.display, total, self.names.options.several)
         state = self._start(stage, progress)
         for number, one in enumerate(instructions):
             prefix = "ONBUILD " if number < len(inherited) else ""
@@ -129,7 +155,7 @@ class _Lowering:
 
     def _start(self, stage: df.Stage, progress: _Progress) -> StageState:
         platform, span = self.names.platform_of(stage), stage.from_.span
-        label = progress.name(stage.from_.raw)
+        label = progress.name(stage.from_.raw, platform, Scope())
         match self.names.base_of(stage):
             case ToStage(index):
                 parent = self.stages[index]
@@ -190,23 +216,25 @@ class _Lowering:
         self, state: StageState, stage: df.Stage, one: df.StageInstruction, progress: _Progress, prefix: str
     ) -> StageState:
         expand = self.names.expand
+
+        def name(text: str) -> str:
+            return progress.name(prefix + text, state.platform, state.scope)
+
         match one:
             case df.Arg():
                 return self._arg(state, one)
             case df.Workdir():
                 path = join_path(state.config.working_dir, expand.one(one.path, state.scope, one.span))
-                return self._workdir(state, stage, path, progress.name(prefix + one.raw), one.span)
+                return self._workdir(state, stage, path, name(one.raw), one.span)
             case df.Copy():
                 origin, sources = self._origin(stage, one.from_stage, one.span)
                 operation = copy_operation(state, one, origin, expand)
-                return self._copy(state, stage, one, operation, sources, progress.name(prefix + one.raw))
+                return self._copy(state, stage, one, operation, sources, name(one.raw))
             case df.Add():
                 operation = add_operation(state, one, expand)
-                return self._copy(
-                    state, stage, one, operation, (), progress.name(prefix + without_credentials(one.raw))
-                )
+                return self._copy(state, stage, one, operation, (), name(without_credentials(one.raw)))
             case df.Run():
-                return self._run(state, stage, one, progress.name(prefix + one.raw))
+                return self._run(state, stage, one, name(one.raw))
             case _:
                 return apply_config(state, one, expand)
 

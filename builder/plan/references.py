@@ -27,12 +27,14 @@ _IMAGE_SCHEMES = ("docker-image://", "oci-layout://", "docker-archive:")
 class PlanOptions:
     """What the caller of a build chooses. ``contexts`` maps names to ``DIR``, a URL or an image location.
 
+    ``several``: the build is for other platforms, too, so that names of vertices say which one they are for.
     ``hosts`` are (name, address), ``ulimits`` (name, soft, hard), ``shm_size`` is bytes or 0 for the usual; ``allow``
     holds what RUN is granted beyond the usual: ``security.insecure``, ``network.host``.
     """
 
     platform: Platform
     build_platform: Platform
+    several: bool = False
     target: str | None = None
     build_args: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)

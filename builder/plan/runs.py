@@ -70,6 +70,7 @@ def run_operation(state: StageState, one: df.Run, mounts: tuple[Mount, ...], nam
         env=state.scope.environment(),
         cwd=state.config.working_dir or "/",
         user=state.config.user,
+        platform=state.platform,
         mounts=mounts,
         network=options.network if one.network in (None, "default") else one.network,
         security=one.security or "sandbox",
