@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from builder.cli.registries import session_settings
 from builder.errors import InterruptedBuildError
 from builder.events import Reporter, Warned
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from builder.engine.bases import Bases
     from builder.engine.build import Environment
     from builder.registry.client import Registry
+    from builder.registry.session import SessionSettings
 
 _GRACE = 3.0
 """Seconds that a build has for stopping in good order."""
@@ -46,7 +48,7 @@ def environment(
 ) -> Iterator[Environment]:
     """Yield what commands work with, and close it; ``at_last`` is called when a signal ends the process at once.
 
-    Raises OutputError when there is no store.
+    Raises OutputError when there is no store, UsageError for bad options of registries or settings.
     """
     from builder.cache.location import choose_root
     from builder.cache.store import Store
@@ -55,12 +57,13 @@ def environment(
     def warn(message: str) -> None:
         reporter.emit(Warned(message, "store"))
 
+    reach = session_settings(options, os.environ)
     explicit = Path(options.root) if options.root else None
     root = choose_root(os.environ, explicit, os.geteuid(), warn=warn)
     with contextlib.ExitStack() as closing:
         store = closing.enter_context(Store.open(root, warn=warn))
         cancel = threading.Event()
-        make, close = _registry(os.environ, reporter, jobs, cancel)
+        make, close = _registry(os.environ, reach, reporter, jobs, cancel)
         closing.callback(close)
         closing.enter_context(_signals(cancel, at_last))
         yield Environment(store, make, reporter, cancel)
@@ -74,7 +77,11 @@ def bases(env: Environment) -> Bases:
 
 
 def _registry(
-    environment: Mapping[str, str], reporter: Reporter, jobs: int, cancel: threading.Event
+    environment: Mapping[str, str],
+    reach: Callable[[], SessionSettings],
+    reporter: Reporter,
+    jobs: int,
+    cancel: threading.Event,
 ) -> tuple[Callable[[], Registry], Callable[[], None]]:
     """Return what makes the registry client once, when it is needed, and what closes it."""
     made: list[Registry] = []
@@ -83,14 +90,11 @@ def _registry(
     def make() -> Registry:
         from builder.registry.client import Registry
         from builder.registry.credentials import ConfiguredCredentials
-        from builder.registry.proxies import Proxies
-        from builder.registry.session import SessionSettings
 
         with lock:
             if not made:
                 credentials = ConfiguredCredentials(environment)
-                settings = SessionSettings(proxies=Proxies.from_environment(environment))
-                made.append(Registry(credentials, settings, jobs=max(2, jobs), reporter=reporter, cancel=cancel))
+                made.append(Registry(credentials, reach(), jobs=max(2, jobs), reporter=reporter, cancel=cancel))
             return made[0]
 
     def close() -> None:
