@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol, TypeGuard, cast
 
 from builder.cli.parsing import Parser, base, chosen_action, listing, split_word
+from builder.cli.registries import add_registry_options
 from builder.dockerfile.suggest import nearest
 from builder.errors import UsageError
 
@@ -216,6 +217,7 @@ def _build() -> Parser:
     )
     how.add_argument("--jobs", metavar="N", help="steps at a time (default: the CPUs this process may use)")
     how.add_argument("--timeout", metavar="SECONDS", help="end a RUN that takes longer")
+    add_registry_options(parser)
     return parser
 
 

@@ -8,6 +8,7 @@ import sys
 from builder.cli.answers import answer, named
 from builder.cli.machine import available_cpus
 from builder.cli.parsing import Parser, base
+from builder.cli.registries import add_registry_options
 from builder.cli.reporters import make_reporter
 from builder.cli.session import bases, environment
 
@@ -21,6 +22,7 @@ def parser() -> Parser:
     """Return the grammar."""
     parser = base("pybuild push", "Push an image built here under its name.", EXAMPLES)
     parser.add_argument("reference", metavar="REF", nargs="+")
+    add_registry_options(parser)
     return parser
 
 
