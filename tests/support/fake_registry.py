@@ -18,6 +18,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
 from urllib.parse import parse_qs, urlsplit
 
+from builder.image.reference import Reference
+
 
 @dataclass(frozen=True)
 class Seen:
@@ -76,12 +78,25 @@ class FakeRegistry:
         self.location_query = True
         self.mounts = True
         self.head_manifests = True
+        self.ranges = True
+        """Whether blobs come in ranges; if not, every answer is the whole."""
+        self.least_piece = 0
+        """OCI-Chunk-Min-Length, not sent while 0."""
+        self.largest_body = 1 << 62
+        """Uploads of more in one request are refused with 413."""
+        self.page: int | None = None
+        """Names on one page of a list; None puts all on one."""
+        self.referrers = False
+        """Whether there is a referrers API."""
+        self.immutable = False
+        """Whether a tag stays where it first pointed."""
         self.tokens: dict[str, set[str]] = {}
         self.token_life: int | None = None
         self.plan: Planned = lambda _: None
         self.lock = threading.RLock()
         self.host = self.token_host = self.store_host = ""
-        self._uploads: dict[str, str] = {}
+        self.uploads: dict[str, tuple[str, bytes]] = {}
+        """Uploads that were begun and not ended: their repository, and what has come so far."""
         self._count = 0
 
     def put_blob(self, repository: str, data: bytes) -> str:
@@ -108,11 +123,28 @@ class FakeRegistry:
     def begin(self, repository: str) -> str:
         self._count += 1
         name = f"upload-{self._count}"
-        self._uploads[name] = repository
+        self.uploads[name] = repository, b""
         return name
 
-    def end(self, name: str) -> str | None:
-        return self._uploads.pop(name, None)
+    def end(self, name: str) -> tuple[str, bytes]:
+        """Take an upload away; return its repository and bytes, none for one that is not there."""
+        return self.uploads.pop(name, ("", b""))
+
+
+def at(fake: FakeRegistry, text: str = "a/b:1") -> Reference:
+    """Return a reference into the fake registry."""
+    return Reference.parse(f"{fake.host}/{text}")
+
+
+def first(matching: Callable[[Seen], bool], *faults: Fault) -> Planned:
+    """Give the first matching requests these faults, one after the other."""
+    left, lock = list(faults), threading.Lock()
+
+    def plan(seen: Seen) -> Fault | None:
+        with lock:
+            return left.pop(0) if left and matching(seen) else None
+
+    return plan
 
 
 def digest_of(data: bytes) -> str:
@@ -201,7 +233,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _blob(self, data: bytes, digest: str) -> None:
         headers = {"Docker-Content-Digest": digest, "Content-Type": "application/octet-stream"}
         wanted = self.headers.get("Range", "")
-        if wanted.startswith("bytes="):
+        if wanted.startswith("bytes=") and self.registry.ranges:
             start = int(wanted[6:].rstrip("-"))
             headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
             self._reply(206, data[start:], headers)
@@ -219,6 +251,8 @@ class _RegistryHandler(_Handler):
             return
         name, _, target = path.removeprefix("/v2/").rpartition("/")
         name, _, kind = name.rpartition("/")
+        if path == "/v2/_catalog":
+            name, kind, target = "", "catalog", ""
         if kind == "uploads":
             name, kind = name.rpartition("/")[0], "uploads"
         if not self._allowed(seen, name):
@@ -227,7 +261,6 @@ class _RegistryHandler(_Handler):
 
     def _allowed(self, seen: Seen, name: str) -> bool:
         registry = self.registry
-        writing = seen.method in ("POST", "PUT", "PATCH", "DELETE")
         scheme, _, secret = seen.headers.get("authorization", "").partition(" ")
         if registry.auth == "basic":
             account = base64.b64decode(secret).decode() if scheme == "Basic" else ""
@@ -236,7 +269,7 @@ class _RegistryHandler(_Handler):
             self._error(401, "UNAUTHORIZED", {"WWW-Authenticate": 'Basic realm="fake"'})
             return False
         if registry.auth == "bearer":
-            scope = f"repository:{name}:{'pull,push' if writing else 'pull'}"
+            scope = f"repository:{name}:{_actions(seen)}" if name else "registry:catalog:*"
             if scheme == "Bearer" and _covers(registry.tokens.get(secret, set()), scope):
                 return True
             challenge = f'Bearer realm="http://{registry.token_host}/token",service="fake",scope="{scope}"'
@@ -259,13 +292,70 @@ class _RegistryHandler(_Handler):
 
     def _put_manifests(self, seen: Seen, name: str, target: str) -> None:
         value = json.loads(seen.body)
-        needed = [value["config"]["digest"], *(one["digest"] for one in value["layers"] if not one.get("urls"))]
+        children = value.get("manifests", ())
+        needed = [
+            one["digest"] for one in [value.get("config"), *value.get("layers", ())] if one and not one.get("urls")
+        ]
         missing = [digest for digest in needed if digest not in self.registry.blobs.get(name, {})]
-        if missing:
+        known = self.registry.manifests.get(name, {})
+        if missing or any(one["digest"] not in known for one in children):
             self._error(400, "MANIFEST_BLOB_UNKNOWN")
             return
+        if self.registry.immutable and target in known and not target.startswith("sha256:"):
+            self._error(409, "TAG_IMMUTABLE")
+            return
         digest = self.registry.put_manifest(name, target, seen.body, seen.headers["content-type"])
-        self._reply(201, headers={"Docker-Content-Digest": digest})
+        headers = {"Docker-Content-Digest": digest}
+        if "subject" in value and self.registry.referrers:
+            headers["OCI-Subject"] = value["subject"]["digest"]
+        self._reply(201, headers=headers)
+
+    def _delete_manifests(self, _seen: Seen, name: str, target: str) -> None:
+        known = self.registry.manifests.get(name, {})
+        if known.pop(target, None) is None:
+            self._error(404, "MANIFEST_UNKNOWN")
+            return
+        for tag in [tag for tag, (_, raw) in known.items() if digest_of(raw) == target]:
+            del known[tag]
+        self._reply(202)
+
+    def _get_tags(self, seen: Seen, name: str, _target: str) -> None:
+        known = self.registry.manifests.get(name)
+        if known is None:
+            self._error(404, "NAME_UNKNOWN")
+            return
+        self._list(seen, "tags", sorted(one for one in known if ":" not in one), {"name": name})
+
+    def _get_catalog(self, seen: Seen, _name: str, _target: str) -> None:
+        self._list(seen, "repositories", sorted(self.registry.manifests), {})
+
+    def _list(self, seen: Seen, key: str, names: list[str], document: dict[str, Any]) -> None:
+        last = seen.query.get("last", [""])[0]
+        rest = [one for one in names if one > last]
+        page = rest[: self.registry.page]
+        headers = {}
+        if len(page) < len(rest):
+            path = urlsplit(seen.path).path
+            headers["Link"] = f'<{path}?last={page[-1]}&n={self.registry.page}>; rel="next"'
+        self._reply(200, json.dumps({**document, key: page or None}).encode(), headers)
+
+    def _get_referrers(self, seen: Seen, name: str, target: str) -> None:
+        if not self.registry.referrers:
+            self._reply(404, b"404 page not found")
+            return
+        found = []
+        for key, (media_type, raw) in self.registry.manifests.get(name, {}).items():
+            value = json.loads(raw)
+            if ":" in key and value.get("subject", {}).get("digest") == target:
+                kind = value.get("artifactType") or value["config"]["mediaType"]
+                found.append({"mediaType": media_type, "digest": key, "size": len(raw), "artifactType": kind})
+        first = int(seen.query.get("from", ["0"])[0])
+        page = found[first:][: self.registry.page]
+        headers = {"Content-Type": "application/vnd.oci.image.index.v1+json"}
+        if first + len(page) < len(found):
+            headers["Link"] = f"<?from={first + len(page)}>; rel=next"
+        document = {"schemaVersion": 2, "mediaType": headers["Content-Type"], "manifests": page}
+        self._reply(200, json.dumps(document).encode(), headers)
 
     def _get_blobs(self, seen: Seen, name: str, target: str) -> None:
         data = self.registry.blobs.get(name, {}).get(target)
@@ -289,23 +379,48 @@ class _RegistryHandler(_Handler):
         location = f"/v2/{name}/blobs/uploads/{registry.begin(name)}"
         location += "?state=a%2Bb" if registry.location_query else ""
         location = location if registry.relative_location else f"http://{registry.host}{location}"
-        self._reply(202, headers={"Location": location})
+        headers = {"OCI-Chunk-Min-Length": str(registry.least_piece)} if registry.least_piece else {}
+        self._reply(202, headers={"Location": location, **headers})
+
+    def _patch_uploads(self, seen: Seen, name: str, target: str) -> None:
+        registry = self.registry
+        repository, held = registry.uploads.get(target, ("", b""))
+        begin, _, end = seen.headers["content-range"].partition("-")
+        if repository != name:
+            self._error(404, "BLOB_UPLOAD_UNKNOWN")
+            return
+        if len(seen.body) > registry.largest_body:
+            self._error(413, "SIZE_INVALID")
+            return
+        if (int(begin), int(end) + 1) != (len(held), len(held) + len(seen.body)):
+            self._error(416, "BLOB_UPLOAD_INVALID")
+            return
+        held += seen.body
+        # The state that the location carries has to come back with the next piece.
+        del registry.uploads[target]
+        location = f"/v2/{name}/blobs/uploads/{(following := registry.begin(name))}?state=a%2Bb"
+        registry.uploads[following] = name, held
+        self._reply(202, headers={"Location": location, "Range": f"0-{len(held) - 1}"})
 
     def _put_uploads(self, seen: Seen, name: str, target: str) -> None:
         if self.registry.location_query:
             assert seen.query["state"] == ["a+b"], "the location's own query is lost"
-        if self.registry.end(target) != name:
+        if len(seen.body) > self.registry.largest_body:
+            self._error(413, "SIZE_INVALID")
+            return
+        repository, held = self.registry.end(target)
+        if repository != name:
             self._error(404, "BLOB_UPLOAD_UNKNOWN")
             return
-        digest = seen.query["digest"][0]
-        if digest != digest_of(seen.body):
+        digest, data = seen.query["digest"][0], held + seen.body
+        if digest != digest_of(data):
             self._error(400, "DIGEST_INVALID")
             return
-        self.registry.put_blob(name, seen.body)
+        self.registry.put_blob(name, data)
         self._reply(201, headers={"Location": f"/v2/{name}/blobs/{digest}", "Docker-Content-Digest": digest})
 
     def _delete_uploads(self, _seen: Seen, name: str, target: str) -> None:
-        self._reply(204 if self.registry.end(target) == name else 404)
+        self._reply(204 if self.registry.end(target)[0] == name else 404)
 
 
 class _TokenHandler(_Handler):
@@ -361,6 +476,12 @@ class _StoreHandler(_Handler):
             self._error(404, "NO_SUCH_KEY")
         else:
             self._blob(data, digest)
+
+
+def _actions(seen: Seen) -> str:
+    if seen.method == "DELETE":
+        return "delete"
+    return "pull,push" if seen.method in ("POST", "PUT", "PATCH") else "pull"
 
 
 def _covers(granted: set[str], scope: str) -> bool:

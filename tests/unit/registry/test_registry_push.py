@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,33 +14,12 @@ from builder.image.digest import Digest, DigestMismatchError
 from builder.image.reference import Reference
 from builder.registry.errors import AuthenticationError, RegistryError, TransientRegistryError
 from builder.registry.upload import upload
-from tests.support.fake_registry import FakeRegistry, Fault, Seen
+from tests.support.events import Events
+from tests.support.fake_registry import FakeRegistry, Fault, Seen, at, first
 from tests.support.pushing import push_image
 
 QUIET = SilentReporter()
 DATA = bytes(range(256)) * 4096
-
-
-class Events:
-    def __init__(self) -> None:
-        self.seen: list[Any] = []
-
-    def emit(self, event: object) -> None:
-        self.seen.append(event)
-
-
-def at(fake: FakeRegistry, text: str = "a/b:1") -> Reference:
-    return Reference.parse(f"{fake.host}/{text}")
-
-
-def first(matching: Callable[[Seen], bool], *faults: Fault) -> Callable[[Seen], Fault | None]:
-    left, lock = list(faults), threading.Lock()
-
-    def plan(seen: Seen) -> Fault | None:
-        with lock:
-            return left.pop(0) if left and matching(seen) else None
-
-    return plan
 
 
 def upload_put(seen: Seen) -> bool:
