@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from builder.cli.compressing import choice, refuse_zstd
+from builder.cli.dockerproxies import proxy_arguments
 from builder.cli.machine import available_cpus, native_platform
 from builder.cli.options import NETWORKS
 from builder.cli.outputs import destination as destination
@@ -147,7 +148,7 @@ def _labels(texts: Sequence[str]) -> dict[str, str]:
 
 
 def _build_args(texts: Sequence[str], environment: Mapping[str, str]) -> dict[str, str]:
-    found: dict[str, str] = {}
+    found = proxy_arguments(environment)
     for text in texts:
         name, equals, value = text.partition("=")
         if not name:
