@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from builder.cli.reporters import print_line, printable
+from builder.cli.reporters import print_bytes, print_line, printable
 from builder.errors import OutputError
 
 if TYPE_CHECKING:
@@ -18,6 +18,12 @@ def answer(text: str) -> None:
     """Print a result, without the end of its last line. Raises OutputError when it cannot be written."""
     if not print_line(sys.stdout, text):
         raise OutputError(f"cannot write to standard output: {text[:200]}")
+
+
+def answer_bytes(data: bytes) -> None:
+    """Print bytes as they are, nothing added. Raises OutputError when they cannot be written."""
+    if not print_bytes(sys.stdout, data):
+        raise OutputError("cannot write to standard output")
 
 
 def answer_json(value: object) -> None:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 _HUB = "docker.io"
 
 
-def add_registry_options(parser: argparse.ArgumentParser) -> None:
-    """Add them as a group of their own."""
+def add_registry_options(parser: argparse.ArgumentParser, *, settings_file: bool = True) -> None:
+    """Add them as a group of their own; without ``settings_file`` a command has another use for --config."""
     group = parser.add_argument_group("registries")
     group.add_argument(
         "--insecure-registry",
@@ -42,9 +42,10 @@ def add_registry_options(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="pull what HOST[/PATH] has from another; several TOs of a FROM are tried in turn, FROM itself is not",
     )
-    group.add_argument(
-        "--config", metavar="FILE", help="the settings (default: $PYBUILD_CONFIG, the user's, then the machine's)"
-    )
+    if settings_file:
+        group.add_argument(
+            "--config", metavar="FILE", help="the settings (default: $PYBUILD_CONFIG, the user's, then the machine's)"
+        )
 
 
 def session_settings(options: argparse.Namespace, environment: Mapping[str, str]) -> Callable[[], SessionSettings]:

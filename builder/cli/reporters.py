@@ -10,6 +10,7 @@ import json
 import os
 import threading
 import time
+from collections.abc import Callable
 from typing import TextIO
 
 from builder.events import (
@@ -39,8 +40,18 @@ def printable(text: str) -> str:
 
 def print_line(stream: TextIO, line: str) -> bool:
     """Print a line at once and say whether that worked; after a failure the stream leads nowhere."""
+    return _at_once(stream, lambda: stream.write(line + "\n"))
+
+
+def print_bytes(stream: TextIO, data: bytes) -> bool:
+    """Print bytes as they are; see ``print_line``."""
+    return _at_once(stream, lambda: stream.buffer.write(data))
+
+
+def _at_once(stream: TextIO, write: Callable[[], object]) -> bool:
     try:
-        stream.write(line + "\n")
+        stream.flush()
+        write()
         stream.flush()
     except OSError:
         # Flushing again at exit must not complain, nor change the exit status.

@@ -28,7 +28,7 @@ NESTING_LIMIT = 4
 DOCUMENT_LIMIT = 10_000
 """Documents of one artifact."""
 
-_IMAGE_CONFIGS = media.CONFIGS | {"", "application/octet-stream"}
+IMAGE_CONFIGS = media.CONFIGS | {"", "application/octet-stream"}
 
 
 class Content(Protocol):
@@ -203,7 +203,7 @@ def _collect(content: Content, document: Document, found: dict[Digest, Document]
 def _images(content: Content, descriptor: Descriptor, raw: bytes, depth: int) -> Iterator[Image]:
     parsed = parse_manifest(raw, descriptor.media_type)
     if isinstance(parsed, Manifest):
-        if parsed.config.media_type in _IMAGE_CONFIGS:
+        if parsed.config.media_type in IMAGE_CONFIGS:
             yield Image.of(content, descriptor, raw)
         return
     if not depth:
@@ -242,7 +242,7 @@ class Image:
         manifest = parse_manifest(raw, descriptor.media_type)
         if not isinstance(manifest, Manifest):
             raise ManifestError(f"{content.where}: an index, not an image")
-        if manifest.config.media_type not in _IMAGE_CONFIGS:
+        if manifest.config.media_type not in IMAGE_CONFIGS:
             raise ManifestError(f"{content.where} is no image but an artifact of type {manifest.config.media_type}")
         raw_config = content.document(manifest.config)
         if Digest.of(raw_config) != manifest.config.digest:
