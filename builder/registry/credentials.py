@@ -163,11 +163,12 @@ class ConfiguredCredentials:
         if helped is not None and helped[1]:
             # A registry with a helper of its own has no other source in this file (docker, podman).
             return self._ask(helped[1], helped[0], document.name, "credHelpers")
-        if helped is None and document.store:
+        entry = document.entry(registry, repository)
+        # The helper for all registries knows hosts only: an entry for a path says more.
+        if helped is None and document.store and (entry is None or "/" not in entry[0]):
             found = self._ask_store(document, registry)
             if found is not None:
                 return found
-        entry = document.entry(registry, repository)
         return None if entry is None else _decode(entry[1], document.name)
 
     def _ask_store(self, document: AuthDocument, registry: str) -> Credential | None:

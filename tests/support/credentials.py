@@ -1,9 +1,35 @@
-"""One account for the registries that a test names."""
+"""Accounts for tests: one for the registries that a test names, and credential helpers that keep some."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from builder.registry.credentials import Credential
 from builder.registry.hosts import canonical_host
+
+_KEEPING = """\
+path() { echo "$kept/$(echo "$1" | tr / _)"; }
+case "$1" in
+store)
+    text=$(cat)
+    echo "$text" > "$(path "$(echo "$text" | sed 's/.*"ServerURL": "\\([^"]*\\)".*/\\1/')")";;
+get)
+    read -r server
+    cat "$(path "$server")" 2>/dev/null || { echo "credentials not found in native keychain"; exit 1; };;
+erase)
+    read -r server
+    rm -f "$(path "$server")";;
+list)
+    echo "{"
+    comma=
+    for one in "$kept"/*; do
+        [ -e "$one" ] || continue
+        echo "$comma$(sed 's/.*"ServerURL": \\("[^"]*"\\), "Username": \\("[^"]*"\\).*/\\1: \\2/' "$one")"
+        comma=,
+    done
+    echo "}";;
+esac
+"""
 
 
 class StaticCredentials:
@@ -26,3 +52,13 @@ class StaticCredentials:
             return None
         self._credential = self._later.pop(0)
         return self._credential
+
+
+def write_helper(directory: Path, name: str, script: str = _KEEPING) -> Path:
+    """Write ``docker-credential-NAME``, which keeps what it is given in a directory; return that."""
+    kept = directory / f"kept-{name}"
+    kept.mkdir(parents=True)
+    program = directory / f"docker-credential-{name}"
+    program.write_text(f"#!/bin/sh\nkept='{kept}'\n{script}\n")
+    program.chmod(0o755)
+    return kept

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 from pathlib import Path
 
 import pytest
 
-from builder.registry.credentials import ConfiguredCredentials, Credential
+from builder.registry.credentials import ConfiguredCredentials, Credential, GivenCredentials, NoCredentials
 from builder.registry.errors import AuthenticationError
+from tests.support.credentials import StaticCredentials, write_helper
 
 
 def auth(user: str, password: str = "pw") -> dict[str, str]:
@@ -23,11 +25,8 @@ def write(path: Path, document: object) -> Path:
 
 
 def helper(tmp_path: Path, name: str, script: str) -> str:
-    program = tmp_path / "bin" / f"docker-credential-{name}"
-    program.parent.mkdir(exist_ok=True)
-    program.write_text(f"#!/bin/sh\n{script}\n")
-    program.chmod(0o755)
-    return f"{program.parent}:/usr/bin:/bin"
+    write_helper(tmp_path / "bin", name, script)
+    return f"{tmp_path / 'bin'}:/usr/bin:/bin"
 
 
 def user_of(environment: dict[str, str], registry: str, repository: str = "") -> str | None:
@@ -60,6 +59,85 @@ def test_the_order_of_sources(tmp_path: Path) -> None:
         found.append(user_of(environment, "reg.example"))
         del environment[variable]
     assert found == ["inline", "named", "runtime", "xdg", "docker", "home"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "registry", "repository", "expected"),
+    [
+        # The longest path of the repository that has an entry; parts of names do not count.
+        (["reg.example", "reg.example/a"], "reg.example", "a/b", "reg.example/a"),
+        (["reg.example/a"], "reg.example", "ab", None),
+        (["reg.example/a"], "reg.example", "", None),
+        (["reg.example/a/b/c"], "reg.example", "a/b", None),
+        # A port is part of the name.
+        (["reg.example"], "reg.example:5000", "a", None),
+        (["reg.example:5000"], "reg.example", "a", None),
+        (["reg.example:5000", "reg.example"], "reg.example:5000", "a", "reg.example:5000"),
+        (["reg.example:5000/a"], "reg.example:5000", "a", "reg.example:5000/a"),
+        (["[::1]:5000"], "[::1]:5000", "a", "[::1]:5000"),
+        # URLs, as old Dockers wrote them: of any path they mean the host, but the path where it fits.
+        (["https://reg.example"], "reg.example", "a", "https://reg.example"),
+        (["https://reg.example/v1/"], "reg.example", "a", "https://reg.example/v1/"),
+        (["http://reg.example/v2/"], "reg.example", "a", "http://reg.example/v2/"),
+        (["https://reg.example/team/"], "reg.example", "other", "https://reg.example/team/"),
+        (["https://reg.example/t", "https://reg.example/u"], "reg.example", "u/x", "https://reg.example/u"),
+        (["https://reg.example/team/", "reg.example"], "reg.example", "other", "reg.example"),
+        (["https://reg.example:5000"], "reg.example", "a", None),
+        # The plain name wins over its URLs, wherever it stands.
+        (["https://reg.example/v2/", "reg.example"], "reg.example", "a", "reg.example"),
+        (["reg.example", "https://reg.example/v2/"], "reg.example", "a", "reg.example"),
+        # Docker Hub has many names.
+        (["https://index.docker.io/v1/"], "docker.io", "library/busybox", "https://index.docker.io/v1/"),
+        (["registry-1.docker.io"], "docker.io", "a/b", "registry-1.docker.io"),
+        (["docker.io/team", "docker.io"], "docker.io", "team/app", "docker.io/team"),
+        (["docker.io/team"], "docker.io", "library/busybox", None),
+        (["docker.io"], "registry-1.docker.io", "a/b", "docker.io"),
+        (["index.docker.io"], "auth.docker.io", "a/b", None),
+        # Names of hosts have no case; other hosts are other hosts.
+        (["Reg.Example"], "reg.example", "a", "Reg.Example"),
+        (["evil-reg.example"], "reg.example", "a", None),
+        (["example"], "reg.example", "a", None),
+        (["*.example"], "reg.example", "a", None),
+        ([""], "reg.example", "a", None),
+    ],
+)
+def test_how_keys_match(keys: list[str], registry: str, repository: str, expected: str | None) -> None:
+    text = json.dumps({"auths": {key: auth(key.replace(":", ";") or "empty") for key in keys}})
+    found = ConfiguredCredentials({"DOCKER_AUTH_CONFIG": text}).find(registry, repository)
+    assert (found.key if found else None) == expected
+    if found is not None:
+        assert found.username == found.key.replace(":", ";")
+
+
+def test_a_named_file_takes_the_place_of_the_sessions(tmp_path: Path) -> None:
+    write(tmp_path / "run/containers/auth.json", {"auths": {"run.example": auth("run")}})
+    write(tmp_path / "home/.docker/config.json", {"auths": {"docker.example": auth("docker")}})
+    named = write(tmp_path / "named.json", {"auths": {"named.example": auth("named")}})
+    inline = json.dumps({"auths": {"inline.example": auth("inline")}})
+    plain = {"HOME": str(tmp_path / "home"), "XDG_RUNTIME_DIR": str(tmp_path / "run"), "DOCKER_AUTH_CONFIG": inline}
+
+    def known(source: ConfiguredCredentials) -> list[str]:
+        names = ("inline", "named", "run", "docker")
+        return [name for name in names if source.find(f"{name}.example") is not None]
+
+    assert known(ConfiguredCredentials(plain)) == ["inline", "run", "docker"]
+    assert known(ConfiguredCredentials({**plain, "REGISTRY_AUTH_FILE": str(named)})) == ["inline", "named", "docker"]
+    assert known(ConfiguredCredentials(plain, authfile=named)) == ["named", "docker"]
+    absent = {**plain, "REGISTRY_AUTH_FILE": str(tmp_path / "absent")}
+    assert known(ConfiguredCredentials(absent)) == ["inline", "docker"]
+    with pytest.raises(AuthenticationError, match="absent"):
+        ConfiguredCredentials(plain, authfile=tmp_path / "absent").find("reg.example")
+
+
+def test_what_is_no_file_is_no_source(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    for path in (tmp_path / "fifo", tmp_path, Path("/dev/null")):
+        assert user_of({"REGISTRY_AUTH_FILE": str(path)}, "reg.example") is None
+
+
+def test_dockers_oldest_file_is_read_last(tmp_path: Path) -> None:
+    write(tmp_path / ".dockercfg", {"https://index.docker.io/v1/": auth("old")})
+    assert user_of({"HOME": str(tmp_path)}, "docker.io", "a/b") == "old"
 
 
 def test_a_source_that_does_not_know_the_registry_is_passed_over(tmp_path: Path) -> None:
@@ -180,3 +258,95 @@ def test_a_helper_that_is_none(name: str, tmp_path: Path) -> None:
 def test_no_secret_in_a_representation() -> None:
     credential = Credential(username="ann", password="s3cret", identity_token="s3cret", registry_token="s3cret")
     assert "s3cret" not in repr(credential)
+
+
+def test_a_helper_of_a_path_and_none_for_another(tmp_path: Path) -> None:
+    path = helper(tmp_path, "mine", 'read s; echo "{\\"Username\\":\\"$s\\",\\"Secret\\":\\"x\\"}"')
+    document = {
+        "credsStore": "mine",
+        "credHelpers": {"reg.example/team": "mine", "file.example": ""},
+        "auths": {"reg.example/file": auth("path"), "file.example": auth("file")},
+    }
+    environment = {"DOCKER_AUTH_CONFIG": json.dumps(document), "PATH": path}
+    assert user_of(environment, "reg.example", "team/app") == "reg.example/team"
+    assert user_of(environment, "reg.example", "other") == "reg.example"
+    assert user_of(environment, "reg.example", "file/app") == "path"
+    assert user_of(environment, "file.example", "app") == "file"
+
+
+def test_the_hub_goes_by_two_names_in_helpers(tmp_path: Path) -> None:
+    script = (
+        '[ "$(cat)" = docker.io ] || { echo credentials not found; exit 1; }\necho \'{"Username":"u","Secret":"x"}\''
+    )
+    environment = {"DOCKER_AUTH_CONFIG": '{"credsStore": "all"}', "PATH": helper(tmp_path, "all", script)}
+    assert user_of(environment, "docker.io", "a/b") == "u"
+
+
+@pytest.mark.parametrize("script", [None, "echo s3cret; exit 1", "echo s3cret"])
+def test_a_store_that_does_not_work_is_a_warning(tmp_path: Path, script: str | None) -> None:
+    path = helper(tmp_path, "bad", script) if script else "/nowhere"
+    document = {"credsStore": "bad", "auths": {"reg.example": auth("file")}}
+    said: list[str] = []
+    source = ConfiguredCredentials({"DOCKER_AUTH_CONFIG": json.dumps(document), "PATH": path}, warn=said.append)
+    found = source.find("reg.example")
+    assert found is not None
+    assert found.username == "file"
+    assert source.find("reg.example") == found
+    assert len(said) == 1
+    assert "docker-credential-bad" in said[0]
+    assert "s3cret" not in said[0]
+
+
+def counting(tmp_path: Path) -> dict[str, str]:
+    """A helper whose password is another one every time."""
+    script = 'echo x >> "$kept/asked"; echo "{\\"Username\\":\\"u\\",\\"Secret\\":\\"$(wc -l < "$kept/asked")\\"}"'
+    return {"DOCKER_AUTH_CONFIG": '{"credsStore": "count"}', "PATH": helper(tmp_path, "count", script)}
+
+
+def test_a_refused_password_is_asked_for_again_once_for_all_threads(tmp_path: Path) -> None:
+    source = ConfiguredCredentials(counting(tmp_path))
+    first = source.find("reg.example", "a")
+    assert first is not None
+    assert source.find("reg.example", "b") == first
+    other = source.find("other.example")
+    second = source.renew(first, "reg.example", "a")
+    assert second is not None
+    assert not first.same_account(second)
+    assert source.renew(first, "reg.example", "b") == second
+    assert source.find("reg.example") == second
+    assert source.find("other.example") == other
+
+
+def test_a_file_that_was_rewritten_is_read_again(tmp_path: Path) -> None:
+    path = write(tmp_path / "auth.json", {"auths": {"reg.example": auth("ann", "old")}})
+    source = ConfiguredCredentials({"REGISTRY_AUTH_FILE": str(path)})
+    old = source.find("reg.example")
+    assert old is not None
+    assert source.renew(old, "reg.example") is None
+    write(path, {"auths": {"reg.example": auth("ann", "new")}})
+    assert source.find("reg.example") == old
+    new = source.renew(old, "reg.example")
+    assert new is not None
+    assert new.password == "new"
+    path.unlink()
+    assert source.renew(new, "reg.example") is None
+    assert source.find("reg.example") is None
+
+
+def test_given_accounts_are_for_their_registries_only() -> None:
+    given, other = Credential(username="given", password="x"), Credential(username="other", password="y")
+    configured = StaticCredentials(other, ["reg.example", "docker.io", "reg.example:5000"])
+    source = GivenCredentials({"reg.example": given, "index.docker.io": given}, configured)
+    assert source.find("reg.example", "a") == given
+    assert source.find("docker.io", "a") == given
+    assert source.find("reg.example:5000", "a") == other
+    assert source.find("x.example", "a") is None
+    assert source.renew(given, "reg.example") is None
+    assert configured.refused == []
+    source.renew(other, "reg.example:5000")
+    assert configured.refused == [other]
+
+
+def test_nobody_has_nothing() -> None:
+    assert NoCredentials().find("reg.example") is None
+    assert NoCredentials().renew(Credential(), "reg.example") is None
