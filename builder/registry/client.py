@@ -31,7 +31,7 @@ from builder.registry.endpoints import (
     push_scope,
     short,
 )
-from builder.registry.errors import AuthenticationError, RegistryError
+from builder.registry.errors import AuthenticationError, RegistryError, TransientRegistryError
 from builder.registry.retry import RetryPolicy
 from builder.registry.session import Call, Session, SessionSettings
 from builder.registry.upload import Begun, Pieces, check_rights, upload
@@ -109,15 +109,22 @@ class Registry:
         """
         wanted = digest or reference.digest
         call = self._manifest_call("GET", reference, wanted)
+        damaged = False
 
         def attempt() -> tuple[bytes, str, Digest]:
+            nonlocal damaged
             with self.session.open(call) as response:
                 self.session.expect(call, response, 200)
                 raw = _limited_body(response, f"the manifest of {reference}")
                 found = Digest.of(raw)
                 claimed = wanted or response.headers.get("docker-content-digest", "")
                 if claimed.startswith("sha256:") and claimed != found:
-                    raise DigestMismatchError(f"the manifest of {reference} has digest {found}, expected {claimed}")
+                    message = f"the manifest of {reference} has digest {found}, expected {claimed}"
+                    if damaged:
+                        raise DigestMismatchError(message)
+                    # As with blobs, most often something between us and the registry: worth a second look.
+                    damaged = True
+                    raise TransientRegistryError(message, host=reference.registry, repository=reference.repository)
                 return raw, response.headers.get("content-type", "").partition(";")[0].strip(), found
 
         return self.retry.run(attempt)

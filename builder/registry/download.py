@@ -102,6 +102,10 @@ class _Download:
 
     def attempt(self, call: Call) -> None:
         """Fetch what is missing and commit the whole."""
+        if self._writer is not None and self.received == self._descriptor.size:
+            # It broke after the last byte: there is no range left to ask for.
+            self._commit(call, self._writer)
+            return
         if self._corrupt:
             # A mirror may have been it.
             call = replace(call, direct=True)

@@ -43,7 +43,7 @@ class Fault:
 
     ``status`` answers so instead; ``cut`` sends the answer's body only so far and closes; ``flip`` damages a bit of
     it; ``drop`` closes without an answer, after doing what was asked if ``done``; ``swallow`` closes after that many
-    bytes of the request's body.
+    bytes of the request's body; ``promise`` is how many bytes more than it sends the answer says it has.
     """
 
     status: int = 0
@@ -54,6 +54,7 @@ class Fault:
     drop: bool = False
     done: bool = False
     swallow: int | None = None
+    promise: int = 0
 
 
 Planned = Callable[[Seen], Fault | None]
@@ -212,14 +213,14 @@ class _Handler(BaseHTTPRequestHandler):
             self._close()
             return
         self.send_response(status)
-        for name, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
+        for name, value in {"Content-Length": str(len(body) + fault.promise), **(headers or {})}.items():
             self.send_header(name, value)
         self.end_headers()
         if self.command == "HEAD":
             return
         if fault.flip and body:
             body = bytes([body[0] ^ 1]) + body[1:]
-        if fault.cut is not None:
+        if fault.cut is not None or fault.promise:
             self.wfile.write(body[: fault.cut])
             self.wfile.flush()
             self._close()

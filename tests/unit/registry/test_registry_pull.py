@@ -235,6 +235,28 @@ def test_a_broken_download_goes_on_where_it_broke(fake: FakeRegistry, connect: A
     assert [one.headers.get("range") for one in fake.asked("GET", "/blobs/")] == [None, "bytes=1000-"]
 
 
+def test_a_download_that_breaks_after_its_last_byte_is_whole(
+    fake: FakeRegistry, connect: Any, blobs: MemoryBlobs
+) -> None:
+    """A range that begins at the end is refused, by docker-registry with an answer that is none."""
+    fake.put_blob("a/b", DATA)
+    fake.plan = first(blob_get, Fault(promise=9))
+    connect().fetch_blob(at(fake), descriptor_of(DATA), blobs)
+    assert blobs.data == {Digest.of(DATA): DATA}
+    assert len(fake.asked("GET", "/blobs/")) == 1
+
+
+@pytest.mark.parametrize("fault", [Fault(flip=True), Fault(cut=20), Fault(promise=9)], ids=["flip", "cut", "promise"])
+def test_a_manifest_that_was_damaged_on_the_way_is_asked_for_again(
+    fake: FakeRegistry, connect: Any, stored: Any, pushed: Any, layer: Any, fault: Fault
+) -> None:
+    image = pushed(layer(DATA))
+    digest = stored("a/b", "1", image)
+    fake.plan = first(lambda seen: seen.method == "GET" and "/manifests/" in seen.path, fault)
+    assert connect().manifest(at(fake, f"a/b@{digest}"))[0] == image.raw_manifest
+    assert len(fake.asked("GET", "/manifests/")) == 2
+
+
 def test_retry_after_is_waited_for(fake: FakeRegistry, connect: Any, blobs: MemoryBlobs, slept: list[float]) -> None:
     fake.put_blob("a/b", DATA)
     fake.plan = first(blob_get, Fault(status=429, headers={"Retry-After": "17"}))
