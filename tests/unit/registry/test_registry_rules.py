@@ -20,7 +20,6 @@ from builder.registry.errors import (
     parse_retry_after,
 )
 from builder.registry.hosts import api_host, is_loopback, origin
-from builder.registry.proxies import Proxies
 from builder.registry.retry import RetryPolicy
 from builder.registry.session import _absolute
 
@@ -77,43 +76,6 @@ def test_origins() -> None:
 )
 def test_where_a_location_leads_from_https(location: str, expected: str | None) -> None:
     assert _absolute("https://reg.example", "https://reg.example/v2/x", location) == expected
-
-
-@pytest.mark.parametrize(
-    ("no_proxy", "url", "direct"),
-    [
-        ("", "https://reg.example", False),
-        ("*", "https://reg.example", True),
-        ("reg.example", "https://reg.example", True),
-        ("example", "https://reg.example", True),
-        (".example", "https://reg.example", True),
-        ("*.example", "https://reg.example", True),
-        (".reg.example", "https://reg.example", False),
-        ("eg.example", "https://reg.example", False),
-        ("reg.example:443", "https://reg.example", True),
-        ("reg.example:5000", "https://reg.example", False),
-        ("reg.example:5000", "https://reg.example:5000", True),
-        ("10.0.0.0/8", "https://10.1.2.3", True),
-        ("10.0.0.0/8", "https://11.1.2.3", False),
-        ("10.1.2.3", "https://10.1.2.3:5000", True),
-        ("fd00::/8", "https://[fd00::1]", True),
-        ("bad/99, REG.EXAMPLE", "https://reg.example", True),
-        ("", "https://localhost:5000", True),
-        ("", "https://127.0.0.1", True),
-        ("", "https://[::1]:5000", True),
-    ],
-)
-def test_no_proxy(no_proxy: str, url: str, direct: bool) -> None:
-    proxies = Proxies.from_environment({"HTTPS_PROXY": "proxy:3128", "no_proxy": no_proxy})
-    assert proxies.choose(url) == (None if direct else "http://proxy:3128")
-
-
-def test_proxies_by_scheme() -> None:
-    proxies = Proxies.from_environment({"http_proxy": "http://a", "HTTPS_PROXY": "http://user:s3cret@b"})
-    assert proxies.choose("http://x.example") == "http://a"
-    assert proxies.choose("https://x.example") == "http://user:s3cret@b"
-    assert "s3cret" not in repr(proxies)
-    assert Proxies.from_environment({"HTTP_PROXY": "x", "REQUEST_METHOD": "GET"}).choose("http://x.example") is None
 
 
 @pytest.mark.parametrize(
