@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpcore
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -227,6 +228,7 @@ def test_what_is_no_proxy(authority: Authority, scheme: str) -> None:
 
 
 def test_socks_that_is_not_installed(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert httpcore.SOCKSProxy, "it looks for socksio once, when it is imported"
     monkeypatch.setitem(sys.modules, "socksio", None)
     error = refused(f"socks5://user:{PASSWORD}@p:1", "https://reg.example/v2/", authority.ca_file)
     assert str(error) == "the proxy socks5://p:1 speaks SOCKS, which is not installed"
