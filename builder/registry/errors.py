@@ -23,7 +23,7 @@ UNTRUSTED = "UNTRUSTED"
 TRANSIENT_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504, 507, 509, 520, 521, 522, 523, 524})
 _TEXT_LIMIT = 300
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e\xa0-\U0010ffff]+")
-_LOGIN = "log in with docker login or podman login, or check the rights of the account"
+_LOGIN = "log in with pybuild login, or check the rights of the account; pybuild login --check REF says which it is"
 
 
 class RegistryError(BuilderError):

@@ -38,6 +38,7 @@ _HOP_LIMIT = 10
 _WARNINGS_LIMIT = 100
 _ANSWERS = frozenset({200, 206, 416})
 """What a mirror's answer is taken for one with; everything else leads to the next server."""
+_REFUSED = frozenset({401, 403})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MIRRORED = re.compile(r"/(manifests|blobs|referrers)/")
 _TAGGED = re.compile(r"/manifests/[^:]+\Z")
@@ -150,7 +151,7 @@ class Session:
             with self._exchange(call, endpoint, base, url, authorization) as response:
                 self._report_warnings(call.registry, response)
                 following: tuple[str, str] | None = None
-                if response.status_code == 401 and refusals < 2 and self._is_own(call, base, url):
+                if response.status_code in _REFUSED and refusals < 2 and self._is_own(call, base, url):
                     refusals += 1
                     following = self._log_in(call, url, authorization, response)
                 elif response.status_code in _REDIRECTS:
@@ -254,9 +255,12 @@ class Session:
         return self._drive(self._login(call.registry).authorize(call.repository, call.scopes))
 
     def _log_in(self, call: Call, url: str, refused: str, response: httpx.Response) -> tuple[str, str] | None:
-        headers = response.headers.get_list("www-authenticate")
         login = self._login(call.registry)
-        answer = self._drive(login.challenged(call.repository, call.scopes, headers, refused))
+        if response.status_code == 403:
+            answer = login.forbidden(call.repository, refused)
+        else:
+            headers = response.headers.get_list("www-authenticate")
+            answer = self._drive(login.challenged(call.repository, call.scopes, headers, refused))
         if answer == refused:
             return None
         if not call.replayable:
