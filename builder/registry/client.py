@@ -18,7 +18,7 @@ from builder.image.blobs import BlobStore
 from builder.image.descriptor import Descriptor
 from builder.image.digest import Digest, DigestMismatchError
 from builder.image.fields import JSON_LIMIT
-from builder.image.manifest import ManifestError
+from builder.image.manifest import ManifestError, parse_manifest
 from builder.image.reference import Reference
 from builder.registry.credentials import CredentialSource, NoCredentials
 from builder.registry.endpoints import (
@@ -39,6 +39,7 @@ from builder.registry.upload import Begun, Pieces, check_rights, upload
 if TYPE_CHECKING:
     import httpx
 
+_SCHEMA_1 = frozenset(f"application/vnd.docker.distribution.manifest.v1+{form}" for form in ("json", "prettyjws"))
 _SIZE = re.compile(r"[0-9]{1,18}", re.ASCII)
 
 Progress = Callable[[int, int], None]
@@ -117,7 +118,11 @@ class Registry:
                 self.session.expect(call, response, 200)
                 raw = _limited_body(response, f"the manifest of {reference}")
                 found = Digest.of(raw)
+                media_type = response.headers.get("content-type", "").partition(";")[0].strip()
                 claimed = wanted or response.headers.get("docker-content-digest", "")
+                if media_type in _SCHEMA_1:
+                    # Of no use to anybody; and its digest, which leaves its signatures out, would seem wrong.
+                    parse_manifest(raw, media_type)
                 if claimed.startswith("sha256:") and claimed != found:
                     message = f"the manifest of {reference} has digest {found}, expected {claimed}"
                     if damaged:
@@ -125,7 +130,7 @@ class Registry:
                     # As with blobs, most often something between us and the registry: worth a second look.
                     damaged = True
                     raise TransientRegistryError(message, host=reference.registry, repository=reference.repository)
-                return raw, response.headers.get("content-type", "").partition(";")[0].strip(), found
+                return raw, media_type, found
 
         return self.retry.run(attempt)
 
@@ -263,14 +268,19 @@ class Registry:
                     self.session.expect(call, response, 200, 201, 202)
             except AuthenticationError:
                 raise
-            except RegistryError:
+            except RegistryError as error:
                 # It may have arrived all the same; and an immutable tag refuses even what it already points to.
-                if not self._points_to(reference, target, digest):
-                    raise
+                there = self._points_to(reference, target)
+                if there == digest:
+                    return
+                if there is not None and _is_about_immutability(error):
+                    error.message += f"; the tag {target} points to {there}"
+                    error.hint = "tags are immutable in this repository: push under another one"
+                raise
 
         self.retry.run(attempt)
 
-    def _points_to(self, reference: Reference, target: str, digest: Digest) -> bool:
+    def _points_to(self, reference: Reference, target: str) -> Digest | None:
         call = Call(
             action=f"cannot look up {reference.name}:{target}",
             method="HEAD",
@@ -282,9 +292,11 @@ class Registry:
         )
         try:
             with self.session.open(call) as response:
-                return response.status_code == 200 and response.headers.get("docker-content-digest") == digest
-        except RegistryError:
-            return False
+                if response.status_code == 200:
+                    return Digest.parse(response.headers.get("docker-content-digest"))
+        except (RegistryError, ImageError):
+            pass
+        return None
 
     def _manifest_call(self, method: str, reference: Reference, digest: Digest | None) -> Call:
         target = digest or reference.tag or "latest"
@@ -297,6 +309,14 @@ class Registry:
             scopes=pull_scope(reference.repository),
             headers={"Accept": ACCEPT},
         )
+
+
+def _is_about_immutability(error: RegistryError) -> bool:
+    """Say whether a refused tag may be one that must not move; every registry has its own words for it."""
+    if error.status in (409, 412):
+        return True
+    said = error.message.lower()
+    return 400 <= error.status < 500 and ("immutab" in said or "already exist" in said or "overwrit" in said)
 
 
 def _described(response: httpx.Response, wanted: Digest | None) -> Descriptor | None:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from builder.image.blobs import BlobStore, BlobWriter
 from builder.image.descriptor import Descriptor
@@ -47,33 +48,48 @@ def fetch(
         try:
             retry.run(lambda: download.attempt(call), lambda: download.received)
         except RegistryError as error:
-            if error.status != 404 or not _fetch_foreign(download, call, descriptor, retry):
+            if error.status != 404 or not descriptor.urls:
                 raise
+            _fetch_foreign(download, call, descriptor, retry)
 
 
-def _fetch_foreign(download: _Download, call: Call, descriptor: Descriptor, retry: RetryPolicy) -> bool:
+def _fetch_foreign(download: _Download, call: Call, descriptor: Descriptor, retry: RetryPolicy) -> None:
     """Try the descriptor's own URLs, anonymously; they come from a stranger's manifest, so https or nothing."""
+    failed: RegistryError | DigestMismatchError | None = None
     for url in descriptor.urls:
-        try:
-            scheme, host, _ = origin(url)
-        except ValueError:
-            continue
-        if scheme != "https" and not is_loopback(host):
+        if not _is_fetchable(url):
             continue
         foreign = Call(
             action=f"cannot fetch foreign layer {short(descriptor.digest)}",
             method="GET",
-            registry=call.registry,
+            registry=urlsplit(url).netloc.rpartition("@")[2],
             repository=call.repository,
             target=url,
             anonymous=True,
         )
         try:
             retry.run(lambda foreign=foreign: download.attempt(foreign), lambda: download.received)  # type: ignore[misc]
-        except (RegistryError, DigestMismatchError):
-            continue
-        return True
-    return False
+        except (RegistryError, DigestMismatchError) as error:
+            failed = error
+        else:
+            return
+    if failed is not None:
+        raise failed
+    raise RegistryError(
+        f"{call.action}: {call.registry} does not have it, and none of its own URLs can be used",
+        host=call.registry,
+        repository=call.repository,
+        status=404,
+        hint="layers that are not for redistribution are fetched with https, or from this machine",
+    )
+
+
+def _is_fetchable(url: str) -> bool:
+    try:
+        scheme, host, _ = origin(url)
+    except ValueError:
+        return False
+    return scheme == "https" or is_loopback(f"[{host}]" if ":" in host else host)
 
 
 class _Download:

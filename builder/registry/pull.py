@@ -78,10 +78,10 @@ def fetch_image(
 ) -> RemoteImage:
     """Fetch manifest and config of the image for ``platform``; manifest, index and config are kept in ``blobs``.
 
-    ``resolved`` is what the reference is already known to point to. Raises RegistryError, ManifestError,
-    PlatformNotFoundError, DigestMismatchError.
+    ``resolved`` is what the reference is already known to point to; a HEAD finds it out otherwise, because registries
+    count GETs. Raises RegistryError, ManifestError, PlatformNotFoundError, DigestMismatchError.
     """
-    raw, media_type, digest = _document(registry, reference, blobs, resolved)
+    raw, media_type, digest = _document(registry, reference, blobs, resolved or registry.resolve(reference))
     parsed, index_digest = parse_manifest(raw, media_type), None
     if not isinstance(parsed, Manifest):
         index_digest, chosen = digest, parsed.select(platform)
@@ -109,16 +109,15 @@ def fetch_image(
 
 
 def _document(
-    registry: Registry, reference: Reference, blobs: BlobStore, known: Descriptor | None
+    registry: Registry, reference: Reference, blobs: BlobStore, known: Descriptor
 ) -> tuple[bytes, str, Digest]:
-    wanted = known.digest if known is not None else reference.digest
-    if known is not None and (stored := read_stored(blobs, known.digest)) is not None:
+    if (stored := read_stored(blobs, known.digest)) is not None:
         return stored, known.media_type, known.digest
-    raw, media_type, digest = registry.manifest(reference, wanted)
+    raw, media_type, digest = registry.manifest(reference, known.digest)
     with blobs.writer() as writer:
         writer.write(raw)
         writer.commit(digest)
-    return raw, media_type or (known.media_type if known is not None else ""), digest
+    return raw, media_type or known.media_type, digest
 
 
 def _config(registry: Registry, reference: Reference, descriptor: Descriptor, blobs: BlobStore) -> bytes:
