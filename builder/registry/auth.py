@@ -121,6 +121,12 @@ class Login:
                 return refused
             return self._offer(credential, repository, refused)
 
+    def source(self, repository: str) -> str:
+        """Return whose account it is that gets in, for people; empty for nobody's."""
+        with self._lock:
+            credential = self._credentials.find(self.host, repository) if self._challenge is not None else None
+        return credential.source if credential is not None else ""
+
     def _answer(
         self, challenge: Challenge, repository: str, scopes: frozenset[str], demanded: frozenset[str], refused: str
     ) -> Exchange:

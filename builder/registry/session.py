@@ -206,7 +206,7 @@ class Session:
         """Raise the fitting RegistryError unless the response has one of ``statuses``."""
         if response.status_code in statuses:
             return
-        raise error_from_response(
+        error = error_from_response(
             call.action,
             host=call.registry,
             repository=call.repository,
@@ -214,6 +214,11 @@ class Session:
             headers=response.headers,
             body=_drain(response),
         )
+        login = self._logins.get(call.registry)
+        account = login.source(call.repository) if login is not None and response.status_code in _REFUSED else ""
+        if account:
+            error.hint = f"that was the account from {account}; pybuild login --check {call.registry} tries it"
+        raise error
 
     def location(self, call: Call, response: httpx.Response) -> str:
         """Return the absolute URL of a Location header, where an upload goes on. Raises RegistryError."""

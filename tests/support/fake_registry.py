@@ -248,7 +248,8 @@ class _RegistryHandler(_Handler):
     def answer(self, seen: Seen) -> None:
         path = urlsplit(seen.path).path
         if path == "/v2/":
-            self._reply(200)
+            if self._allowed(seen, "/"):
+                self._reply(200)
             return
         name, _, target = path.removeprefix("/v2/").rpartition("/")
         name, _, kind = name.rpartition("/")
@@ -271,9 +272,11 @@ class _RegistryHandler(_Handler):
             return False
         if registry.auth == "bearer":
             scope = f"repository:{name}:{_actions(seen)}" if name else "registry:catalog:*"
-            if scheme == "Bearer" and _covers(registry.tokens.get(secret, set()), scope):
+            granted = registry.tokens.get(secret) if scheme == "Bearer" else None
+            if granted is not None and (name == "/" or _covers(granted, scope)):
                 return True
-            challenge = f'Bearer realm="http://{registry.token_host}/token",service="fake",scope="{scope}"'
+            challenge = f'Bearer realm="http://{registry.token_host}/token",service="fake"'
+            challenge += f',scope="{scope}"' if name != "/" else ""
             self._error(401, "UNAUTHORIZED", {"WWW-Authenticate": challenge})
             return False
         return True
