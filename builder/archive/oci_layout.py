@@ -69,13 +69,15 @@ def read_layout(files: Files, selector: str = "") -> Artifact:
 
 def named_in_layout(files: Files) -> list[Entry]:
     """Return everything in a layout, with its names, in the order of its index. Raises ImageError."""
-    content, named = FilesContent(files), dict[Digest, list[Reference]]()
+    content, named = FilesContent(files), dict[Digest, list[Reference | str]]()
     index = read_index(files)
     for one in index.manifests:
         names = named.setdefault(one.digest, [])
+        name = one.annotations.get(CONTAINERD_NAME) or one.annotations.get(REF_NAME) or ""
         try:
-            names.append(Reference.parse(one.annotations.get(CONTAINERD_NAME) or one.annotations[REF_NAME]))
-        except (KeyError, ImageError):
+            # Without containerd's annotation it is a tag (the specification, skopeo) or a whole name (podman).
+            names += [Reference.parse(name) if "/" in name or ":" in name else name] if name else []
+        except ImageError:
             continue
     first = {one.digest: one for one in reversed(index.manifests)}
     return [Entry(Artifact.at(content, first[digest]), tuple(names)) for digest, names in named.items()]

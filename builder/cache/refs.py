@@ -8,12 +8,15 @@ name. Whether a resolution is still fresh is the engine's decision.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from builder.cache.table import Table
 from builder.cache.variants import parse_descriptor
 from builder.image.descriptor import Descriptor
+
+EVERYWHERE = ""
+"""The key of a record's origins that holds for every blob without one of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +24,7 @@ class RefRecord:
     """What a reference means: a manifest or index, as of ``resolved_at`` (unix seconds).
 
     ``platform`` is that of an image built here, as text; empty for an index and for what a registry answered.
-    ``origins`` has, by digest, references into repositories that hold blobs of an image built here.
+    ``origins`` has, by digest or EVERYWHERE, references into repositories that hold blobs of an image built here.
     """
 
     reference: str
@@ -60,6 +63,17 @@ class References:
             "origins": dict(record.origins),
         }
         self._table.put(_name(record.reference, built_here=record.built_here), value)
+
+    def remove(self, reference: str, *, built_here: bool) -> None:
+        """Remove a record if it is there."""
+        self._table.remove(_name(reference, built_here=built_here))
+
+    def records(self) -> Iterator[RefRecord]:
+        """Yield every record, images built here first; damaged ones are passed over with a warning."""
+        for name in self._table.names():
+            record = self._read(name)
+            if record is not None and name == _name(record.reference, built_here=record.built_here):
+                yield record
 
     def _read(self, name: str) -> RefRecord | None:
         value = self._table.get(name)

@@ -52,6 +52,12 @@ class Variants:
             if (descriptor := self._read(name)) is not None:
                 yield name.rpartition("/")[2], descriptor
 
+    def everything(self) -> Iterator[Descriptor]:
+        """Yield every known compressed form of every layer."""
+        for name in self._table.names():
+            if (descriptor := self._read(name)) is not None:
+                yield descriptor
+
     def _read(self, name: str) -> Descriptor | None:
         record = self._table.get(name)
         if record is None:

@@ -46,4 +46,6 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def named(reference: Reference | None, digest: str) -> str:
     """Return ``NAME:TAG@DIGEST``, the line that says which image it is, or the digest of one without a name."""
-    return f"{reference.familiar}@{digest}" if reference is not None else digest
+    if reference is None:
+        return digest
+    return f"{reference.familiar.partition('@')[0]}@{digest}"

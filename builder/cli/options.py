@@ -28,10 +28,19 @@ GROUPS = {
         "build": "build an image; the word may be left out",
     },
     "registry": {
-        "push": "push an image built here to the registry in its name",
+        "pull": "fetch images from registries into the store",
+        "push": "push an image of the store, an archive or a layout",
+        "copy": "copy an image between registries, layouts, archives and the store",
+        "digest": "ask which digest a name has now",
+        "tags": "list the tags of a repository",
+        "catalog": "list the repositories of a registry",
     },
     "images": {
-        "save": "write an image built here as a docker-load tarball or OCI layout",
+        "images": "list what is in the store",
+        "tag": "give an image of the store more names",
+        "rmi": "remove names and images from the store",
+        "save": "write images as a docker-load tarball or OCI layout",
+        "load": "bring images of an archive or layout into the store",
     },
     "looking": {
         "validate": "read an image and check every digest in it",

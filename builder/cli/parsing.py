@@ -61,6 +61,21 @@ def add_json(parser: Parser) -> None:
     parser.add_argument("--json", action="store_true", help="answer as JSON")
 
 
+def add_limit(parser: Parser) -> None:
+    """Add ``--limit``, which a command has if its answer may be long."""
+    parser.add_argument("--limit", metavar="N", help="at most so many")
+
+
+def limit_of(options: argparse.Namespace) -> int | None:
+    """Return the value of ``--limit``, None for all. Raises UsageError."""
+    text = options.limit
+    if text is None:
+        return None
+    if not text.isascii() or not text.isdigit() or len(text) > 9:
+        raise UsageError(f"--limit {text}: expected a whole number")
+    return int(text)
+
+
 def _first_word(argv: Sequence[str]) -> int:
     """Return where the first word is that is no global option nor one's value; the length if there is none."""
     index = 0

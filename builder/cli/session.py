@@ -69,6 +69,21 @@ def environment(
         yield Environment(store, make, reporter, cancel)
 
 
+@contextlib.contextmanager
+def working(options: argparse.Namespace) -> Iterator[Environment]:
+    """Yield what commands on images work with; until its end, nothing in the store is removed by others.
+
+    With ``--quiet`` only warnings are shown. Raises as ``environment`` does.
+    """
+    from builder.cli.machine import available_cpus
+    from builder.cli.reporters import make_reporter
+
+    progress = "quiet" if getattr(options, "quiet", False) else options.progress
+    with environment(options, make_reporter(progress, sys.stderr), available_cpus()) as env:
+        env.store.hold_lease()
+        yield env
+
+
 def bases(env: Environment) -> Bases:
     """Return what finds images that are in the store, for commands that look at them."""
     from builder.engine.bases import Bases

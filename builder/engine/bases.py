@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
-from builder.cache.refs import RefRecord
+from builder.cache.refs import EVERYWHERE, RefRecord
 from builder.cache.store import Store
 from builder.engine.layers import LayerStack, StoreLayer
 from builder.errors import CacheError, ImageError
@@ -114,7 +114,7 @@ class Bases:
         if reference.registry == "localhost" or self._pull == "never" or source.named:
             built = built_here(self._store, reference)
             if built is not None:
-                return self.load_built(built)
+                return self.load_built(built, source.platform)
         return self._from_registry(reference, source.platform)
 
     def _tmp(self) -> Path:
@@ -182,9 +182,12 @@ class Bases:
             # The registry's index may have it by now.
             return None
 
-    def load_built(self, record: RefRecord) -> StoredImage:
-        """Read an image built here. Its layers that never came here are fetched from where its base came from."""
-        platform = Platform.parse(record.platform) if record.platform else None
+    def load_built(self, record: RefRecord, wanted: Platform | None = None) -> StoredImage:
+        """Read an image built here, of an index the one for ``wanted``.
+
+        Its layers that never came here are fetched from where its base came from.
+        """
+        platform = Platform.parse(record.platform) if record.platform else wanted
         return self.load(
             record.descriptor, platform, {digest: _origin(name) for digest, name in record.origins.items()}
         )
@@ -213,7 +216,7 @@ class Bases:
         if len(diff_ids) != len(parsed.layers):
             raise ManifestError(f"{len(parsed.layers)} layers in the manifest, {len(diff_ids)} in the config")
         known = origins if isinstance(origins, Mapping) else {}
-        everywhere = origins if isinstance(origins, Reference) else None
+        everywhere = origins if isinstance(origins, Reference) else known.get(EVERYWHERE)
         sources = [known.get(layer.digest, everywhere) for layer in parsed.layers]
         return StoredImage(raw, raw_config, parsed, tuple(map(self._layer, parsed.layers, diff_ids, sources)))
 

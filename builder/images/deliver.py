@@ -54,6 +54,12 @@ def deliver(artifact: Artifact, text: str, env: Environment, *, foreign: bool = 
     return place.text
 
 
+def goes_to_stdout(text: str) -> bool:
+    """Say whether a place is standard output."""
+    place = parse_place(text)
+    return place.kind in ("oci-archive", "docker-archive") and str(split_target(place.text)[0]) == "-"
+
+
 def _named(artifact: Artifact, text: str) -> tuple[Path | BinaryIO, Entry]:
     path, name = split_target(text)
     entry = Entry(artifact, (target_name(name),) if name else ())

@@ -58,6 +58,17 @@ def is_path(text: str) -> bool:
     return os.path.exists(text) and (not os.path.isdir(text) or os.path.exists(os.path.join(text, "oci-layout")))
 
 
+def name_of(text: str) -> Reference | None:
+    """Return the name that an image is asked for by; None for files, and for digests alone. Raises UsageError."""
+    place = parse_place(text)
+    if place.kind not in ("", "registry", "store") or (place.kind == "" and is_path(place.text)):
+        return None
+    if place.text.startswith("sha256:"):
+        return None
+    reference = Reference.parse(place.text)
+    return Reference(reference.registry, reference.repository, reference.tag) if reference.tag else None
+
+
 def split_target(text: str) -> tuple[Path, str]:
     """Split ``PATH[:NAME]`` for something that is to be written: at the first colon, if no longer path exists."""
     try:

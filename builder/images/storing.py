@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, BinaryIO
 
-from builder.cache.refs import RefRecord
+from builder.cache.refs import EVERYWHERE, RefRecord
 from builder.engine.build import Environment
 from builder.errors import CacheError, ImageError
 from builder.image import descriptor as media
@@ -68,7 +68,8 @@ def stored_artifact(env: Environment, record: RefRecord) -> Artifact:
     """Return the artifact of a name in the store. Raises CacheError when its root document is gone."""
     reference = Reference.parse(record.reference)
     if record.built_here:
-        content = StoreContent(env, reference.familiar, _origins(record.origins))
+        origins = _origins(record.origins)
+        content = StoreContent(env, reference.familiar, origins, origins.get(EVERYWHERE))
     else:
         content = StoreContent(env, reference.familiar, everywhere=reference)
     return Artifact.at(content, record.descriptor)

@@ -1,0 +1,47 @@
+"""``pybuild tag``: more names for an image of the store."""
+
+from __future__ import annotations
+
+import argparse
+
+from builder.cli.answers import answer, answer_json, named
+from builder.cli.parsing import Parser, add_json, base
+from builder.cli.session import working
+from builder.errors import ImageError, UsageError
+from builder.image.reference import Reference
+
+EXAMPLES = """
+examples:
+  pybuild tag app:1 registry.example/app:1 registry.example/app:latest
+"""
+
+
+def parser() -> Parser:
+    """Return the grammar."""
+    about = "Give an image of the store more names, as if it had been built under them. Nothing is fetched or sent."
+    parser = base("pybuild tag", about, EXAMPLES)
+    parser.add_argument("source", metavar="REF|ID", help="an image of the store")
+    parser.add_argument("name", metavar="NAME[:TAG]", nargs="+")
+    add_json(parser)
+    return parser
+
+
+def run(options: argparse.Namespace) -> int:
+    """Carry it out and return the exit status."""
+    from builder.images.naming import find_record, tag
+
+    names = [Reference.parse(text) for text in options.name]
+    for name in names:
+        if name.digest is not None:
+            raise UsageError(f"{name.familiar}: an image gets a name and a tag, its digest is what it is")
+    with working(options) as env:
+        record = find_record(env.store, options.source)
+        if record is None:
+            raise ImageError(f"{options.source} is not in the store", hint="pybuild images -a lists what is")
+        tag(env.store, record, names)
+    if options.json:
+        answer_json([{"reference": str(name), "digest": record.descriptor.digest} for name in names])
+    else:
+        for name in names:
+            answer(named(name, record.descriptor.digest))
+    return 0

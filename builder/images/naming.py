@@ -1,0 +1,116 @@
+"""Names in the store: given to another image, and taken away again, with the bytes that only they kept."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from builder.cache.refs import EVERYWHERE, RefRecord
+from builder.cache.store import Store
+from builder.engine.bases import built_here
+from builder.errors import ImageError
+from builder.image.digest import Digest
+from builder.image.reference import Reference, ReferenceSyntaxError
+from builder.images.listing import Listed, listed, reachable
+
+_SHORTEST_ID = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """What went: names, and blobs that nobody needs any more. ``busy``: blobs stayed, others use the store now."""
+
+    names: tuple[str, ...]
+    blobs: tuple[Digest, ...]
+    busy: bool
+
+
+def find_record(store: Store, text: str) -> RefRecord | None:
+    """Return what a name, a digest or the beginning of an image ID means in the store: built here first, then pulled.
+
+    Raises ReferenceSyntaxError, ImageError for an ID that several images begin with.
+    """
+    found = _by_name(store, text)
+    return found[0] if found else next((one.record for one in _by_identity(store, text)), None)
+
+
+def tag(store: Store, record: RefRecord, names: Sequence[Reference]) -> None:
+    """Give an image of the store more names, as if it had been built under them. Nothing is fetched.
+
+    Raises ImageError for a name with a digest.
+    """
+    origins = record.origins if record.built_here else {EVERYWHERE: record.reference}
+    for name in names:
+        if name.digest is not None:
+            raise ImageError(f"{name.familiar} has a digest", hint="an image gets a name and a tag")
+        given = replace(record, reference=str(name), resolved_at=int(time.time()), built_here=True, origins=origins)
+        store.refs.put(given)
+    if names:
+        store.refs.remove(str(record.descriptor.digest), built_here=True)
+
+
+def names_of(store: Store, text: str, *, force: bool) -> list[RefRecord]:
+    """Return the records of a name, or of the names of an image ID; there must be only one, unless ``force``.
+
+    Raises ImageError for what is not there or has several names.
+    """
+    found = _by_name(store, text)
+    if found:
+        return found
+    images = _by_identity(store, text)
+    if not images:
+        raise ImageError(f"{text} is not in the store", hint="pybuild images -a lists what is")
+    names = sorted({one.record.reference for one in images})
+    if len(names) > 1 and not force:
+        shown = ", ".join(Reference.parse(name).familiar for name in names if not name.startswith("sha256:"))
+        raise ImageError(f"{text} has several names: {shown}", hint="remove them one by one, or all with --force")
+    return [one.record for one in images]
+
+
+def remove(store: Store, records: Iterable[RefRecord]) -> Removed:
+    """Remove names, and the blobs of their images that no other name and no cache record leads to.
+
+    Blobs stay when another process works with the store: it may be about to use them.
+    """
+    gone = list(records)
+    before = {digest for record in gone for digest in reachable(store, record.descriptor)}
+    for record in gone:
+        store.refs.remove(record.reference, built_here=record.built_here)
+    names = tuple(dict.fromkeys(_shown(record.reference) for record in gone))
+    store.hold_lease()
+    if len(store.leases()) > 1:
+        return Removed(names, (), busy=True)
+    for record in store.refs.records():
+        before -= reachable(store, record.descriptor).keys()
+    before -= {one.digest for one in store.variants.everything()}
+    dropped = [digest for digest in sorted(before) if store.blobs.size(digest) is not None]
+    for digest in dropped:
+        store.blobs.drop(digest)
+    return Removed(names, tuple(dropped), busy=False)
+
+
+def _shown(reference: str) -> str:
+    return reference if reference.startswith("sha256:") else Reference.parse(reference).familiar
+
+
+def _by_name(store: Store, text: str) -> list[RefRecord]:
+    if text.startswith("sha256:"):
+        found = store.refs.get(text)
+        return [found] if found is not None else []
+    try:
+        reference = Reference.parse(text)
+    except ReferenceSyntaxError:
+        return []
+    pulled = store.refs.get(str(reference), built_here=False)
+    return [one for one in (built_here(store, reference), pulled) if one is not None]
+
+
+def _by_identity(store: Store, text: str) -> list[Listed]:
+    wanted = text.removeprefix("sha256:")
+    if len(wanted) < _SHORTEST_ID or set(wanted) - set("0123456789abcdef"):
+        return []
+    found = [one for one in listed(store) if one.identity.hex.startswith(wanted) or one.digest.hex.startswith(wanted)]
+    if len({one.digest for one in found}) > 1 and len({one.identity for one in found}) > 1:
+        raise ImageError(f"several images have an ID that begins with {wanted}", hint="write more of it")
+    return found
