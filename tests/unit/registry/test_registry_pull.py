@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -22,33 +22,11 @@ from builder.registry.pull import fetch_image
 from builder.registry.routes import InsecureHosts, Routes
 from builder.registry.session import SessionSettings
 from tests.support.blobs import MemoryBlobs
-from tests.support.fake_registry import FakeRegistry, Fault, Seen
+from tests.support.events import Events
+from tests.support.fake_registry import FakeRegistry, Fault, Seen, at, first
 
 AMD64 = Platform.parse("linux/amd64")
 DATA = bytes(range(256)) * 4096
-
-
-class Events:
-    def __init__(self) -> None:
-        self.seen: list[Any] = []
-
-    def emit(self, event: object) -> None:
-        self.seen.append(event)
-
-
-def at(fake: FakeRegistry, text: str = "a/b:1") -> Reference:
-    return Reference.parse(f"{fake.host}/{text}")
-
-
-def first(matching: Callable[[Seen], bool], *faults: Fault) -> Callable[[Seen], Fault | None]:
-    """Give the first matching requests these faults, one after the other."""
-    left, lock = list(faults), threading.Lock()
-
-    def plan(seen: Seen) -> Fault | None:
-        with lock:
-            return left.pop(0) if left and matching(seen) else None
-
-    return plan
 
 
 def blob_get(seen: Seen) -> bool:
@@ -121,6 +99,24 @@ def test_what_is_in_the_store_is_not_asked_for(
     assert len(fake.seen) == before
 
 
+def test_a_tag_is_looked_up_before_it_is_fetched(
+    fake: FakeRegistry, connect: Any, blobs: MemoryBlobs, stored: Any, pushed: Any, layer: Any
+) -> None:
+    """Registries count GETs of manifests, and a second tag often points to what is here already."""
+    image = pushed(layer(DATA))
+    digest = stored("a/b", "1", image)
+    stored("a/b", "2", image)
+    client = connect()
+    fetch_image(client, at(fake), AMD64, blobs)
+    assert [(one.method, one.path) for one in fake.asked("GET", "/manifests/")] == [
+        ("GET", f"/v2/a/b/manifests/{digest}")
+    ]
+    before = len(fake.seen)
+    for text in ("a/b:2", f"a/b@{digest}"):
+        assert fetch_image(client, at(fake, text), AMD64, blobs).digest == digest
+    assert [one.method for one in fake.seen[before:]] == ["HEAD", "HEAD"]
+
+
 def test_resolving_costs_one_head(fake: FakeRegistry, connect: Any, stored: Any, pushed: Any, layer: Any) -> None:
     image = pushed(layer(DATA))
     digest = stored("a/b", "1", image)
@@ -178,6 +174,26 @@ def test_manifests_that_cannot_be_used(fake: FakeRegistry, connect: Any, blobs: 
     with pytest.raises(ImageError) as caught:
         fetch_image(connect(), at(fake), AMD64, blobs)
     assert caught.value.exit_code == 67
+
+
+@pytest.mark.parametrize("form", ["json", "prettyjws"])
+@pytest.mark.parametrize("head", [True, False])
+def test_a_schema_1_manifest_is_refused_by_that_name(
+    fake: FakeRegistry, connect: Any, blobs: MemoryBlobs, form: str, head: bool
+) -> None:
+    """Also one that a registry made for us although it was not asked for; its digest leaves its signatures out."""
+    fake.head_manifests = head
+    media_type = f"application/vnd.docker.distribution.manifest.v1+{form}"
+    headers = {"Content-Type": media_type, "Docker-Content-Digest": Digest.of(b"without signatures")}
+    body = b'{"schemaVersion": 1, "name": "a/b", "fsLayers": [], "signatures": []}'
+    fake.plan = lambda seen: (
+        None if seen.method == "HEAD" and not head else Fault(status=200, body=body, headers=headers)
+    )
+    fake.put_manifest("a/b", "1", body, media_type)
+    with pytest.raises(ManifestError, match="schema 1") as caught:
+        fetch_image(connect(), at(fake), AMD64, blobs)
+    assert "push it again" in str(caught.value.hint)
+    assert blobs.data == {}
 
 
 def test_an_index_that_contains_an_index(fake: FakeRegistry, connect: Any, blobs: MemoryBlobs) -> None:
@@ -255,6 +271,53 @@ def test_a_manifest_that_was_damaged_on_the_way_is_asked_for_again(
     fake.plan = first(lambda seen: seen.method == "GET" and "/manifests/" in seen.path, fault)
     assert connect().manifest(at(fake, f"a/b@{digest}"))[0] == image.raw_manifest
     assert len(fake.asked("GET", "/manifests/")) == 2
+
+
+def test_a_server_that_knows_no_ranges_sends_all_of_it_again(
+    fake: FakeRegistry, connect: Any, blobs: MemoryBlobs
+) -> None:
+    fake.ranges = False
+    fake.put_blob("a/b", DATA)
+    fake.plan = first(blob_get, Fault(cut=1000), Fault(cut=500))
+    told: list[int] = []
+    connect().fetch_blob(at(fake), descriptor_of(DATA), blobs, lambda current, _: told.append(current))
+    assert blobs.data == {Digest.of(DATA): DATA}
+    assert [one.headers.get("range") for one in fake.asked("GET", "/blobs/")] == [None, "bytes=1000-", "bytes=500-"]
+    assert told[-1] == len(DATA)
+
+
+@pytest.mark.parametrize(
+    "content_range",
+    [f"bytes 0-{len(DATA) - 1}/{len(DATA)}", f"bytes 999-{len(DATA) - 1}/{len(DATA)}", "bytes */5", "", "1000-"],
+)
+def test_another_range_than_asked_for_is_thrown_away(
+    fake: FakeRegistry, connect: Any, blobs: MemoryBlobs, content_range: str
+) -> None:
+    fake.put_blob("a/b", DATA)
+    other = Fault(status=206, body=DATA[1000:], headers={"Content-Range": content_range})
+    fake.plan = first(blob_get, Fault(cut=1000), other)
+    connect().fetch_blob(at(fake), descriptor_of(DATA), blobs)
+    assert blobs.data == {Digest.of(DATA): DATA}
+    assert [one.headers.get("range") for one in fake.asked("GET", "/blobs/")] == [None, "bytes=1000-", None]
+
+
+def test_a_range_that_nobody_asked_for(fake: FakeRegistry, connect: Any, blobs: MemoryBlobs) -> None:
+    fake.plan = lambda _: Fault(
+        status=206, body=DATA, headers={"Content-Range": f"bytes 0-{len(DATA) - 1}/{len(DATA)}"}
+    )
+    with pytest.raises(TransientRegistryError, match="another range"):
+        connect().fetch_blob(at(fake), descriptor_of(DATA), blobs)
+    assert blobs.uncommitted == 0
+
+
+def test_no_more_is_read_than_there_should_be(fake: FakeRegistry, connect: Any, blobs: MemoryBlobs) -> None:
+    """A body of a gigabyte for a descriptor of a kilobyte ends after the first bytes too many."""
+    fake.blobs["a/b"] = {Digest.of(DATA[:1000]): DATA * 64}
+    told: list[int] = []
+    with pytest.raises(DigestMismatchError, match="longer than the 1000 bytes"):
+        connect().fetch_blob(at(fake), descriptor_of(DATA[:1000]), blobs, lambda current, _: told.append(current))
+    assert told == []
+    assert len(fake.asked("GET", "/blobs/")) == 1
 
 
 def test_retry_after_is_waited_for(fake: FakeRegistry, connect: Any, blobs: MemoryBlobs, slept: list[float]) -> None:
@@ -414,6 +477,35 @@ def test_a_foreign_layer_comes_from_its_own_url_without_credentials(
     connect("ann", "s3cret").fetch_blob(at(fake), descriptor_of(DATA, urls=urls), blobs)
     assert blobs.contains(Digest.of(DATA))
     assert "authorization" not in fake.asked("GET", origin="store")[0].headers
+
+
+def test_a_foreign_layer_of_a_stranger_is_verified(fake: FakeRegistry, connect: Any, blobs: MemoryBlobs) -> None:
+    fake.blobs["elsewhere"] = {Digest.of(DATA): b"\0" * len(DATA)}
+    url = f"http://{fake.store_host}/elsewhere/{Digest.of(DATA)}"
+    with pytest.raises(DigestMismatchError):
+        connect().fetch_blob(at(fake), descriptor_of(DATA, urls=(url,)), blobs)
+    assert blobs.data == {}
+    assert blobs.uncommitted == 0
+
+
+def test_a_foreign_layer_whose_url_is_dead_names_the_vendor(
+    fake: FakeRegistry, connect: Any, blobs: MemoryBlobs
+) -> None:
+    url = f"http://{fake.store_host}/elsewhere/x"
+    with pytest.raises(RegistryError, match=rf"cannot fetch foreign layer .*{fake.store_host} answered 404"):
+        connect().fetch_blob(at(fake), descriptor_of(DATA, urls=(url,)), blobs)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://vendor.example/x", "file:///etc/passwd", "//x", "http://[", "http://10.0.0.1/"]
+)
+def test_a_foreign_layer_is_not_fetched_from_just_anywhere(
+    fake: FakeRegistry, connect: Any, blobs: MemoryBlobs, url: str
+) -> None:
+    with pytest.raises(RegistryError, match="none of its own URLs") as caught:
+        connect().fetch_blob(at(fake), descriptor_of(DATA, urls=(url,)), blobs)
+    assert "https" in str(caught.value.hint)
+    assert len(fake.seen) == 1
 
 
 def test_warnings_of_the_registry_are_shown_once(

@@ -216,6 +216,46 @@ def test_a_manifest_that_is_already_there_is_success(fake: FakeRegistry, connect
         push_image(connect(), [at(fake, "a/b:2")], image, QUIET)
 
 
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        Fault(status=409),
+        Fault(status=412, body=b"configured as immutable"),
+        Fault(status=400, body=b'{"errors":[{"code":"TAG_INVALID","message":"The image tag already exists"}]}'),
+        Fault(status=400, body=b'{"errors":[{"code":"DENIED","message":"tag is immutable"}]}'),
+    ],
+)
+def test_an_immutable_tag_of_another_image_says_so(
+    fake: FakeRegistry, connect: Any, pushed: Any, layer: Any, refusal: Fault
+) -> None:
+    old, new = pushed(layer(b"old")), pushed(layer(b"new"))
+    push_image(connect(), [at(fake)], old, QUIET)
+    fake.plan = lambda seen: refusal if seen.method == "PUT" and "/manifests/" in seen.path else None
+    push_image(connect(), [at(fake)], old, QUIET)
+    with pytest.raises(RegistryError, match=f"the tag 1 points to {Digest.of(old.raw_manifest)}") as caught:
+        push_image(connect(), [at(fake)], new, QUIET)
+    assert "immutable" in str(caught.value.hint)
+
+
+def test_immutable_tags_take_what_is_new(fake: FakeRegistry, connect: Any, pushed: Any, layer: Any) -> None:
+    fake.immutable = True
+    push_image(connect(), [at(fake), at(fake, "a/b:2")], pushed(layer(DATA)), QUIET)
+    push_image(connect(), [at(fake), at(fake, "a/b:2")], pushed(layer(DATA)), QUIET)
+    with pytest.raises(RegistryError, match="TAG_IMMUTABLE"):
+        push_image(connect(), [at(fake, "a/b:2")], pushed(layer(b"x")), QUIET)
+
+
+def test_a_manifest_that_is_refused_for_itself_keeps_its_error(
+    fake: FakeRegistry, connect: Any, pushed: Any, layer: Any
+) -> None:
+    push_image(connect(), [at(fake)], pushed(layer(b"old")), QUIET)
+    refusal = Fault(status=400, body=b'{"errors":[{"code":"MANIFEST_INVALID","message":"no"}]}')
+    fake.plan = lambda seen: refusal if seen.method == "PUT" and "/manifests/" in seen.path else None
+    with pytest.raises(RegistryError, match=r"MANIFEST_INVALID: no\)$") as caught:
+        push_image(connect(), [at(fake)], pushed(layer(b"new")), QUIET)
+    assert caught.value.hint is None
+
+
 @pytest.mark.parametrize("fault", [Fault(status=503), Fault(drop=True), Fault(drop=True, done=True)])
 def test_a_manifest_is_put_again(fake: FakeRegistry, connect: Any, pushed: Any, layer: Any, fault: Fault) -> None:
     image = pushed(layer(DATA))
