@@ -69,6 +69,11 @@ def _serve(
             tunnel.connections += 1
             # Clients that do not trust us or hang up are what some tests are about.
             with contextlib.suppress(OSError):
+                if tls is not None and self.request.recv(1, socket.MSG_PEEK) != b"\x16":
+                    # As TLS servers answer those who forgot it.
+                    _head(self.request)
+                    self.request.sendall(b"HTTP/1.0 400 Bad Request\r\n\r\n")
+                    return
                 accepted = tls.wrap_socket(self.request, server_side=True) if tls else self.request
                 with accepted:
                     handle(accepted)
