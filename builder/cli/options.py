@@ -41,6 +41,7 @@ GROUPS = {
         "rmi": "remove names and images from the store",
         "save": "write images as a docker-load tarball or OCI layout",
         "load": "bring images of an archive or layout into the store",
+        "convert": "write an image in Docker's or OCI's format, or with its layers compressed otherwise",
     },
     "looking": {
         "validate": "read an image and check every digest in it",
