@@ -7,7 +7,7 @@ kept for good (design, idea 1).
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,11 +15,14 @@ from builder.cache.store import Store
 from builder.errors import CacheError, OutputError
 from builder.image.blobs import Layer
 from builder.image.descriptor import Descriptor
-from builder.image.digest import ChainID, DiffID, DigestMismatchError, chain_id, copy_verified
+from builder.image.digest import ChainID, DiffID, Digest, DigestMismatchError, chain_id, copy_verified
 from builder.image.reference import Reference
 from builder.rootfs.pack import index_layer
 from builder.rootfs.toc import Toc
 from builder.rootfs.view import View
+
+_AT_ONCE = 4
+"""Layers that are fetched or looked through at a time."""
 
 
 class StoreLayer:
@@ -70,6 +73,10 @@ class StoreLayer:
             if self._toc is None:
                 self._toc = self._open_toc()
             return self._toc
+
+    def indexed(self) -> bool:
+        """Say whether there is a table of contents."""
+        return self._toc is not None or self._store.toc_path(self.diff_id).exists()
 
     def here(self) -> bool:
         """Say whether the bytes are in the store."""
@@ -127,4 +134,28 @@ def stack_id(stack: Iterable[StoreLayer]) -> ChainID:
 
 def view_of(stack: Sequence[StoreLayer]) -> View:
     """Return the merged tree of a stack."""
+    index_all(stack)
     return View([layer.toc() for layer in stack])
+
+
+def fetch_all(layers: Iterable[StoreLayer]) -> None:
+    """Bring the bytes of all ``layers`` here, several at a time. Raises what fetching raises."""
+    _at_once(StoreLayer.path, {layer.descriptor.digest: layer for layer in layers if not layer.here()})
+
+
+def index_all(layers: Iterable[StoreLayer]) -> None:
+    """Make the tables of contents that are missing, several at a time, of bytes fetched if need be.
+
+    Raises what fetching raises, DigestMismatchError, LayerFormatError.
+    """
+    _at_once(StoreLayer.toc, {layer.descriptor.digest: layer for layer in layers if not layer.indexed()})
+
+
+def _at_once(action: Callable[[StoreLayer], object], layers: Mapping[Digest, StoreLayer]) -> None:
+    if len(layers) < 2:
+        return  # whoever needs the one makes it
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
+        for _ in pool.map(action, layers.values()):
+            pass

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, assert_never
 
 from builder.engine.layerbuilder import LayerBuilder
-from builder.engine.layers import LayerStack, StoreLayer, stack_id, view_of
+from builder.engine.layers import LayerStack, StoreLayer, fetch_all, index_all, stack_id, view_of
 from builder.engine.packing import publish
 from builder.engine.services import Services
 from builder.errors import ContextError, UsageError
@@ -33,10 +33,6 @@ SECRET_LIMIT = 500 << 10
 """Bytes of one secret; the same limit as BuildKit's."""
 
 
-_FETCHES = 4
-"""Layers fetched at a time."""
-
-
 class MissingSecretError(UsageError):
     """A RUN requires a secret that the command line does not give."""
 
@@ -52,6 +48,7 @@ def run_command(
         held.callback(blob.unlink, missing_ok=True)
         held.callback(toc.unlink, missing_ok=True)
         fetch_all([*parent, *(layer for stack in sources for layer in stack)])
+        index_all(parent)
         spec = _spec(operation, sources, services, held)
         result = services.sandbox.get().run(
             spec,
@@ -63,18 +60,6 @@ def run_command(
         if not result.status.ok:
             raise result.status.failure(vertex.name)
         return None if result.packed is None else publish(store, result.packed, blob, toc, services.coding)
-
-
-def fetch_all(layers: Sequence[StoreLayer]) -> None:
-    """Bring the bytes of all ``layers`` here, several at a time. Raises what fetching raises."""
-    missing = {layer.descriptor.digest: layer for layer in layers if not layer.here()}
-    if len(missing) < 2:
-        return  # the sandbox asks for the one it needs
-    from concurrent.futures import ThreadPoolExecutor
-
-    with ThreadPoolExecutor(max_workers=_FETCHES) as pool:
-        for _ in pool.map(StoreLayer.path, missing.values()):
-            pass
 
 
 def layer_sources(stack: LayerStack) -> tuple[LayerSource, ...]:
