@@ -44,6 +44,8 @@ GROUPS = {
         "convert": "write an image in Docker's or OCI's format, or with its layers compressed otherwise",
     },
     "looking": {
+        "inspect": "show an image's config, manifest or index, or what refers to it",
+        "history": "show the steps that made an image, and their sizes",
         "validate": "read an image and check every digest in it",
     },
     "machine": {
