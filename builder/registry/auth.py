@@ -117,6 +117,9 @@ class Login:
             return refused
         with self._lock:
             credential = self._credentials.find(self.host, repository)
+            if credential is not None and refused.startswith("Basic ") and refused != _basic(credential):
+                # Another thread was refused as well, and has renewed it since.
+                return _basic(credential)
             if credential is None or refused not in (_basic(credential), _ready(credential)):
                 return refused
             return self._offer(credential, repository, refused)
