@@ -11,6 +11,7 @@ import contextlib
 import os
 import stat
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -27,37 +28,75 @@ _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def write_rootfs_tar(view: View, contents: Sequence[LayerContents], target: Path | BinaryIO) -> None:
-    """Write the tree as one tar without whiteouts: sorted, parents first, owners and times as in the image.
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """The root filesystem of one image. ``contents`` has one reader per layer of ``view``.
 
-    ``contents`` has one reader per layer of ``view``. Raises OutputError, and what reading layers raises.
+    ``below`` is the name of a directory that it is written in, empty for none.
     """
+
+    view: View
+    contents: Sequence[LayerContents]
+    below: str = ""
+
+
+def write_rootfs_tar(trees: Sequence[Tree], target: Path | BinaryIO) -> None:
+    """Write the trees as one tar without whiteouts: each sorted, parents first, owners and times as in the image.
+
+    Raises OutputError, and what reading layers raises.
+    """
+    directories: set[str] = set()
     with output(target) as stream:
-        for located, first in _with_links(view):
-            entry = located.entry
-            if first is not None:
-                stream.write(header(_hardlink(entry, first)))
-                continue
-            stream.write(header(entry))
-            if entry.kind is Kind.FILE and entry.size:
-                with contents[located.layer].open(located.offset, entry.size) as source:
-                    _copy_exactly(source, stream, entry)
-                stream.write(padding(entry.size))
+        for tree in trees:
+            if tree.below:
+                stream.write(header(Entry(path=tree.below, kind=Kind.DIRECTORY, mode=0o755)))
+            for located, first in _with_links(tree.view):
+                entry = located.entry
+                if len(trees) > 1 and not tree.below and entry.kind is Kind.DIRECTORY:
+                    if entry.path in directories:
+                        continue
+                    directories.add(entry.path)
+                _write_entry(stream, tree, located, first)
         stream.write(END)
 
 
-def write_rootfs_directory(view: View, contents: Sequence[LayerContents], target: Path) -> tuple[str, ...]:
+def _write_entry(stream: BinaryIO, tree: Tree, located: Located, first: str | None) -> None:
+    entry = located.entry
+    named = replace(entry, path=f"{tree.below}/{entry.path}") if tree.below else entry
+    if first is not None:
+        stream.write(header(_hardlink(named, f"{tree.below}/{first}" if tree.below else first)))
+        return
+    stream.write(header(named))
+    if entry.kind is Kind.FILE and entry.size:
+        with tree.contents[located.layer].open(located.offset, entry.size) as source:
+            _copy_exactly(source, stream, entry)
+        stream.write(padding(entry.size))
+
+
+def write_rootfs_directory(tree: Tree, target: Path) -> tuple[str, ...]:
     """Write the tree below the directory ``target``, made if need be; files there of other names stay.
 
     Returns the paths of the device nodes that the caller may not make. Raises OutputError.
     """
+    target = target / tree.below
     with _writing(target, ""):
         target.mkdir(parents=True, exist_ok=True)
-        with _Tree(target, contents) as tree:
-            for located, first in _with_links(view):
+        with _Directory(target, tree.contents) as directory:
+            for located, first in _with_links(tree.view):
                 with _writing(target, located.entry.path):
-                    tree.add(located, first)
-    return tuple(tree.skipped)
+                    directory.add(located, first)
+    return tuple(directory.skipped)
+
+
+def first_clash(earlier: Sequence[Tree], tree: Tree) -> str:
+    """Return a path that ``tree`` and one of ``earlier`` both have, other than as a directory; empty for none."""
+    for located in tree.view.walk("") if earlier else ():
+        path, kind = located.entry.path, located.entry.kind
+        for one in earlier:
+            other = one.view.kind_of(path) if path else None
+            if other is not None and (kind, other[0]) != (Kind.DIRECTORY, Kind.DIRECTORY):
+                return path
+    return ""
 
 
 @contextlib.contextmanager
@@ -113,7 +152,7 @@ def _copy_exactly(source: BinaryIO, target: BinaryIO, entry: Entry) -> None:
         raise OutputError(f"the contents of {entry.path} ended early")
 
 
-class _Tree:
+class _Directory:
     """A directory that entries are written into in pre-order; holds a descriptor for each directory on the way."""
 
     def __init__(self, target: Path, contents: Sequence[LayerContents]) -> None:
@@ -123,7 +162,7 @@ class _Tree:
         self._uid, self._gid = os.geteuid(), os.getegid()
         self.skipped: list[str] = []
 
-    def __enter__(self) -> _Tree:
+    def __enter__(self) -> _Directory:
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:

@@ -66,7 +66,7 @@ def carry_out(call: Call, request: BuildRequest, env: Environment) -> tuple[str,
     from builder.engine.build import plan_options
     from builder.plan.outline import outline
 
-    shown = outline(dockerfile, plan_options(request))
+    shown = outline(dockerfile, plan_options(request)[0])
     return to_json(outline_value(shown, dockerfile.source)) if call.json else outline_text(shown), 0
 
 

@@ -106,9 +106,9 @@ def _build(options: argparse.Namespace) -> int:
         tell(error)
         raise
     if options.metadata_file:
-        write_metadata(options.metadata_file, success(request, result, recorder, time.monotonic() - started))
+        write_metadata(options.metadata_file, success(result, recorder, time.monotonic() - started))
     if not any(one.dest is sys.stdout.buffer for one in request.outputs):
-        answer(named(request.tags[0] if request.tags else None, result.image.digest))
+        answer(named(result.names[0] if result.names else None, result.built.digest))
     return 0
 
 

@@ -162,9 +162,27 @@ def _build() -> Parser:
         default=[],
         help="a named context: DIR, a git or http(s) URL, docker-image://REF, oci-layout://DIR or docker-archive:FILE",
     )
-    what.add_argument("--platform", metavar="OS/ARCH", help="the platform to build for (default: this machine's)")
+    what.add_argument(
+        "--platform",
+        metavar="OS/ARCH[,OS/ARCH]",
+        action="append",
+        default=[],
+        help="the platforms to build for (default: this machine's); several make an index",
+    )
     what.add_argument("--label", metavar="K[=V]", action="append", default=[], help="add a label")
-    what.add_argument("--annotation", metavar="K=V", action="append", default=[], help="annotate the manifest")
+    what.add_argument(
+        "--annotation",
+        metavar="[TYPE[PLATFORM]:]K=V",
+        action="append",
+        default=[],
+        help="annotate the manifest, or what TYPE says: manifest, manifest-descriptor, index, index-descriptor",
+    )
+    what.add_argument(
+        "--no-base-annotations",
+        dest="base_annotations",
+        action="store_false",
+        help="do not annotate the image with its base's name and digest",
+    )
     what.add_argument(
         "--secret",
         metavar="id=ID[,src=FILE|,env=NAME]",

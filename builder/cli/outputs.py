@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, cast, get_args
 
@@ -27,6 +27,8 @@ def outputs(
 ) -> tuple[Output, ...]:
     """Return what the options ask for; ``usual`` is what an output's compression is added to. Raises UsageError."""
     found = [output(text, usual) for text in texts]
+    if push:
+        found = [replace(one, kind="registry") if one.kind == "image" else one for one in found]
     if push and not any(one.kind == "registry" for one in found):
         found.append(Output("registry"))
     if any(one.kind == "registry" and not one.names for one in found) and not tags:

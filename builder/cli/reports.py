@@ -83,25 +83,31 @@ def _remove(path: str) -> None:
 def write_results(options: argparse.Namespace, result: BuildResult) -> None:
     """Write ``--iidfile`` and ``--digest-file``. Raises OutputError."""
     if options.iidfile:
-        write_text(options.iidfile, result.image.image_id)
+        write_text(options.iidfile, result.built.image_id)
     if options.digest_file:
-        write_text(options.digest_file, result.image.digest)
+        write_text(options.digest_file, result.built.digest)
 
 
-def success(request: BuildRequest, result: BuildResult, recorder: Recorder, seconds: float) -> dict[str, object]:
-    """Return the metadata of a finished build."""
-    image = result.image
+def success(result: BuildResult, recorder: Recorder, seconds: float) -> dict[str, object]:
+    """Return the metadata of a finished build; a build for several platforms has a digest and a config for each."""
+    built = result.built
+    platforms = [
+        {
+            "platform": platform.full,
+            "containerimage.digest": image.digest,
+            "containerimage.config.digest": image.image_id,
+        }
+        for platform, image in zip(built.platforms, built.images, strict=True)
+    ]
+    several = len(platforms) > 1
     return {
         "status": "success",
         "exit_code": 0,
-        "containerimage.digest": image.digest,
-        "containerimage.config.digest": image.image_id,
-        "containerimage.descriptor": {
-            "mediaType": image.manifest.media_type,
-            "digest": image.digest,
-            "size": len(image.raw_manifest),
-        },
-        "image.name": ",".join(str(tag) for tag in request.tags),
+        "containerimage.digest": built.digest,
+        **({} if several else {"containerimage.config.digest": built.image_id}),
+        "containerimage.descriptor": built.descriptor.to_json(),
+        "image.name": ",".join(str(name) for name in result.names),
+        **({"platforms": platforms} if several else {}),
         "bases": [{"location": location, "digest": digest} for location, digest in result.bases],
         "steps": recorder.steps,
         "seconds": round(seconds, 3),

@@ -10,32 +10,29 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from builder.cli.annotations import parse_annotation
 from builder.cli.compressing import choice, refuse_zstd
 from builder.cli.dockerproxies import proxy_arguments
 from builder.cli.machine import available_cpus, native_platform
 from builder.cli.options import NETWORKS
-from builder.cli.outputs import destination as destination
 from builder.cli.outputs import outputs
-from builder.engine.request import BuildRequest, CompressionChoice, EpochChoice
+from builder.cli.platforms import several_platforms
+from builder.engine.built import unmet
+from builder.engine.request import IMAGE_OUTPUTS, BuildRequest, CompressionChoice, EpochChoice, Output
 from builder.engine.services import SecretReader
 from builder.errors import ContextError, UsageError
+from builder.image.annotations import Annotation
+from builder.image.mutate import Format
 from builder.image.platform import Platform
 from builder.image.reference import Reference
 
 _SECRET_LIMIT = 500 << 10
-_ARCHITECTURES = (
-    *("amd64", "arm64", "arm", "386", "ppc64le", "s390x", "riscv64", "loong64", "mips64le"),
-    *("x86_64", "aarch64", "armhf", "armel", "armv7l", "armv6l", "i386", "i686"),
-)
-"""What may stand alone as a platform."""
 
 
 def make_request(options: argparse.Namespace, environment: Mapping[str, str]) -> BuildRequest:
     """Return the request. Raises UsageError, ReferenceSyntaxError."""
     if options.context == "":
         raise UsageError("the build context is empty", hint="name a directory, e.g. .")
-    if options.annotation and options.format == "docker":
-        raise UsageError("Docker's image format has no annotations", hint="drop --format docker, or use --label")
     native = native_platform()
     tags = tuple(dict.fromkeys(_tag(text) for text in options.tag))
     if options.file == "-" and options.context == "-":
@@ -45,9 +42,12 @@ def make_request(options: argparse.Namespace, environment: Mapping[str, str]) ->
     )
     found = outputs(options.output, tags, push=options.push, usual=compression)
     refuse_zstd(options.format, compression, found)
+    platforms = tuple(dict.fromkeys(one for text in options.platform for one in several_platforms(text))) or (native,)
+    annotations = tuple(one for text in options.annotation for one in parse_annotation(text))
+    _refuse_mismatches(platforms, annotations, found, options.format)
     return BuildRequest(
         context=options.context,
-        platform=_platform(options.platform) if options.platform else native,
+        platforms=platforms,
         build_platform=native,
         dockerfile=options.file,
         tags=tags,
@@ -56,7 +56,8 @@ def make_request(options: argparse.Namespace, environment: Mapping[str, str]) ->
         target=options.target,
         build_args=_build_args(options.build_arg, environment),
         labels=_labels(options.label),
-        annotations=_annotations(options.annotation),
+        annotations=annotations,
+        base_annotations=options.base_annotations,
         contexts=_contexts(options.build_context),
         image_format=options.format,
         pull=options.pull,
@@ -97,14 +98,6 @@ def _tag(text: str) -> Reference:
     if reference.digest is not None:
         raise UsageError(f"--tag {text}: an image gets a name and a tag, its digest is what it is")
     return reference
-
-
-def _platform(text: str) -> Platform:
-    if "," in text:
-        raise UsageError(f"--platform {text}: one platform at a time", hint="build once for each")
-    if "/" not in text and text not in ("local", *_ARCHITECTURES):
-        raise UsageError(f"--platform {text}: unknown architecture", hint="write os/architecture, e.g. linux/arm64")
-    return native_platform() if text == "local" else Platform.parse(text)
 
 
 def _number(option: str, text: str) -> int:
@@ -160,15 +153,22 @@ def _build_args(texts: Sequence[str], environment: Mapping[str, str]) -> dict[st
     return found
 
 
-def _annotations(texts: Sequence[str]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for text in texts:
-        key, value = _pair("--annotation", text)
-        kind, colon, rest = key.partition(":")
-        if colon and kind in ("index", "index-descriptor", "manifest-descriptor"):
-            raise UsageError(f"--annotation {text}: there is no index to annotate in a build for one platform")
-        found[rest if colon and kind == "manifest" else key] = value
-    return found
+def _refuse_mismatches(
+    platforms: Sequence[Platform], annotations: Sequence[Annotation], outputs: Sequence[Output], image_format: Format
+) -> None:
+    """Raise UsageError for annotations that have nothing to be put on, and for outputs that hold one image only."""
+    for output in (None, *outputs):
+        given = (*annotations, *(output.form.annotations if output else ()))
+        if problem := unmet(given, platforms):
+            raise UsageError(problem, hint="name what is built: --platform A,B makes an index")
+        chosen = (output and output.form.image_format) or image_format
+        if given and chosen == "docker" and (output is None or output.kind in IMAGE_OUTPUTS):
+            raise UsageError("Docker's image format has no annotations", hint="drop --format docker, or use --label")
+        if output is not None and output.kind == "docker" and len(platforms) > 1:
+            raise UsageError(
+                "type=docker: an archive of docker save has no index of several platforms",
+                hint="write type=oci, or one archive for each platform",
+            )
 
 
 def _contexts(texts: Sequence[str]) -> dict[str, str]:

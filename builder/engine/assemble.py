@@ -1,76 +1,29 @@
-"""From a finished graph to an image: history completed, config and manifest written in one format, checked."""
+"""From a finished graph to an image: its config, with the history completed, and its layers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from builder.cache.keys import key
 from builder.cache.selectors import Selector
+from builder.engine.built import BASE_DIGEST, BASE_NAME, Content
 from builder.engine.handlers import Result
 from builder.engine.layers import LayerStack, stack_id
 from builder.engine.services import Services
 from builder.engine.times import rfc3339
-from builder.image.artifact import Artifact, Parts
 from builder.image.config import History, ImageConfig
 from builder.image.digest import Digest
-from builder.image.manifest import Manifest, parse_manifest
-from builder.image.mutate import Format, make_manifest
-from builder.image.validate import validate
+from builder.image.reference import Reference
 from builder.plan.graph import Plan, VertexID
 
 _VERSION = 1
 
 
-@dataclass(frozen=True, slots=True)
-class BuiltImage:
-    """A complete image: the bytes that have its digest, and its layers, bottom first."""
-
-    raw_manifest: bytes
-    raw_config: bytes
-    layers: LayerStack
-
-    @property
-    def manifest(self) -> Manifest:
-        """The parsed manifest."""
-        parsed = parse_manifest(self.raw_manifest)
-        if not isinstance(parsed, Manifest):
-            raise TypeError("a built image has one manifest")
-        return parsed
-
-    @property
-    def digest(self) -> Digest:
-        """The manifest's digest."""
-        return Digest.of(self.raw_manifest)
-
-    @property
-    def image_id(self) -> Digest:
-        """The config's digest."""
-        return Digest.of(self.raw_config)
-
-    def artifact(self) -> Artifact:
-        """Return the image as writers and pushes take it."""
-        return Artifact.of(self.parts(), self.raw_manifest)
-
-    def parts(self) -> Parts:
-        """Return what the image's digests lead to."""
-        described = dict(zip(self.manifest.layers, self.layers, strict=True))
-        return Parts(
-            where="the image",
-            documents={self.digest: self.raw_manifest, self.image_id: self.raw_config},
-            layers={descriptor.digest: layer for descriptor, layer in described.items()},
-            origins={one.digest: layer.origin for one, layer in described.items() if layer.origin is not None},
-        )
-
-
 def assemble(
-    plan: Plan,
-    results: Mapping[VertexID, Result],
-    services: Services,
-    image_format: Format,
-    annotations: Mapping[str, str],
-) -> BuiltImage:
-    """Return the image of ``plan``. Raises ImageError where the format cannot say it."""
+    plan: Plan, results: Mapping[VertexID, Result], services: Services, base: tuple[Reference, Digest] | None
+) -> Content:
+    """Return the image of ``plan``, before it has bytes; ``base`` is what its base was pulled as, and resolved to."""
     stack = () if plan.target is None else results[plan.target].stack
     config = ImageConfig(
         platform=plan.platform,
@@ -82,10 +35,18 @@ def assemble(
     created = _created(plan, results, services, config, stack)
     history = _history(plan, results, created, services.times.epoch)
     latest = (history[-1].created if history else "") or rfc3339(created)
-    config = replace(config, history=history, created=services.times.no_later(latest))
-    raw_manifest, raw_config = make_manifest(config, [layer.descriptor for layer in stack], image_format, annotations)
-    validate(raw_manifest, raw_config)
-    return BuiltImage(raw_manifest, raw_config, stack)
+    return Content(
+        config=replace(config, history=history, created=services.times.no_later(latest)),
+        stack=stack,
+        inherited=len(plan.base.config.diff_ids) if plan.base else 0,
+        asked=plan.asked,
+        base={} if base is None else _base_annotations(*base),
+    )
+
+
+def _base_annotations(reference: Reference, digest: Digest) -> dict[str, str]:
+    named = replace(reference, digest=None) if reference.tag else reference
+    return {BASE_NAME: str(named), BASE_DIGEST: str(digest)}
 
 
 def _created(

@@ -7,6 +7,7 @@ that one job's tag cannot stand in for another's base.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,12 +39,16 @@ FRESH = 3600
 
 @dataclass(frozen=True, slots=True)
 class StoredImage:
-    """An image whose manifest and config are in the store; its layers may be elsewhere."""
+    """An image whose manifest and config are in the store; its layers may be elsewhere.
+
+    ``pulled``: what it was pulled as, and the digest of the manifest or index that this name was resolved to.
+    """
 
     raw_manifest: bytes
     raw_config: bytes
     manifest: Manifest
     layers: LayerStack
+    pulled: tuple[Reference, Digest] | None = None
 
     @property
     def digest(self) -> Digest:
@@ -92,6 +97,8 @@ class Bases:
         self._pull = pull
         self._now = now
         self._known: dict[ImageSource, StoredImage] = {}
+        self._asked: dict[Reference, Descriptor] = {}
+        self._locks: dict[Reference, threading.Lock] = {}
 
     def resolve(self, source: ImageSource) -> StoredImage:
         """Return the image; raises RegistryError, ImageError, ContextError."""
@@ -115,12 +122,16 @@ class Bases:
             built = built_here(self._store, reference)
             if built is not None:
                 return self.load_built(built, source.platform)
-        return self._from_registry(reference, source.platform)
+        # A name means one thing for all platforms of a build.
+        with self._locks.setdefault(reference, threading.Lock()):
+            return self._from_registry(reference, source.platform)
 
     def _tmp(self) -> Path:
         return self._store.directory("tmp")
 
     def _from_registry(self, reference: Reference, platform: Platform) -> StoredImage:
+        if (asked := self._asked.get(reference)) is not None:
+            return self._fetch(reference, platform, asked)
         record = self._store.refs.get(str(reference), built_here=False)
         stored = None if record is None else self._try_load(record.descriptor, platform, reference)
         if stored is not None and record is not None and self._believed(reference, record):
@@ -157,10 +168,12 @@ class Bases:
         return self._pull == "auto" and 0 <= self._now() - record.resolved_at < FRESH
 
     def _ask(self, reference: Reference, platform: Platform, record: RefRecord | None) -> StoredImage:
+        return self._fetch(reference, platform, self._registry().resolve(reference) if record is not None else None)
+
+    def _fetch(self, reference: Reference, platform: Platform, resolved: Descriptor | None) -> StoredImage:
         from builder.registry.pull import fetch_image
 
         registry = self._registry()
-        resolved = registry.resolve(reference) if record is not None else None
         image = fetch_image(registry, reference, platform, self._store.blobs, self._reporter, resolved=resolved)
         if resolved is None:
             digest = image.index_digest or image.digest
@@ -168,6 +181,7 @@ class Bases:
             kind = parse_manifest(raw).media_type if raw is not None else image.media_type
             size = len(raw) if raw is not None else 0
             resolved = Descriptor(media_type=kind, digest=digest, size=size)
+        self._asked[reference] = resolved
         self._store.refs.put(RefRecord(str(reference), resolved, self._now(), built_here=False))
         return self.load(resolved, platform, reference)
 
@@ -218,7 +232,9 @@ class Bases:
         known = origins if isinstance(origins, Mapping) else {}
         everywhere = origins if isinstance(origins, Reference) else known.get(EVERYWHERE)
         sources = [known.get(layer.digest, everywhere) for layer in parsed.layers]
-        return StoredImage(raw, raw_config, parsed, tuple(map(self._layer, parsed.layers, diff_ids, sources)))
+        layers = tuple(map(self._layer, parsed.layers, diff_ids, sources))
+        pulled = (origins, descriptor.digest) if isinstance(origins, Reference) else None
+        return StoredImage(raw, raw_config, parsed, layers, pulled)
 
     def _layer(self, descriptor: Descriptor, diff_id: DiffID, reference: Reference | None) -> StoreLayer:
         source = None

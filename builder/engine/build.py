@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from builder.cache.store import Store
@@ -14,20 +15,23 @@ from builder.dockerfile.instructions import Dockerfile
 from builder.dockerfile.source import Span, locate
 from builder.dockerfile.suggest import nearest
 from builder.engine import outputs
-from builder.engine.assemble import BuiltImage, assemble
+from builder.engine.assemble import assemble
 from builder.engine.bases import Bases
+from builder.engine.built import Built, Content, compose
 from builder.engine.checks import Checks, text_findings
 from builder.engine.contexts import Contexts, ContextSpecs
 from builder.engine.epoch import EPOCH_NAME, time_policy
-from builder.engine.request import BuildRequest
+from builder.engine.recompress import common_coding
+from builder.engine.request import IMAGE_OUTPUTS, BuildRequest, Form, compression_of, forms_of, reported
 from builder.engine.sandboxes import LazySandbox
 from builder.engine.services import Services
 from builder.engine.solver import Solver
 from builder.engine.sources import local_dockerfile, parse_dockerfile, read_dockerfile
 from builder.errors import BuilderError, InterruptedBuildError
 from builder.events import BuildFinished, Reporter
-from builder.image.digest import DigestMismatchError
-from builder.plan.graph import Base, ImageSource
+from builder.image.digest import Digest, DigestMismatchError
+from builder.image.reference import Reference
+from builder.plan.graph import Base, ImageSource, Plan, merged
 from builder.plan.lower import lower
 from builder.plan.references import PlanOptions, base_references
 from builder.rootfs.entry import LayerFormatError
@@ -39,9 +43,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class BuildResult:
-    """A finished build: the image, and the bases it was made on (location and manifest digest)."""
+    """A finished build: what was made, the names it is kept under, and its bases (location and manifest digest)."""
 
-    image: BuiltImage
+    built: Built
+    names: tuple[Reference, ...]
     bases: tuple[tuple[str, str], ...]
 
 
@@ -68,11 +73,13 @@ def build(request: BuildRequest, env: Environment) -> BuildResult:
         bases = Bases(env.store, env.registry, env.reporter, pull=request.pull, now=lambda: int(time.time()))
         options = plan_options(request, times.epoch)
         known = resolve_bases(dockerfile, options, bases)
-        plan = lower(dockerfile, options, known)
+        plans = [lower(dockerfile, one, known) for one in options]
         checks = Checks.of(dockerfile, request.build_args, env.reporter)
-        checks.tell(text_findings(dockerfile, options, known, contexts.ignores, every_stage=False))
+        for one in options:
+            checks.tell(text_findings(dockerfile, one, known, contexts.ignores, every_stage=False))
         if checks.options.error:
-            checks.copies(plan, contexts)
+            for plan in plans:
+                checks.copies(plan, contexts)
         checks.enforce()
         sandbox = LazySandbox(
             env.store, request.isolation, request.snapshotter, env.reporter, ignore_user=request.ignore_user
@@ -86,24 +93,49 @@ def build(request: BuildRequest, env: Environment) -> BuildResult:
             sandbox=sandbox,
             times=times,
             reporter=env.reporter,
-            platform=plan.platform,
             secrets=request.secrets,
             no_cache=request.no_cache,
+            coding=common_coding([compression_of(request, form) for form in forms_of(request)]),
             timeout=request.timeout,
             provision=request.provision,
             agents=_agents(request, env, closing),
             cancel=env.cancel,
         )
-        solver = Solver(plan, services, max(1, request.jobs))
+        solver = Solver(merged(plans), services, max(1, request.jobs))
         with _healing(solver):
-            image = assemble(plan, solver.solve(), services, request.image_format, request.annotations)
-            outputs.keep(env.store, image, request.tags, plan.platform, clock)
-            for output in request.outputs:
-                if env.cancel.is_set():
-                    raise InterruptedBuildError("interrupted before every output was written")
-                outputs.write(output, image, request.tags, env.store, env.registry, env.reporter)
-    env.reporter.emit(BuildFinished(image.digest, time.monotonic() - started))
-    return BuildResult(image, tuple((source.location, base.digest) for source, base in known.items()))
+            results = solver.solve()
+            contents = [assemble(one, results, services, _named_base(one, request, bases)) for one in plans]
+            built, names = _deliver(request, contents, env, clock)
+    env.reporter.emit(BuildFinished(built.digest, time.monotonic() - started))
+    return BuildResult(built, names, tuple((source.location, base.digest) for source, base in known.items()))
+
+
+def _deliver(
+    request: BuildRequest, contents: Sequence[Content], env: Environment, clock: int
+) -> tuple[Built, tuple[Reference, ...]]:
+    """Keep the result and write all outputs; return what is reported, and its names."""
+
+    @functools.cache
+    def made(form: Form) -> Built:
+        annotations = (*request.annotations, *form.annotations)
+        chosen = Form(annotations=annotations, compression=compression_of(request, form))
+        return compose(contents, form.image_format or request.image_format, chosen, env.store)
+
+    built = made(reported(request))
+    names = outputs.kept_names(request, built.digest)
+    outputs.keep(env.store, built, names, clock)
+    places = outputs.Places(env.store, env.registry, env.reporter)
+    for output in request.outputs:
+        if env.cancel.is_set():
+            raise InterruptedBuildError("interrupted before every output was written")
+        shown = made(output.form) if output.kind in IMAGE_OUTPUTS else built
+        outputs.write(output, shown, request.tags, places)
+    return built, names
+
+
+def _named_base(plan: Plan, request: BuildRequest, bases: Bases) -> tuple[Reference, Digest] | None:
+    """Return what annotations say of the base: its name in a registry, and what that was resolved to."""
+    return bases.resolve(plan.base_source).pulled if plan.base_source and request.base_annotations else None
 
 
 def _agents(request: BuildRequest, env: Environment, closing: contextlib.ExitStack) -> Agents | None:
@@ -147,11 +179,15 @@ def _is_url(location: str) -> bool:
     return not location.startswith(("docker-image://", "oci-layout://"))
 
 
-def plan_options(request: BuildRequest, epoch: int | None = None) -> PlanOptions:
-    """Return what planning needs of a request; a stage's ARG SOURCE_DATE_EPOCH sees the epoch that counts."""
-    return PlanOptions(
+def plan_options(request: BuildRequest, epoch: int | None = None) -> tuple[PlanOptions, ...]:
+    """Return what planning needs of a request, for each platform.
+
+    A stage's ARG SOURCE_DATE_EPOCH sees the epoch that counts.
+    """
+    options = PlanOptions(
         platform=request.platform,
         build_platform=request.build_platform,
+        several=len(request.platforms) > 1,
         target=request.target,
         build_args={**request.build_args, **({} if epoch is None else {EPOCH_NAME: str(epoch)})},
         labels=request.labels,
@@ -162,12 +198,15 @@ def plan_options(request: BuildRequest, epoch: int | None = None) -> PlanOptions
         shm_size=request.shm_size,
         allow=request.allow,
     )
+    return tuple(replace(options, platform=one) for one in request.platforms)
 
 
-def resolve_bases(dockerfile: Dockerfile, options: PlanOptions, bases: Bases) -> dict[ImageSource, Base]:
-    """Resolve the base images that are needed, round by round, and return what they are."""
+def resolve_bases(dockerfile: Dockerfile, options: Sequence[PlanOptions], bases: Bases) -> dict[ImageSource, Base]:
+    """Resolve the base images that are needed for any of ``options``, round by round, and return what they are."""
     known: dict[ImageSource, Base] = {}
-    while needed := base_references(dockerfile, options, known):
+    while needed := {
+        source: span for one in options for source, span in base_references(dockerfile, one, known).items()
+    }:
 
         def resolve(source: ImageSource, span: Span) -> Base:
             try:

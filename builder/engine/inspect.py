@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from builder.dockerfile.directives import CheckOptions, require_built_in_frontend
@@ -59,16 +60,17 @@ def check(request: BuildRequest, env: Environment) -> Inspection:
             options = plan_options(request)
             known = _bases(request, dockerfile, options, env)
             every = request.target is None
-            checks.tell(text_findings(dockerfile, options, known, contexts.ignores, every_stage=every))
-            if known is not None:
-                checks.copies(lower(dockerfile, options, known), contexts)
+            for one in options:
+                checks.tell(text_findings(dockerfile, one, known, contexts.ignores, every_stage=every))
+                if known is not None:
+                    checks.copies(lower(dockerfile, one, known), contexts)
         except DockerfileError as found:
             error = found
         return Inspection(dockerfile, _sorted(checks), error)
 
 
 def _bases(
-    request: BuildRequest, dockerfile: Dockerfile, options: PlanOptions, env: Environment
+    request: BuildRequest, dockerfile: Dockerfile, options: Sequence[PlanOptions], env: Environment
 ) -> dict[ImageSource, Base] | None:
     """Return the bases, None when a registry is out of reach."""
     bases = Bases(env.store, env.registry, env.reporter, pull=request.pull, now=lambda: int(time.time()))

@@ -1,60 +1,80 @@
-"""Where a finished image goes: the store, archives, directories, registries."""
+"""Where finished images go: the store, archives, directories, registries."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, assert_never
 
 from builder.cache.refs import RefRecord
 from builder.cache.store import Store
-from builder.engine.assemble import BuiltImage
+from builder.engine.built import Built, BuiltImage
 from builder.engine.layers import view_of
-from builder.engine.request import Output
-from builder.errors import UsageError
+from builder.engine.request import BuildRequest, Output
+from builder.errors import OutputError, UsageError
 from builder.events import Reporter, Warned
 from builder.image.descriptor import Descriptor
-from builder.image.digest import Digest
-from builder.image.platform import Platform
+from builder.image.digest import DiffID, Digest
 from builder.image.reference import Reference
 from builder.rootfs.contents import LayerContents
 
 if TYPE_CHECKING:
+    from builder.archive.rootfs_archive import Tree
     from builder.registry.client import Registry
 
 
-def keep(store: Store, image: BuiltImage, tags: Sequence[Reference], platform: Platform, now: int) -> None:
-    """Keep manifest and config in the store, and the tags as images built here.
+@dataclass(frozen=True, slots=True)
+class Places:
+    """What writing an output may need."""
+
+    store: Store
+    registry: Callable[[], Registry]
+    reporter: Reporter
+
+
+def kept_names(request: BuildRequest, digest: Digest) -> tuple[Reference, ...]:
+    """Return the names under which a build's result is kept in the store: its tags, and those of its outputs."""
+    names = list(request.tags)
+    for output in request.outputs:
+        if output.kind in ("registry", "image"):
+            given = output.names or request.tags
+            names += () if output.by_digest else given
+            names += [_by_digest(one, digest) for one in given] if output.canonical else []
+    return tuple(dict.fromkeys(names))
+
+
+def keep(store: Store, built: Built, names: Sequence[Reference], now: int) -> None:
+    """Keep manifests, configs and the index in the store, and the names as images built here.
 
     Layers that could not be had again, because a file or directory gave them, are kept too. Raises OutputError and
     what reading them raises.
     """
-    for raw in (image.raw_config, image.raw_manifest):
+    artifact = built.artifact()
+    configs = [one.raw_config for one in built.images]
+    for raw in (*configs, *(document.raw for document in artifact.documents())):
         if not store.blobs.contains(Digest.of(raw), len(raw)):
             store.blobs.put(raw)
-    descriptor = Descriptor(media_type=image.manifest.media_type, digest=image.digest, size=len(image.raw_manifest))
-    origins = {str(digest): str(origin) for digest, origin in image.parts().origins.items()}
-    for layer in image.layers:
-        if tags and layer.origin is None:
+    layers = [layer for image in built.images for layer in image.layers]
+    for layer in layers:
+        if names and layer.origin is None:
             layer.path()
-    for tag in tags:
-        record = RefRecord(str(tag), descriptor, now, built_here=True, platform=str(platform), origins=origins)
-        store.refs.put(record)
+    origins = {str(layer.descriptor.digest): str(layer.origin) for layer in layers if layer.origin is not None}
+    found = built.descriptor
+    descriptor = Descriptor(media_type=found.media_type, digest=found.digest, size=found.size)
+    platform = "" if found.platform is None else str(found.platform)
+    for name in names:
+        store.refs.put(RefRecord(str(name), descriptor, now, built_here=True, platform=platform, origins=origins))
 
 
-def write(
-    output: Output,
-    image: BuiltImage,
-    tags: Sequence[Reference],
-    store: Store,
-    registry: Callable[[], Registry],
-    reporter: Reporter,
-) -> None:
-    """Write ``image`` to one output. Raises OutputError, RegistryError, and what fetching layers raises."""
+def write(output: Output, built: Built, tags: Sequence[Reference], places: Places) -> None:
+    """Write images to one output. Raises OutputError, RegistryError, and what fetching layers raises."""
+    names = output.names or tuple(tags)
     dest = output.dest
     match output.kind:
         case "registry":
-            push(image, tags, registry(), reporter)
+            push(built, [_by_digest(one, built.digest) for one in names] if output.by_digest else names, places)
         case "image" | "cacheonly":
             pass
         case _ if dest is None:
@@ -63,46 +83,75 @@ def write(
             from builder.archive.docker_archive import write_docker_archive
             from builder.archive.image import Entry
 
-            write_docker_archive([Entry(image.artifact(), tuple(tags))], dest)
+            write_docker_archive([Entry(built.artifact(), names)], dest)
         case "oci":
             from builder.archive.image import Entry
             from builder.archive.oci_layout import write_oci_archive, write_oci_directory
 
             if output.unpacked and isinstance(dest, Path):
-                write_oci_directory([Entry(image.artifact(), tuple(tags))], dest)
+                write_oci_directory([Entry(built.artifact(), names)], dest)
             else:
-                write_oci_archive([Entry(image.artifact(), tuple(tags))], dest)
+                write_oci_archive([Entry(built.artifact(), names)], dest)
         case "tar" | "local":
-            _write_tree(output, dest, image, store, reporter)
+            _write_trees(output, dest, built, places)
         case _:
             assert_never(output.kind)
 
 
-def _write_tree(output: Output, dest: Path | BinaryIO, image: BuiltImage, store: Store, reporter: Reporter) -> None:
-    from builder.archive.rootfs_archive import write_rootfs_directory, write_rootfs_tar
-
-    view = view_of(image.layers)
-    scratch = store.directory("tmp")
-    contents = [LayerContents(layer.open, layer.toc(), scratch, layer.descriptor.digest) for layer in image.layers]
-    try:
-        if isinstance(dest, Path) and output.kind == "local":
-            skipped = write_rootfs_directory(view, contents, dest)
-            if skipped:
-                names = ", ".join(f"/{path}" for path in skipped[:3])
-                reporter.emit(
-                    Warned(f"{len(skipped)} device nodes cannot be made here and were left out: {names}", "devices")
-                )
-        else:
-            write_rootfs_tar(view, contents, dest)
-    finally:
-        for one in contents:
-            one.close()
-
-
-def push(image: BuiltImage, tags: Sequence[Reference], registry: Registry, reporter: Reporter) -> None:
-    """Push ``image`` under every tag. Raises RegistryError, UsageError without a tag."""
+def push(built: Built, names: Sequence[Reference], places: Places) -> None:
+    """Push under every name. Raises RegistryError, UsageError without a name."""
     from builder.registry.push import push_artifact
 
-    if not tags:
+    if not names:
         raise UsageError("a push needs a name for the image", hint="add --tag REGISTRY/NAME:TAG")
-    push_artifact(registry, tags, image.artifact(), reporter)
+    push_artifact(places.registry(), names, built.artifact(), places.reporter)
+
+
+def _by_digest(name: Reference, digest: Digest) -> Reference:
+    return replace(name, tag=None, digest=digest)
+
+
+def _write_trees(output: Output, dest: Path | BinaryIO, built: Built, places: Places) -> None:
+    from builder.archive.rootfs_archive import write_rootfs_directory, write_rootfs_tar
+
+    split = len(built.images) > 1 if output.split is None else output.split
+    with ExitStack() as closing:
+        trees = list(_trees(built, places.store, closing, split=split))
+        if not (isinstance(dest, Path) and output.kind == "local"):
+            write_rootfs_tar(trees, dest)
+            return
+        skipped = [path for tree in trees for path in write_rootfs_directory(tree, dest)]
+    if skipped:
+        names = ", ".join(f"/{path}" for path in skipped[:3])
+        message = f"{len(skipped)} device nodes cannot be made here and were left out: {names}"
+        places.reporter.emit(Warned(message, "devices"))
+
+
+def _trees(built: Built, store: Store, closing: ExitStack, *, split: bool) -> Iterator[Tree]:
+    """Yield the images' trees, ``split`` each in a directory named after its platform. Raises OutputError."""
+    from builder.archive.rootfs_archive import Tree, first_clash
+
+    earlier: dict[tuple[DiffID, ...], Tree] = {}
+    for image, platform in zip(built.images, built.platforms, strict=True):
+        identity = tuple(layer.diff_id for layer in image.layers)
+        below = platform.full.replace("/", "_") if split else ""
+        if identity in earlier and not split:
+            continue
+        tree = Tree(view_of(image.layers), _contents(image, store, closing), below)
+        clash = "" if split else first_clash([*earlier.values()], tree)
+        if clash:
+            raise OutputError(
+                f"/{clash} is in the image for {platform.full} and in one before it",
+                hint="leave platform-split=false out: each platform gets a directory of its own",
+            )
+        earlier[identity] = tree
+        yield tree
+
+
+def _contents(image: BuiltImage, store: Store, closing: ExitStack) -> list[LayerContents]:
+    scratch = store.directory("tmp")
+    contents = []
+    for layer in image.layers:
+        contents.append(LayerContents(layer.open, layer.toc(), scratch, layer.descriptor.digest))
+        closing.callback(contents[-1].close)
+    return contents

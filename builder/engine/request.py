@@ -82,12 +82,13 @@ class AgentSource:
 class BuildRequest:
     """One build. ``context`` is a directory, a URL or ``-``; ``dockerfile`` a path, ``-`` or None for the default.
 
+    For several ``platforms`` the result is an index of images. ``base_annotations``: say on which base an image is.
     ``hosts`` are (name, address), ``ulimits`` (name, soft, hard), ``shm_size`` is bytes or 0 for the usual; ``allow``
     holds what the Dockerfile may ask for beyond the usual: ``security.insecure``, ``network.host``.
     """
 
     context: str
-    platform: Platform
+    platforms: tuple[Platform, ...]
     build_platform: Platform
     dockerfile: str | None = None
     tags: tuple[Reference, ...] = ()
@@ -95,7 +96,8 @@ class BuildRequest:
     target: str | None = None
     build_args: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
-    annotations: Mapping[str, str] = field(default_factory=dict)
+    annotations: tuple[Annotation, ...] = ()
+    base_annotations: bool = True
     contexts: Mapping[str, str] = field(default_factory=dict)
     image_format: Format = "oci"
     compression: CompressionChoice = field(default_factory=CompressionChoice)
@@ -117,6 +119,11 @@ class BuildRequest:
     secrets: Mapping[str, SecretReader] = field(default_factory=dict, repr=False)
     stdin: BinaryIO | None = None
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def platform(self) -> Platform:
+        """The first platform, for what is asked once for all of them."""
+        return self.platforms[0]
 
 
 def forms_of(request: BuildRequest) -> tuple[Form, ...]:

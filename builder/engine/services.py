@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from builder.cache.store import Store
 from builder.engine.times import TimePolicy
 from builder.events import Reporter
-from builder.image.platform import Platform
 from builder.rootfs.chunked import USUAL, Coding
 from builder.run.spec import Provision
 
@@ -36,7 +35,6 @@ class Services:
     sandbox: LazySandbox
     times: TimePolicy
     reporter: Reporter
-    platform: Platform
     secrets: Mapping[str, SecretReader] = field(default_factory=dict, repr=False)
     no_cache: bool = False
     coding: Coding = USUAL

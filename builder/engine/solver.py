@@ -16,7 +16,7 @@ from builder.engine.handlers import Result, Task
 from builder.engine.services import Services
 from builder.errors import BuilderError, InterruptedBuildError, SandboxError
 from builder.events import BuildStarted, VertexCompleted, VertexFailed, VertexStarted
-from builder.plan.graph import Plan, Vertex, VertexID
+from builder.plan.graph import Vertex, VertexID
 
 _TICK = 0.2
 """Seconds after which a waiting main thread looks for signals."""
@@ -32,9 +32,9 @@ class _Done:
 
 @dataclass(slots=True)
 class Solver:
-    """One run of one plan's graph with up to ``jobs`` vertices executing at a time."""
+    """One run of a graph with up to ``jobs`` vertices executing at a time."""
 
-    plan: Plan
+    vertices: Mapping[VertexID, Vertex]
     services: Services
     jobs: int
     results: dict[VertexID, Result] = field(default_factory=dict)
@@ -44,9 +44,8 @@ class Solver:
 
     def solve(self) -> Mapping[VertexID, Result]:
         """Return every vertex's result. Raises the first failure, InterruptedBuildError when cancelled."""
-        vertices = self.plan.vertices
-        self.services.reporter.emit(BuildStarted(len(vertices)))
-        waiting = dict(vertices)
+        self.services.reporter.emit(BuildStarted(len(self.vertices)))
+        waiting = dict(self.vertices)
         try:
             while waiting or self._running:
                 if self.services.cancel.is_set() and self._failure is None:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder.cache.store import Store
-from builder.engine.assemble import BuiltImage
 from builder.engine.bases import Bases, StoredImage, built_here
+from builder.engine.built import BuiltImage
 from builder.errors import ImageError
 from builder.image.blobs import Layer
 from builder.image.config import ImageConfig

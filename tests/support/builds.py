@@ -13,6 +13,7 @@ from typing import Any
 
 from builder.cache.store import Store
 from builder.engine.build import BuildResult, Environment, build
+from builder.engine.built import BuiltImage
 from builder.engine.request import BuildRequest, EpochChoice
 from builder.events import Event, VertexCompleted, VertexFailed, Warned
 from builder.image.config import ImageConfig
@@ -61,21 +62,26 @@ class Built:
     seen: Recording
 
     @property
+    def image(self) -> BuiltImage:
+        """The only image, or that of the first platform."""
+        return self.result.built.images[0]
+
+    @property
     def digest(self) -> str:
-        return str(self.result.image.digest)
+        return str(self.result.built.digest)
 
     @property
     def image_id(self) -> str:
-        return str(self.result.image.image_id)
+        return str(self.result.built.image_id)
 
     @property
     def config(self) -> ImageConfig:
-        return ImageConfig.parse(self.result.image.raw_config)
+        return ImageConfig.parse(self.image.raw_config)
 
     @property
     def layers(self) -> list[bytes]:
         found = []
-        for layer in self.result.image.layers:
+        for layer in self.image.layers:
             with layer.open() as stream:
                 found.append(stream.read())
         return found
@@ -160,7 +166,7 @@ class Workshop:
             options.setdefault("dockerfile", str(path))
         request: dict[str, Any] = {
             "context": str(self.context),
-            "platform": NATIVE,
+            "platforms": (options.pop("platform", NATIVE),),
             "build_platform": NATIVE,
             "jobs": 2,
         }

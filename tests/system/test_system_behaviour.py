@@ -163,7 +163,7 @@ def test_proxies_are_seen_but_do_not_count(build: Build) -> None:
     )
     other = build(lines, build_args={"HTTP_PROXY": "http://two"})
     assert (other.seen.executed, other.digest) == ([], first.digest)
-    assert "http://one" not in first.result.image.raw_config.decode()
+    assert "http://one" not in first.image.raw_config.decode()
     third = build(lines, build_args={"FOO": "2"})
     assert text_of(third, "random") != text_of(first, "random")
     # Declared, it is an argument like any other.

@@ -15,7 +15,7 @@ from builder.cli.reporters import make_reporter
 from builder.cli.session import bases, environment
 
 if TYPE_CHECKING:
-    from builder.engine.assemble import BuiltImage
+    from builder.engine.built import BuiltImage
     from builder.image.artifact import Image
 
 EXAMPLES = """

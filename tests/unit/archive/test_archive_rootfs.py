@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from builder.archive.rootfs_archive import write_rootfs_directory, write_rootfs_tar
+from builder.archive.rootfs_archive import Tree, first_clash, write_rootfs_directory, write_rootfs_tar
 from builder.errors import OutputError
 from builder.rootfs.contents import LayerContents
 from builder.rootfs.pack import index_layer
@@ -64,13 +64,13 @@ def opened(tmp_path: Path, *layers: bytes) -> Iterator[tuple[View, list[LayerCon
 
 def to_tar(tmp_path: Path, *layers: bytes) -> Path:
     with opened(tmp_path, *layers) as (view, contents):
-        write_rootfs_tar(view, contents, tmp_path / "out.tar")
+        write_rootfs_tar([Tree(view, contents)], tmp_path / "out.tar")
     return tmp_path / "out.tar"
 
 
 def to_directory(tmp_path: Path, *layers: bytes) -> Path:
     with opened(tmp_path, *layers) as (view, contents):
-        write_rootfs_directory(view, contents, tmp_path / "out")
+        write_rootfs_directory(Tree(view, contents), tmp_path / "out")
     return tmp_path / "out"
 
 
@@ -175,6 +175,6 @@ def test_devices_are_made_as_root(tmp_path: Path) -> None:
     need_root("needs root: mknod")
     device: Any = images.member("null", tarfile.CHRTYPE, 0o666, devmajor=1, devminor=3)
     with opened(tmp_path, images.layer(device)) as (view, contents):
-        skipped = write_rootfs_directory(view, contents, tmp_path / "out")
+        skipped = write_rootfs_directory(Tree(view, contents), tmp_path / "out")
     made = skipped != ("null",)
     assert (tmp_path / "out/null").exists() is made

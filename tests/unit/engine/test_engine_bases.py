@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from builder.cache.store import Store
-from builder.engine.assemble import BuiltImage
 from builder.engine.bases import FRESH, Bases
+from builder.engine.built import BuiltImage
 from builder.engine.stored import built_image
 from builder.errors import BuilderError, ContextError, ImageError
 from builder.events import SilentReporter
@@ -351,7 +351,7 @@ def test_an_image_as_a_source_of_files(shop: Workshop, fake: FakeRegistry, tmp_p
 def test_docker_format_is_not_mixed_with_an_oci_base(shop: Workshop, tmp_path: Path) -> None:
     write_layout(tmp_path / "layout", [LAYER])
     built = shop.build("FROM b\nWORKDIR /x", contexts={"b": f"oci-layout://{tmp_path}/layout"}, image_format="docker")
-    assert "vnd.oci" not in built.result.image.raw_manifest.decode()
+    assert "vnd.oci" not in built.image.raw_manifest.decode()
     assert built.result.bases[0][0] == f"oci-layout://{tmp_path}/layout"
 
 

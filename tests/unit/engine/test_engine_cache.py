@@ -300,7 +300,7 @@ def test_a_cancelled_build_ends_as_interrupted(shop: Workshop) -> None:
     shop.put({"Dockerfile": "FROM scratch\nCOPY . /"})
     cancel = threading.Event()
     cancel.set()
-    request = BuildRequest(context=str(shop.context), platform=NATIVE, build_platform=NATIVE)
+    request = BuildRequest(context=str(shop.context), platforms=(NATIVE,), build_platform=NATIVE)
     with Store.open(shop.store) as store, pytest.raises(InterruptedBuildError):
         build(request, Environment(store, no_registry, Recording(), cancel))
 

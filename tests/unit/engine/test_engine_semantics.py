@@ -201,7 +201,7 @@ def test_a_linked_copy_is_the_same_layer_on_every_base(shop: Workshop, tmp_path:
     digests = []
     for base in ("one", "two", "scratch"):
         built = shop.build(f"FROM {base}\n{lines}", contexts=contexts, epoch=1000)
-        digests.append([str(one.diff_id) for one in built.result.image.layers][-3:])
+        digests.append([str(one.diff_id) for one in built.image.layers][-3:])
         shown = built.shown("mode", "uid", "gid")
         assert {path: shown[path] for path in ("srv/made/f", "srv/d", "srv/d/in/g", "srv", "new/f")} == {
             "srv/made/f": "file 644 0 0",

@@ -11,6 +11,7 @@ import pytest
 from builder.engine.request import EpochChoice
 from builder.engine.times import rfc3339
 from builder.errors import BuilderError, ImageError
+from builder.image.annotations import Annotation
 from tests.support.builds import Workshop
 from tests.support.images import directory, file, layer, write_layout
 
@@ -168,6 +169,6 @@ def test_unknown_fields_of_the_bases_config_survive(shop: Workshop, tmp_path: Pa
 
 
 def test_annotations_and_labels_of_the_command_line(shop: Workshop) -> None:
-    built = shop.build("FROM scratch\nLABEL a=1 b=2", labels={"b": "3"}, annotations={"k": "v"})
+    built = shop.build("FROM scratch\nLABEL a=1 b=2", labels={"b": "3"}, annotations=(Annotation("k", "v"),))
     assert dict(built.config.config.labels) == {"a": "1", "b": "3"}
-    assert dict(built.result.image.manifest.annotations) == {"k": "v"}
+    assert dict(built.image.manifest.annotations) == {"k": "v"}
