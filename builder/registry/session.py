@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 _HOP_LIMIT = 10
 _WARNINGS_LIMIT = 100
+_ASKED = "pybuild.registry"
 _ANSWERS = frozenset({200, 206, 416})
 """What a mirror's answer is taken for one with; everything else leads to the next server."""
 _REFUSED = frozenset({401, 403})
@@ -160,6 +161,7 @@ class Session:
                     url, base = url.replace(base, self._schemes.base(endpoint), 1), self._schemes.base(endpoint)
                     following = url, self._authorize(call, base, url)
                 if following is None:
+                    response.extensions[_ASKED] = endpoint.registry
                     yield response
                     return
                 _drain(response)
@@ -208,7 +210,8 @@ class Session:
             return
         error = error_from_response(
             call.action,
-            host=call.registry,
+            # Whom a map or mirror led to.
+            host=response.extensions.get(_ASKED, call.registry),
             repository=call.repository,
             status=response.status_code,
             headers=response.headers,

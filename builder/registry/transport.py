@@ -34,6 +34,7 @@ UPLOAD_READ_SECONDS = 300.0
 _UPLOAD_CHUNK = 1 << 18
 _KEPT_CONNECTIONS = 32
 _KEPT_SECONDS = 30.0
+_SHORT_BODY = 64 << 10
 _BUSY_PROXY = re.compile(r"50[234]\b")
 _NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE")
 """What OpenSSL says when the other side answers a handshake with text."""
@@ -111,6 +112,7 @@ class Transport:
             response = self._send(self._client(url, proxy, trust), method, url, sent, body)
             try:
                 yield response
+                _finish(response)
             finally:
                 response.close()
         except (httpx.TransportError, httpx.InvalidURL) as error:
@@ -169,6 +171,17 @@ class Transport:
             raise RegistryError(
                 f"{without_account(proxy)} is no URL of a proxy", hint="check HTTP_PROXY and HTTPS_PROXY"
             ) from None
+
+
+def _finish(response: httpx.Response) -> None:
+    """Read a short body that nobody wanted: a connection is used again only once its answer has ended."""
+    if response.is_closed or response.is_stream_consumed:
+        return
+    length = response.headers.get("content-length", "")
+    if response.request.method == "HEAD" or (length.isdecimal() and len(length) < 6 and int(length) <= _SHORT_BODY):
+        with contextlib.suppress(httpx.TransportError):
+            for _ in response.iter_raw():
+                pass
 
 
 def _timeouts(method: str) -> dict[str, float | None]:

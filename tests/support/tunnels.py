@@ -1,4 +1,4 @@
-"""Ways to a server that are not the direct one: http and SOCKS proxies, and TLS in front of what speaks plain http.
+"""Ways to a server that are not the direct one: proxies of http and SOCKS, and TLS in front of what speaks plain http.
 
 Proxies lead every name to the server they were told of, so that tests can use names that no one resolves.
 """
@@ -102,6 +102,18 @@ def tls_front(target: str, pair: Pair, client_authority: Path | None = None) -> 
             _relay(client, server)
 
     with _serve(Tunnel(), handle, _server_context(pair, client_authority)) as tunnel:
+        yield tunnel
+
+
+@contextmanager
+def relay(target: str) -> Iterator[Tunnel]:
+    """Lead to ``target``, and count connections."""
+
+    def handle(client: socket.socket) -> None:
+        with _connect(target) as server:
+            _relay(client, server)
+
+    with _serve(Tunnel(), handle) as tunnel:
         yield tunnel
 
 
