@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from builder.registry.errors import UNTRUSTED, RegistryError
+from builder.registry.errors import UNTRUSTED, RegistryError, TransientRegistryError
 from builder.registry.hosts import is_loopback, origin, split_host
 from builder.registry.routes import Endpoint
 
@@ -27,6 +27,7 @@ class Schemes:
         self._probing = threading.Lock()
         self._bases: dict[str, str] = {}
         self._plain: set[str] = set()
+        self._doubted: set[str] = set()
 
     def base(self, endpoint: Endpoint) -> str:
         """Return ``scheme://host`` of a server. Raises RegistryError."""
@@ -43,7 +44,10 @@ class Schemes:
             registry = endpoint.registry
             raise RegistryError(f"{registry} is no host and port of a registry", host=registry) from error
         if self._is_insecure(endpoint.registry):
-            base = f"{'https' if self._speaks_tls(endpoint) else 'http'}://{host}"
+            tls = self._speaks_tls(endpoint)
+            base = f"{'https' if tls else 'http'}://{host}"
+            if tls is None:
+                return base
         elif is_loopback(host) and split_host(host)[1] != 443:
             base = f"http://{host}"
         else:
@@ -60,15 +64,27 @@ class Schemes:
         if not base.startswith("http:") or endpoint.scheme or host in self._plain:
             return False
         with self._probing:
-            if status == 400 and host not in self._plain and self.base(endpoint) == base and self._speaks_tls(endpoint):
-                with self._lock:
-                    self._bases[host] = f"https://{host}"
+            if status == 400 and host not in self._plain and self.base(endpoint) == base:
+                tls = self._speaks_tls(endpoint)
+                if tls is None:
+                    return self._doubt(endpoint)
+                if tls:
+                    with self._lock:
+                        self._bases[host] = f"https://{host}"
             if self.base(endpoint) != base:
                 return status == 400
             self._plain.add(host)
         return False
 
-    def _speaks_tls(self, endpoint: Endpoint) -> bool:
+    def _doubt(self, endpoint: Endpoint) -> bool:
+        """Let the request be tried again; if that leaves it open as well, the 400 was meant as it was said."""
+        if endpoint.host in self._doubted:
+            return False
+        self._doubted.add(endpoint.host)
+        raise TransientRegistryError(f"the connection to {endpoint.host} broke", host=endpoint.host, retry_after=0.0)
+
+    def _speaks_tls(self, endpoint: Endpoint) -> bool | None:
+        """Say whether TLS is answered; None if a broken connection left it open, which is not to be remembered."""
         try:
             with self._connect().exchange("GET", f"https://{endpoint.host}/v2/", {}, None, endpoint.trust):
                 return True
@@ -76,4 +92,4 @@ class Schemes:
             if UNTRUSTED in error.codes:
                 # No reason to do without.
                 raise
-            return False
+            return None if error.retryable else False

@@ -213,6 +213,8 @@ def _translate(error: httpx.TransportError | httpx.InvalidURL, host: str, proxy:
             or "put its authority into the system's store, name it in SSL_CERT_FILE, or make it "
             f"~/.config/pybuild/certs.d/{host}/ca.crt",
         )
+    if isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError) and isinstance(error, httpx.ConnectError):
+        return TransientRegistryError(f"{host} hung up in the TLS handshake", host=host)
     if isinstance(cause, ssl.SSLError) and isinstance(error, httpx.ConnectError):
         return RegistryError(
             f"{host} does not speak TLS as we do: {cause.reason or 'handshake failed'}",
