@@ -34,6 +34,8 @@ GROUPS = {
         "digest": "ask which digest a name has now",
         "tags": "list the tags of a repository",
         "catalog": "list the repositories of a registry",
+        "login": "try an account at a registry and keep it, or say which one is used",
+        "logout": "forget the account of a registry",
     },
     "images": {
         "images": "list what is in the store",
@@ -41,6 +43,7 @@ GROUPS = {
         "rmi": "remove names and images from the store",
         "save": "write images as a docker-load tarball or OCI layout",
         "load": "bring images of an archive or layout into the store",
+        "append": "put layers on top of an image, without a Dockerfile",
         "convert": "write an image in Docker's or OCI's format, or with its layers compressed otherwise",
     },
     "looking": {

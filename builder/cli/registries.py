@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, NoReturn
 
+from builder.cli.accounts import add_account_options
 from builder.errors import UsageError
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def add_registry_options(parser: argparse.ArgumentParser, *, settings_file: bool
         group.add_argument(
             "--config", metavar="FILE", help="the settings (default: $PYBUILD_CONFIG, the user's, then the machine's)"
         )
+    add_account_options(group)
 
 
 def session_settings(options: argparse.Namespace, environment: Mapping[str, str]) -> Callable[[], SessionSettings]:

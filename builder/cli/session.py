@@ -10,10 +10,11 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from builder.cli.accounts import credential_source
 from builder.cli.registries import session_settings
 from builder.errors import InterruptedBuildError
 from builder.events import Reporter, Warned
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from builder.engine.bases import Bases
     from builder.engine.build import Environment
     from builder.registry.client import Registry
+    from builder.registry.credentials import CredentialSource
     from builder.registry.session import SessionSettings
 
 _GRACE = 3.0
@@ -58,12 +60,13 @@ def environment(
         reporter.emit(Warned(message, "store"))
 
     reach = session_settings(options, os.environ)
+    accounts = credential_source(options, os.environ, reporter)
     explicit = Path(options.root) if options.root else None
     root = choose_root(os.environ, explicit, os.geteuid(), warn=warn)
     with contextlib.ExitStack() as closing:
         store = closing.enter_context(Store.open(root, warn=warn))
         cancel = threading.Event()
-        make, close = _registry(os.environ, reach, reporter, jobs, cancel)
+        make, close = _registry(accounts, reach, reporter, jobs, cancel)
         closing.callback(close)
         closing.enter_context(_signals(cancel, at_last))
         yield Environment(store, make, reporter, cancel)
@@ -92,7 +95,7 @@ def bases(env: Environment) -> Bases:
 
 
 def _registry(
-    environment: Mapping[str, str],
+    accounts: Callable[[], CredentialSource],
     reach: Callable[[], SessionSettings],
     reporter: Reporter,
     jobs: int,
@@ -104,12 +107,10 @@ def _registry(
 
     def make() -> Registry:
         from builder.registry.client import Registry
-        from builder.registry.credentials import ConfiguredCredentials
 
         with lock:
             if not made:
-                credentials = ConfiguredCredentials(environment)
-                made.append(Registry(credentials, reach(), jobs=max(2, jobs), reporter=reporter, cancel=cancel))
+                made.append(Registry(accounts(), reach(), jobs=max(2, jobs), reporter=reporter, cancel=cancel))
             return made[0]
 
     def close() -> None:

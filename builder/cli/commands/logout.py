@@ -1,0 +1,65 @@
+"""``pybuild logout``: accounts are removed from helpers and files."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from builder.cli.answers import answer, answer_json
+from builder.cli.commands.login import HUB, registry_of
+from builder.cli.parsing import Parser, add_json, base
+from builder.cli.reporters import make_reporter
+from builder.errors import UsageError
+from builder.events import Warned
+
+EXAMPLES = """
+examples:
+  pybuild logout registry.example
+  pybuild logout --all --authfile team.json
+"""
+
+
+def parser() -> Parser:
+    """Return the grammar."""
+    about = "Forget the account of a registry (default: docker.io), in every file and helper that pybuild looks into."
+    parser = base("pybuild logout", about, EXAMPLES)
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("registry", metavar="REGISTRY", nargs="?", help="HOST[:PORT][/PATH]")
+    which.add_argument("--all", action="store_true", help="forget the accounts of every registry")
+    parser.add_argument("--authfile", metavar="FILE", help="look into this file only")
+    add_json(parser)
+    return parser
+
+
+def run(options: argparse.Namespace) -> int:
+    """Carry it out and return the exit status; that there was no account is no failure."""
+    from builder.registry.accounts import Accounts
+
+    reporter = make_reporter(options.progress, sys.stderr)
+
+    def warn(message: str) -> None:
+        reporter.emit(Warned(message, "credentials"))
+
+    authfile = Path(options.authfile) if options.authfile else None
+    if authfile is not None and not authfile.exists():
+        raise UsageError(f"--authfile {authfile}: there is no such file")
+    accounts = Accounts(os.environ, authfile, warn=warn)
+    registries = accounts.registries() if options.all else (registry_of(options.registry or HUB),)
+    removed = {registry: accounts.remove(registry) for registry in registries}
+    for registry, one in removed.items():
+        if one.left:
+            warn(f"{one.left} still has an account of {registry}")
+    if options.json:
+        answer_json([{"registry": name, "removed_from": list(one.where)} for name, one in removed.items()])
+        return 0
+    for registry, one in removed.items():
+        where = ", ".join(one.where)
+        if where:
+            answer(f"logged out of {registry}; the account was in {where}")
+        elif not options.all:
+            answer(f"there was no account of {registry}")
+    if options.all and not any(one.where for one in removed.values()):
+        answer("there were no accounts")
+    return 0
