@@ -32,6 +32,7 @@ from builder.registry.endpoints import (
     short,
 )
 from builder.registry.errors import AuthenticationError, RegistryError, TransientRegistryError
+from builder.registry.referring import note_referrer, subject_of
 from builder.registry.retry import RetryPolicy
 from builder.registry.session import Call, Session, SessionSettings
 from builder.registry.upload import Begun, Pieces, check_rights, upload
@@ -249,7 +250,10 @@ class Registry:
             raise
 
     def put_manifest(self, reference: Reference, target: str, raw: bytes, media_type: str) -> None:
-        """Store a manifest or index under ``target``, a tag or a digest; its blobs must be there."""
+        """Store a manifest or index under ``target``, a tag or a digest; its blobs must be there.
+
+        What it is about is noted where the registry does not do so. Raises RegistryError, AuthenticationError.
+        """
         call = Call(
             action=f"cannot push the manifest of {reference.name}:{target}",
             method="PUT",
@@ -262,23 +266,27 @@ class Registry:
         )
         digest = Digest.of(raw)
 
-        def attempt() -> None:
+        def attempt() -> bool:
             try:
                 with self.session.open(call) as response:
                     self.session.expect(call, response, 200, 201, 202)
+                    return "oci-subject" in response.headers
             except AuthenticationError:
                 raise
             except RegistryError as error:
                 # It may have arrived all the same; and an immutable tag refuses even what it already points to.
                 there = self._points_to(reference, target)
                 if there == digest:
-                    return
+                    return False
                 if there is not None and _is_about_immutability(error):
                     error.message += f"; the tag {target} points to {there}"
                     error.hint = "tags are immutable in this repository: push under another one"
                 raise
 
-        self.retry.run(attempt)
+        understood = self.retry.run(attempt)
+        subject = None if understood else subject_of(raw)
+        if subject is not None:
+            note_referrer(self, reference, subject, raw)
 
     def _points_to(self, reference: Reference, target: str) -> Digest | None:
         call = Call(

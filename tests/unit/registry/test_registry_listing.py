@@ -283,3 +283,71 @@ def test_deleting_takes_a_right_of_its_own(fake: FakeRegistry, connect: Connect)
     put_tags(fake, "1")
     connect("ann", "s3cret").delete_manifest(at(fake), Digest.of(b"{}"))
     assert fake.asked("GET", origin="token")[0].query["scope"] == ["repository:a/b:delete"]
+
+
+# --- manifests about others, pushed
+
+
+def about(subject: Digest = SUBJECT, number: int = 0) -> bytes:
+    return json.dumps({
+        "schemaVersion": 2,
+        "mediaType": media.OCI_MANIFEST,
+        "artifactType": "application/x.sbom",
+        "config": {"mediaType": "application/vnd.oci.empty.v1+json", "digest": Digest.of(b"{}"), "size": 2},
+        "layers": [],
+        "subject": {"mediaType": media.OCI_MANIFEST, "digest": subject, "size": 7},
+        "annotations": {"number": str(number)},
+    }).encode()  # fmt: skip
+
+
+def put(client: Registry, fake: FakeRegistry, raw: bytes) -> Digest:
+    fake.put_blob("a/b", b"{}")
+    client.put_manifest(at(fake), Digest.of(raw), raw, media.OCI_MANIFEST)
+    return Digest.of(raw)
+
+
+def test_a_registry_that_understands_subjects_is_left_alone(fake: FakeRegistry, connect: Connect) -> None:
+    fake.referrers = True
+    put(connect(), fake, about())
+    assert [one.method for one in fake.seen] == ["PUT"]
+
+
+def test_without_referrers_the_tag_that_stands_in_is_kept(fake: FakeRegistry, connect: Connect) -> None:
+    client = connect()
+    digests = [put(client, fake, about(number=number)) for number in (1, 2)]
+    media_type, raw = fake.manifests["a/b"][f"sha256-{SUBJECT.hex}"]
+    assert media_type == media.OCI_INDEX
+    entries = json.loads(raw)["manifests"]
+    assert [one["digest"] for one in entries] == digests
+    assert entries[0]["artifactType"] == "application/x.sbom"
+    assert entries[0]["annotations"] == {"number": "1"}
+    assert [one.digest for one in client.referrers(at(fake), SUBJECT, "application/x.sbom")] == digests
+
+
+def test_a_referrer_is_noted_once(fake: FakeRegistry, connect: Connect) -> None:
+    client = connect()
+    put(client, fake, about())
+    before = len(fake.asked("PUT"))
+    put(client, fake, about())
+    assert len(fake.asked("PUT")) == before + 1
+
+
+def test_a_referrer_whose_answer_was_lost_is_noted(fake: FakeRegistry, connect: Connect) -> None:
+    fake.plan = first(lambda seen: seen.method == "PUT", Fault(drop=True, done=True))
+    digest = put(connect(), fake, about())
+    assert [one.digest for one in connect().referrers(at(fake), SUBJECT)] == [digest]
+
+
+@pytest.mark.parametrize("subject", ["5", '{"digest": "md5:x"}', "{}", "null"])
+def test_a_subject_that_is_none_is_not_noted(fake: FakeRegistry, connect: Connect, subject: str) -> None:
+    raw = about().replace(json.dumps(json.loads(about())["subject"]).encode(), subject.encode())
+    fake.put_blob("a/b", b"{}")
+    fake.plan = lambda seen: Fault(status=201) if seen.method == "PUT" else None
+    connect().put_manifest(at(fake), Digest.of(raw), raw, media.OCI_MANIFEST)
+    assert [one.method for one in fake.seen] == ["PUT"]
+
+
+def test_a_stand_in_that_is_an_image_is_not_overwritten(fake: FakeRegistry, connect: Connect) -> None:
+    fake.put_manifest("a/b", f"sha256-{SUBJECT.hex}", about(), media.OCI_MANIFEST)
+    with pytest.raises(ManifestError):
+        put(connect(), fake, about(number=5))
