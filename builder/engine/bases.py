@@ -18,10 +18,11 @@ from builder.cache.store import Store
 from builder.engine.layers import LayerStack, StoreLayer
 from builder.errors import CacheError, ImageError
 from builder.events import Reporter, Warned
+from builder.image.artifact import NESTING_LIMIT
 from builder.image.config import ImageConfig
 from builder.image.descriptor import Descriptor
 from builder.image.digest import DiffID, Digest
-from builder.image.manifest import Manifest, ManifestError, parse_manifest
+from builder.image.manifest import Index, Manifest, ManifestError, parse_manifest
 from builder.image.platform import Platform, PlatformNotFoundError
 from builder.image.reference import Reference
 from builder.plan.graph import Base, ImageSource
@@ -221,10 +222,7 @@ class Bases:
         if not isinstance(parsed, Manifest):
             if platform is None:
                 raise ImageError(f"{descriptor.digest} is an index; say for which platform")
-            raw = self._read(parsed.select(platform).digest)
-            parsed = parse_manifest(raw)
-            if not isinstance(parsed, Manifest):
-                raise ManifestError("an index that leads to another index, not to an image")
+            raw, parsed = self._selected(parsed, platform)
         raw_config = self._read(parsed.config.digest)
         diff_ids = ImageConfig.parse(raw_config).diff_ids
         if len(diff_ids) != len(parsed.layers):
@@ -235,6 +233,16 @@ class Bases:
         layers = tuple(map(self._layer, parsed.layers, diff_ids, sources))
         pulled = (origins, descriptor.digest) if isinstance(origins, Reference) else None
         return StoredImage(raw, raw_config, parsed, layers, pulled)
+
+    def _selected(self, index: Index, platform: Platform) -> tuple[bytes, Manifest]:
+        """Follow an index, and an index in it, to the image for ``platform``."""
+        for _ in range(NESTING_LIMIT):
+            raw = self._read(index.select(platform).digest)
+            parsed = parse_manifest(raw)
+            if isinstance(parsed, Manifest):
+                return raw, parsed
+            index = parsed
+        raise ManifestError(f"indexes are nested more than {NESTING_LIMIT} deep")
 
     def _layer(self, descriptor: Descriptor, diff_id: DiffID, reference: Reference | None) -> StoreLayer:
         source = None

@@ -68,11 +68,14 @@ class Index:
         return to_bytes(value)
 
     def select(self, platform: Platform) -> Descriptor:
-        """Return the image manifest for ``platform``; attestations (``unknown/unknown``) are passed over.
+        """Return the image manifest for ``platform``, or the index that is the only thing here.
 
-        Raises PlatformNotFoundError.
+        Attestations (``unknown/unknown``) are passed over. Raises PlatformNotFoundError.
         """
-        images = [one for one in self.manifests if one.media_type in media.MANIFESTS and not is_attestation(one)]
+        offered = [one for one in self.manifests if not is_attestation(one)]
+        images = [one for one in offered if one.media_type in media.MANIFESTS]
+        if not images and len(offered) == 1 and offered[0].media_type in media.INDEXES:
+            return offered[0]
         if len(images) == 1 and images[0].platform is None:
             return images[0]
         known = [(one, one.platform) for one in images if one.platform is not None]

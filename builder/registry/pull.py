@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from builder.events import Reporter, SilentReporter, Transfer
+from builder.image.artifact import NESTING_LIMIT
 from builder.image.blobs import BlobStore
 from builder.image.config import ImageConfig
-from builder.image.descriptor import Descriptor
+from builder.image.descriptor import INDEXES, Descriptor
 from builder.image.digest import DiffID, Digest, DigestMismatchError
 from builder.image.fields import JSON_LIMIT
 from builder.image.manifest import Manifest, ManifestError, parse_manifest
@@ -83,11 +84,13 @@ def fetch_image(
     """
     raw, media_type, digest = _document(registry, reference, blobs, resolved or registry.resolve(reference))
     parsed, index_digest = parse_manifest(raw, media_type), None
-    if not isinstance(parsed, Manifest):
-        index_digest, chosen = digest, parsed.select(platform)
+    depth = 0
+    while not isinstance(parsed, Manifest):
+        index_digest, chosen = index_digest or digest, parsed.select(platform)
+        depth += 1
         raw, media_type, digest = _document(registry, reference, blobs, chosen)
         parsed = parse_manifest(raw, media_type)
-        if not isinstance(parsed, Manifest):
+        if not isinstance(parsed, Manifest) and (chosen.media_type not in INDEXES or depth == NESTING_LIMIT):
             raise ManifestError(f"{reference}: an index that leads to another index, not to an image")
     raw_config = _config(registry, reference, parsed.config, blobs)
     diff_ids = ImageConfig.parse(raw_config).diff_ids

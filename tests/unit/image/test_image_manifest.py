@@ -204,13 +204,21 @@ def test_a_single_image_without_a_platform_is_taken() -> None:
     assert parsed.select(Platform.parse("linux/amd64")).digest == DIGEST
 
 
+def test_an_index_that_is_the_only_thing_is_taken() -> None:
+    attestation = image("unknown/unknown", annotations={"vnd.docker.reference.type": "attestation-manifest"})
+    parsed = parse_manifest(raw(index(descriptor(mediaType=media.OCI_INDEX), attestation)))
+    assert isinstance(parsed, Index)
+    assert parsed.select(Platform.parse("linux/amd64")).media_type == media.OCI_INDEX
+
+
 @pytest.mark.parametrize(
     "entries",
     [
         [],
         [image(None), image(None)],
         [descriptor(mediaType="application/vnd.example+json")],
-        [descriptor(mediaType=media.OCI_INDEX, platform=Platform.parse("linux/amd64").to_json())],
+        [descriptor(mediaType=media.OCI_INDEX), image(None), image(None)],
+        [descriptor(mediaType=media.OCI_INDEX), descriptor(mediaType=media.OCI_INDEX)],
     ],
 )
 def test_an_index_without_a_fitting_image_says_so(entries: list[dict[str, Any]]) -> None:
