@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from builder.cli.answers import answer, answer_json
 from builder.cli.human import human_size
 from builder.cli.parsing import Parser, add_json
-from builder.cli.registries import add_registry_options
+from builder.cli.registries import add_push_options, add_registry_options
 from builder.events import Notice, Warned
 
 if TYPE_CHECKING:
@@ -21,14 +21,15 @@ if TYPE_CHECKING:
 
 def add_target_options(parser: Parser) -> None:
     """Add what commands have that write an image somewhere."""
-    parser.add_argument("--push-foreign", action="store_true", help="push layers that are not for redistribution, too")
+    add_push_options(parser)
+    parser.add_argument("-q", "--quiet", action="store_true", help="say nothing but the answer, warnings and errors")
     add_json(parser)
     add_registry_options(parser)
 
 
 def finish(options: argparse.Namespace, before: Artifact, done: Rewritten, env: Environment) -> int:
     """Deliver what came out to ``options.destination``, tell what changed, and answer where it is."""
-    from builder.images.deliver import deliver
+    from builder.images.deliver import deliver, goes_to_stdout
 
     for warning in done.warnings:
         env.reporter.emit(Warned(warning, "lost"))
@@ -38,9 +39,8 @@ def finish(options: argparse.Namespace, before: Artifact, done: Rewritten, env: 
         return 0
     for line in explained(before, done):
         env.reporter.emit(Notice(line))
-    to_stdout = options.destination.endswith(":-") or options.destination == "-"
-    if not to_stdout:
-        answer(f"{name}@{done.artifact.digest}" if "@" not in name else name)
+    if not goes_to_stdout(options.destination):
+        answer(f"{name.partition('@')[0]}@{done.artifact.digest}")
     return 0
 
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from builder.cli.changes import add_target_options, finish
 from builder.cli.compressing import KINDS, choice
-from builder.cli.machine import available_cpus
 from builder.cli.parsing import Parser, base
-from builder.cli.reporters import make_reporter
-from builder.cli.session import environment
+from builder.cli.platforms import several_platforms
+from builder.cli.session import working
 from builder.engine.request import CompressionChoice
 from builder.errors import UsageError
 
@@ -49,14 +47,14 @@ def parser() -> Parser:
     parser.add_argument(
         "--force-compression", action="store_true", help="recompress layers that are compressed like this, too"
     )
-    parser.add_argument("--platform", metavar="OS/ARCH", help="convert only this image of an index")
+    parser.add_argument("--platform", metavar="OS/ARCH,...", help="of an index: one image, or a smaller index")
     add_target_options(parser)
     return parser
 
 
 def run(options: argparse.Namespace) -> int:
     """Carry it out and return the exit status."""
-    from builder.cli.platforms import one_platform
+    from builder.images.choosing import choose
     from builder.images.converting import Wanted, convert
     from builder.images.locate import locate
 
@@ -65,11 +63,9 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError("there is nothing to convert", hint="say --format docker|oci, or --compression")
     wanted = Wanted(options.format, compression)
     wanted.check()
-    platform = one_platform(options.platform) if options.platform else None
-    with environment(options, make_reporter(options.progress, sys.stderr), available_cpus()) as env:
-        artifact = locate(options.source, env)
-        if platform is not None:
-            artifact = artifact.image(platform).artifact
+    platforms = several_platforms(options.platform) if options.platform else ()
+    with working(options) as env:
+        artifact = choose(locate(options.source, env), platforms)
         return finish(options, artifact, convert(artifact, wanted, env), env)
 
 
