@@ -46,6 +46,7 @@ class Store:
         self.selectors = Selectors(self._table("selectors", "selector"))
         self.variants = Variants(self._table("variants", "variant"))
         self.refs = References(self._table("refs", "reference"))
+        self.lists = self._table("manifests", "manifest list")
         self.parsed = Parsed(root, self._scratch, warn)
         self.mounts = CacheMounts(root, warn)
 

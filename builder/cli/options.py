@@ -33,6 +33,7 @@ GROUPS = {
         "copy": "copy an image between registries, layouts, archives and the store",
         "digest": "ask which digest a name has now",
         "tags": "list the tags of a repository",
+        "manifest": "make, annotate and push a list of images for several platforms",
         "catalog": "list the repositories of a registry",
         "login": "try an account at a registry and keep it, or say which one is used",
         "logout": "forget the account of a registry",
