@@ -124,11 +124,20 @@ class Login:
                 return refused
             return self._offer(credential, repository, refused)
 
-    def source(self, repository: str) -> str:
-        """Return whose account it is that gets in, for people; empty for nobody's."""
+    def account(self, repository: str) -> Credential | None:
+        """Return whose account it is that gets in, None for nobody's."""
         with self._lock:
-            credential = self._credentials.find(self.host, repository) if self._challenge is not None else None
-        return credential.source if credential is not None else ""
+            return self._credentials.find(self.host, repository) if self._challenge is not None else None
+
+    def hidden_in(self, repository: str, text: str) -> str:
+        """Return ``text``, which the server wrote, without what we sent it."""
+        account = self.account(repository)
+        if account is not None:
+            text = account.hidden_in(text)
+        with self._lock:
+            for token in self._tokens:
+                text = text.replace(token.text, "***")
+        return text
 
     def _answer(
         self, challenge: Challenge, repository: str, scopes: frozenset[str], demanded: frozenset[str], refused: str
@@ -233,6 +242,7 @@ class Login:
         )
         if credential is None:
             return error
+        error.hide(credential.hidden_in)
         if answer.status == 400:
             error = AuthenticationError(error.message, host=error.host, repository=repository, status=400)
         if isinstance(error, AuthenticationError):

@@ -19,6 +19,8 @@ from builder.registry.credential_helper import HELPER_SECONDS, CredentialHelper
 from builder.registry.errors import AuthenticationError
 from builder.registry.hosts import canonical_host
 
+_SHORTEST_HIDDEN = 4
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credential:
@@ -39,6 +41,14 @@ class Credential:
     def same_account(self, other: Credential | None) -> bool:
         """Say whether both hold the same secrets, wherever they are from."""
         return other is not None and _secrets(self) == _secrets(other)
+
+    def hidden_in(self, text: str) -> str:
+        """Return ``text``, which somebody else wrote, without the secrets: some servers repeat what they were sent."""
+        pair = base64.b64encode(f"{self.username}:{self.password}".encode(errors="replace")).decode()
+        for secret in (pair, self.password, self.identity_token, self.registry_token):
+            if len(secret) >= _SHORTEST_HIDDEN:
+                text = text.replace(secret, "***")
+        return text
 
 
 def _secrets(one: Credential) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from builder.errors import BuilderError
 
@@ -48,6 +48,12 @@ class RegistryError(BuilderError):
         self.status = status
         self.codes = codes
         self.retry_after = retry_after
+
+    def hide(self, hidden: Callable[[str], str]) -> None:
+        """Let ``hidden`` take secrets out of what the server said."""
+        self.message = hidden(self.message)
+        self.codes = tuple(map(hidden, self.codes))
+        self.args = (self.message,)
 
 
 class TransientRegistryError(RegistryError):

@@ -150,7 +150,7 @@ class Session:
         refusals = 0
         for _ in range(_HOP_LIMIT):
             with self._exchange(call, endpoint, base, url, authorization) as response:
-                self._report_warnings(call.registry, response)
+                self._report_warnings(call, response)
                 following: tuple[str, str] | None = None
                 if response.status_code in _REFUSED and refusals < 2 and self._is_own(call, base, url):
                     refusals += 1
@@ -217,11 +217,19 @@ class Session:
             headers=response.headers,
             body=_drain(response),
         )
-        login = self._logins.get(call.registry)
-        account = login.source(call.repository) if login is not None and response.status_code in _REFUSED else ""
-        if account:
-            error.hint = f"that was the account from {account}; pybuild login --check {call.registry} tries it"
+        login = self._known_login(call.registry)
+        if login is not None:
+            error.hide(lambda text: login.hidden_in(call.repository, text))
+            account = login.account(call.repository)
+            if account is not None and response.status_code in _REFUSED:
+                error.hint = (
+                    f"that was the account from {account.source}; pybuild login --check {call.registry} tries it"
+                )
         raise error
+
+    def _known_login(self, registry: str) -> Login | None:
+        with self._lock:
+            return self._logins.get(registry)
 
     def location(self, call: Call, response: httpx.Response) -> str:
         """Return the absolute URL of a Location header, where an upload goes on. Raises RegistryError."""
@@ -310,11 +318,13 @@ class Session:
         with self._connect().exchange(method, request.url, headers, request.form) as response:
             return TokenAnswer(response.status_code, dict(response.headers), read_body(response, TOKEN_LIMIT))
 
-    def _report_warnings(self, registry: str, response: httpx.Response) -> None:
+    def _report_warnings(self, call: Call, response: httpx.Response) -> None:
         for text in response.headers.get_list("warning"):
             found = _WARNING.match(text)
             if found is not None:
-                self._warn(f"{registry}: {found[1]}")
+                login = self._known_login(call.registry)
+                said = login.hidden_in(call.repository, found[1]) if login is not None else found[1]
+                self._warn(f"{call.registry}: {said}")
 
 
 def _routed(call: Call, endpoint: Endpoint, *, login: bool) -> Call:
