@@ -93,6 +93,8 @@ class FakeRegistry:
         """Whether a tag stays where it first pointed."""
         self.tokens: dict[str, set[str]] = {}
         self.token_life: int | None = None
+        self.token_name = "token"
+        """What the tokens given out begin with."""
         self.plan: Planned = lambda _: None
         self.lock = threading.RLock()
         self.host = self.token_host = self.store_host = ""
@@ -439,7 +441,7 @@ class _TokenHandler(_Handler):
             self._error(401, "UNAUTHORIZED")
             return
         granted = {scope for scope in map(self._granted(named), scopes) if scope}
-        token = f"token-{len(registry.seen)}"
+        token = f"{registry.token_name}-{len(registry.seen)}"
         registry.tokens[token] = granted
         answer: dict[str, Any] = {"token": token, "access_token": token}
         if registry.token_life is not None:
