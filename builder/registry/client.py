@@ -270,6 +270,13 @@ class Registry:
             try:
                 with self.session.open(call) as response:
                     self.session.expect(call, response, 200, 201, 202)
+                    stored = response.headers.get("docker-content-digest", "")
+                    if stored.startswith("sha256:") and stored != digest:
+                        raise TransientRegistryError(
+                            f"{call.action}: {reference.registry} stored something else than {digest}",
+                            host=reference.registry,
+                            repository=reference.repository,
+                        )
                     return "oci-subject" in response.headers
             except AuthenticationError:
                 raise

@@ -43,7 +43,8 @@ class Fault:
 
     ``status`` answers so instead; ``cut`` sends the answer's body only so far and closes; ``flip`` damages a bit of
     it; ``drop`` closes without an answer, after doing what was asked if ``done``; ``swallow`` closes after that many
-    bytes of the request's body; ``promise`` is how many bytes more than it sends the answer says it has.
+    bytes of the request's body; ``promise`` is how many bytes more than it sends the answer says it has; ``garble``
+    changes a space of the request's body.
     """
 
     status: int = 0
@@ -55,6 +56,7 @@ class Fault:
     done: bool = False
     swallow: int | None = None
     promise: int = 0
+    garble: bool = False
 
 
 Planned = Callable[[Seen], Fault | None]
@@ -180,7 +182,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._record(seen)
             self._close()
             return
-        seen = Seen(seen.origin, seen.method, seen.path, seen.headers, self.rfile.read(length))
+        body = self.rfile.read(length)
+        if self.fault and self.fault.garble:
+            body = body.replace(b" ", b"\t", 1)
+        seen = Seen(seen.origin, seen.method, seen.path, seen.headers, body)
         self._record(seen)
         if self.fault and self.fault.status:
             self._reply(self.fault.status, self.fault.body, self.fault.headers)

@@ -264,6 +264,18 @@ def test_a_manifest_is_put_again(fake: FakeRegistry, connect: Any, pushed: Any, 
     assert_whole(fake, "a/b", "1", image)
 
 
+def test_a_manifest_that_arrived_damaged_is_sent_again(
+    fake: FakeRegistry, connect: Any, pushed: Any, layer: Any
+) -> None:
+    image = pushed(layer(DATA))
+    fake.plan = first(lambda seen: seen.method == "PUT" and "/manifests/" in seen.path, Fault(garble=True))
+    push_image(connect(), [at(fake)], image, QUIET)
+    assert_whole(fake, "a/b", "1", image)
+    fake.plan = lambda seen: Fault(garble=True) if "/manifests/" in seen.path else None
+    with pytest.raises(TransientRegistryError, match="stored something else"):
+        push_image(connect(), [at(fake, "a/b:2")], image, QUIET)
+
+
 def test_a_layer_that_is_not_what_it_says(fake: FakeRegistry, connect: Any, pushed: Any, layer: Any) -> None:
     bad = layer(DATA, digest=Digest.of(b"something else"))
     with pytest.raises((RegistryError, DigestMismatchError)):
