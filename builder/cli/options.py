@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol, TypeGuard, cast
 
 from builder.cli.parsing import Parser, base, chosen_action, listing, split_word
-from builder.cli.registries import add_registry_options
+from builder.cli.registries import add_push_options, add_registry_options
 from builder.dockerfile.suggest import nearest
 from builder.errors import UsageError
 
@@ -206,6 +206,7 @@ def _build() -> Parser:
     where = parser.add_argument_group("where it goes (default: the store)")
     where.add_argument("-t", "--tag", metavar="REF", action="append", default=[], help="name the image")
     where.add_argument("--push", action="store_true", help="push every tag to its registry")
+    add_push_options(where)
     where.add_argument(
         "-o",
         "--output",
@@ -244,8 +245,12 @@ def _build() -> Parser:
     )
     isolations = ("auto", "root", "userns", "single", "chroot", "oci")
     how.add_argument("--isolation", choices=isolations, default="auto", help="sandbox of RUN")
-    snapshotters = ("auto", "overlay", "fuse", "copy")
-    how.add_argument("--snapshotter", choices=snapshotters, default="auto", help="how RUN gets a tree to write to")
+    how.add_argument(
+        "--snapshotter",
+        choices=("auto", "overlay", "fuse", "copy"),
+        default="auto",
+        help="how RUN gets a tree to write to",
+    )
     how.add_argument(
         "--ignore-user", action="store_true", help="where there is one uid only, RUN as root instead of refusing USER"
     )

@@ -50,6 +50,27 @@ def add_registry_options(parser: argparse.ArgumentParser, *, settings_file: bool
     add_account_options(group)
 
 
+def add_push_options(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """Add what commands have that may push."""
+    parser.add_argument("--push-foreign", action="store_true", help="push layers that are not for redistribution too")
+    parser.add_argument(
+        "--upload-chunk-size",
+        metavar="SIZE",
+        default="",
+        help="upload larger blobs in pieces of SIZE, e.g. 64m (default: whole, unless the registry wants pieces)",
+    )
+
+
+def upload_piece(options: argparse.Namespace) -> int:
+    """Return the bytes of a piece, 0 for whole blobs. Raises UsageError."""
+    text = getattr(options, "upload_chunk_size", "")
+    if not text:
+        return 0
+    from builder.cli.granting import size
+
+    return size("--upload-chunk-size", text)
+
+
 def session_settings(options: argparse.Namespace, environment: Mapping[str, str]) -> Callable[[], SessionSettings]:
     """Return what makes the settings of the registry client when one is needed.
 

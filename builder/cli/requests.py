@@ -66,6 +66,7 @@ def make_request(options: argparse.Namespace, environment: Mapping[str, str]) ->
         isolation=options.isolation,
         snapshotter=options.snapshotter,
         ignore_user=options.ignore_user,
+        push_foreign=options.push_foreign,
         jobs=_number("--jobs", options.jobs) if options.jobs else available_cpus(),
         timeout=_seconds(options.timeout) if options.timeout else None,
         epoch=EpochChoice(options.source_date_epoch, environment.get("SOURCE_DATE_EPOCH"), options.reproducible),

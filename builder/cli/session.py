@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder.cli.accounts import credential_source
-from builder.cli.registries import session_settings
+from builder.cli.registries import session_settings, upload_piece
 from builder.errors import InterruptedBuildError
 from builder.events import Reporter, Warned
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from builder.engine.bases import Bases
     from builder.engine.build import Environment
     from builder.registry.client import Registry
-    from builder.registry.credentials import CredentialSource
-    from builder.registry.session import SessionSettings
 
 _GRACE = 3.0
 """Seconds that a build has for stopping in good order."""
@@ -61,12 +59,21 @@ def environment(
 
     reach = session_settings(options, os.environ)
     accounts = credential_source(options, os.environ, reporter)
+    piece = upload_piece(options)
     explicit = Path(options.root) if options.root else None
     root = choose_root(os.environ, explicit, os.geteuid(), warn=warn)
     with contextlib.ExitStack() as closing:
         store = closing.enter_context(Store.open(root, warn=warn))
         cancel = threading.Event()
-        make, close = _registry(accounts, reach, reporter, jobs, cancel)
+
+        def connect() -> Registry:
+            from builder.registry.client import Registry
+
+            return Registry(
+                accounts(), reach(), jobs=max(2, jobs), reporter=reporter, cancel=cancel, upload_piece=piece
+            )
+
+        make, close = _once(connect)
         closing.callback(close)
         closing.enter_context(_signals(cancel, at_last))
         yield Environment(store, make, reporter, cancel)
@@ -94,23 +101,15 @@ def bases(env: Environment) -> Bases:
     return Bases(env.store, env.registry, env.reporter, pull="missing", now=lambda: int(time.time()))
 
 
-def _registry(
-    accounts: Callable[[], CredentialSource],
-    reach: Callable[[], SessionSettings],
-    reporter: Reporter,
-    jobs: int,
-    cancel: threading.Event,
-) -> tuple[Callable[[], Registry], Callable[[], None]]:
+def _once(connect: Callable[[], Registry]) -> tuple[Callable[[], Registry], Callable[[], None]]:
     """Return what makes the registry client once, when it is needed, and what closes it."""
     made: list[Registry] = []
     lock = threading.Lock()
 
     def make() -> Registry:
-        from builder.registry.client import Registry
-
         with lock:
             if not made:
-                made.append(Registry(accounts(), reach(), jobs=max(2, jobs), reporter=reporter, cancel=cancel))
+                made.append(connect())
             return made[0]
 
     def close() -> None:

@@ -23,6 +23,7 @@ from builder.engine.contexts import Contexts, ContextSpecs
 from builder.engine.epoch import EPOCH_NAME, time_policy
 from builder.engine.recompress import common_coding
 from builder.engine.request import IMAGE_OUTPUTS, BuildRequest, Form, compression_of, forms_of, reported
+from builder.engine.rights import PushRights
 from builder.engine.sandboxes import LazySandbox
 from builder.engine.services import Services
 from builder.engine.solver import Solver
@@ -65,6 +66,7 @@ def build(request: BuildRequest, env: Environment) -> BuildResult:
     started = time.monotonic()
     clock = int(time.time())
     with contextlib.ExitStack() as closing:
+        rights = PushRights(request, env.registry)
         contexts = open_contexts(request, env)
         closing.callback(contexts.close)
         text = read_dockerfile(request, contexts)
@@ -102,6 +104,7 @@ def build(request: BuildRequest, env: Environment) -> BuildResult:
             cancel=env.cancel,
         )
         solver = Solver(merged(plans), services, max(1, request.jobs))
+        rights.enforce()
         with _healing(solver):
             results = solver.solve()
             contents = [assemble(one, results, services, _named_base(one, request, bases)) for one in plans]
@@ -124,7 +127,7 @@ def _deliver(
     built = made(reported(request))
     names = outputs.kept_names(request, built.digest)
     outputs.keep(env.store, built, names, clock)
-    places = outputs.Places(env.store, env.registry, env.reporter)
+    places = outputs.Places(env.store, env.registry, env.reporter, request.push_foreign)
     for output in request.outputs:
         if env.cancel.is_set():
             raise InterruptedBuildError("interrupted before every output was written")

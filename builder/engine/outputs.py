@@ -32,6 +32,7 @@ class Places:
     store: Store
     registry: Callable[[], Registry]
     reporter: Reporter
+    foreign: bool = False
 
 
 def kept_names(request: BuildRequest, digest: Digest) -> tuple[Reference, ...]:
@@ -104,7 +105,7 @@ def push(built: Built, names: Sequence[Reference], places: Places) -> None:
 
     if not names:
         raise UsageError("a push needs a name for the image", hint="add --tag REGISTRY/NAME:TAG")
-    push_artifact(places.registry(), names, built.artifact(), places.reporter)
+    push_artifact(places.registry(), names, built.artifact(), places.reporter, foreign=places.foreign)
 
 
 def _by_digest(name: Reference, digest: Digest) -> Reference:

@@ -84,7 +84,8 @@ class BuildRequest:
 
     For several ``platforms`` the result is an index of images. ``base_annotations``: say on which base an image is.
     ``hosts`` are (name, address), ``ulimits`` (name, soft, hard), ``shm_size`` is bytes or 0 for the usual; ``allow``
-    holds what the Dockerfile may ask for beyond the usual: ``security.insecure``, ``network.host``.
+    holds what the Dockerfile may ask for beyond the usual: ``security.insecure``, ``network.host``. ``push_foreign``
+    pushes layers that are not for redistribution too.
     """
 
     context: str
@@ -108,6 +109,7 @@ class BuildRequest:
     isolation: str = "auto"
     snapshotter: str = "auto"
     jobs: int = 1
+    push_foreign: bool = False
     timeout: float | None = None
     hosts: tuple[tuple[str, str], ...] = ()
     ulimits: tuple[tuple[str, int, int], ...] = ()

@@ -7,7 +7,7 @@ import argparse
 from builder.cli.answers import answer, answer_json
 from builder.cli.parsing import Parser, add_json, base
 from builder.cli.platforms import several_platforms
-from builder.cli.registries import add_registry_options
+from builder.cli.registries import add_push_options, add_registry_options
 from builder.cli.session import working
 
 EXAMPLES = """
@@ -38,7 +38,7 @@ SRC and DST are each one of
     which.add_argument("--platform", metavar="OS/ARCH,...", help="of an index: one image, or a smaller index")
     which.add_argument("--all-platforms", action="store_true", help="copy all platforms (the default)")
     parser.add_argument("--preserve-digests", action="store_true", help="what is always done; for scripts of skopeo's")
-    parser.add_argument("--push-foreign", action="store_true", help="push layers that are not for redistribution too")
+    add_push_options(parser)
     parser.add_argument("-q", "--quiet", action="store_true", help="say nothing but the answer, warnings and errors")
     add_json(parser)
     add_registry_options(parser)

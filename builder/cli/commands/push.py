@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from builder.cli.answers import answer, answer_json, named
 from builder.cli.parsing import Parser, add_json, base
 from builder.cli.platforms import several_platforms
-from builder.cli.registries import add_registry_options
+from builder.cli.registries import add_push_options, add_registry_options
 from builder.cli.session import working
 from builder.errors import UsageError
 from builder.image.reference import Reference
@@ -37,7 +37,7 @@ An index is pushed with the images of all platforms unless --platform says other
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--platform", metavar="OS/ARCH,...", help="push the images of these platforms only")
     which.add_argument("--all-platforms", action="store_true", help="push all platforms (the default)")
-    parser.add_argument("--push-foreign", action="store_true", help="push layers that are not for redistribution too")
+    add_push_options(parser)
     parser.add_argument("-q", "--quiet", action="store_true", help="say nothing but the answer, warnings and errors")
     add_json(parser)
     add_registry_options(parser)

@@ -1,0 +1,70 @@
+"""A build that may not push ends before it begins."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from builder.engine.request import BuildRequest, Output
+from builder.engine.rights import push_targets
+from builder.image.reference import Reference
+from builder.registry.client import Registry
+from builder.registry.errors import AuthenticationError
+from builder.registry.retry import RetryPolicy
+from tests.support.builds import NATIVE, Workshop
+from tests.support.fake_registry import FakeRegistry, Fault, serve
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeRegistry]:
+    with serve() as running:
+        yield running
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Iterator[Workshop]:
+    with contextlib.ExitStack() as closing:
+
+        def connect() -> Registry:
+            return closing.enter_context(Registry(retry=RetryPolicy(sleep=lambda _: None)))
+
+        yield Workshop(tmp_path / "store", tmp_path / "context", connect)
+
+
+def test_a_build_that_may_not_push_runs_nothing(shop: Workshop, fake: FakeRegistry) -> None:
+    """The RUN would fail for want of a shell, and the COPY for want of its file: neither is tried."""
+    fake.plan = lambda seen: Fault(status=403) if seen.method == "POST" else None
+    text = "FROM scratch\nCOPY missing /\nRUN false"
+    with pytest.raises(AuthenticationError, match=r"cannot push to .*app.*403"):
+        shop.build(text, tags=[f"{fake.host}/app:1"], outputs=(Output("registry"),))
+    assert [one.method for one in fake.seen] == ["POST"]
+
+
+def test_every_repository_is_asked_once(shop: Workshop, fake: FakeRegistry) -> None:
+    tags = [f"{fake.host}/{name}" for name in ("app:1", "app:2", "other:1")]
+    shop.build("FROM scratch\nLABEL a=b", tags=tags, outputs=(Output("registry"),))
+    begun = [one.path for one in fake.asked("POST") if "mount" not in one.path]
+    assert sorted(begun[:2]) == ["/v2/app/blobs/uploads/", "/v2/other/blobs/uploads/"]
+    assert len(fake.asked("DELETE")) == 2
+    assert fake.uploads == {}
+    assert set(fake.manifests["app"]) >= {"1", "2"}
+
+
+def test_a_build_without_a_push_asks_nobody(shop: Workshop, fake: FakeRegistry) -> None:
+    shop.build("FROM scratch\nLABEL a=b", tags=[f"{fake.host}/app:1"])
+    assert fake.seen == []
+
+
+def test_the_names_of_outputs_count() -> None:
+    named = Output("registry", names=(Reference.parse("r.example/x:1"), Reference.parse("r.example/x:2")))
+    request = BuildRequest(
+        context=".",
+        platforms=(NATIVE,),
+        build_platform=NATIVE,
+        tags=(Reference.parse("r.example/app:1"),),
+        outputs=(named, Output("registry"), Output("image")),
+    )
+    assert [one.name for one in push_targets(request)] == ["r.example/x", "r.example/app"]
