@@ -99,7 +99,7 @@ def success(result: BuildResult, recorder: Recorder, seconds: float) -> dict[str
         }
         for platform, image in zip(built.platforms, built.images, strict=True)
     ]
-    several = len(platforms) > 1
+    several = bool(built.raw_index)
     return {
         "status": "success",
         "exit_code": 0,

@@ -18,12 +18,9 @@ from builder.cli.options import NETWORKS
 from builder.cli.outputs import outputs
 from builder.cli.platforms import several_platforms
 from builder.engine.built import unmet
-from builder.engine.request import IMAGE_OUTPUTS, BuildRequest, CompressionChoice, EpochChoice, Output
+from builder.engine.request import IMAGE_OUTPUTS, BuildRequest, CompressionChoice, EpochChoice
 from builder.engine.services import SecretReader
 from builder.errors import ContextError, UsageError
-from builder.image.annotations import Annotation
-from builder.image.mutate import Format
-from builder.image.platform import Platform
 from builder.image.reference import Reference
 
 _SECRET_LIMIT = 500 << 10
@@ -44,8 +41,7 @@ def make_request(options: argparse.Namespace, environment: Mapping[str, str]) ->
     refuse_zstd(options.format, compression, found)
     platforms = tuple(dict.fromkeys(one for text in options.platform for one in several_platforms(text))) or (native,)
     annotations = tuple(one for text in options.annotation for one in parse_annotation(text))
-    _refuse_mismatches(platforms, annotations, found, options.format)
-    return BuildRequest(
+    request = BuildRequest(
         context=options.context,
         platforms=platforms,
         build_platform=native,
@@ -75,6 +71,8 @@ def make_request(options: argparse.Namespace, environment: Mapping[str, str]) ->
         environment=environment,
         **_grants(options, environment),
     )
+    _refuse_mismatches(request)
+    return request
 
 
 def _grants(options: argparse.Namespace, environment: Mapping[str, str]) -> dict[str, Any]:
@@ -154,18 +152,16 @@ def _build_args(texts: Sequence[str], environment: Mapping[str, str]) -> dict[st
     return found
 
 
-def _refuse_mismatches(
-    platforms: Sequence[Platform], annotations: Sequence[Annotation], outputs: Sequence[Output], image_format: Format
-) -> None:
+def _refuse_mismatches(request: BuildRequest) -> None:
     """Raise UsageError for annotations that have nothing to be put on, and for outputs that hold one image only."""
-    for output in (None, *outputs):
-        given = (*annotations, *(output.form.annotations if output else ()))
-        if problem := unmet(given, platforms):
+    for output in (None, *request.outputs):
+        given = (*request.annotations, *(output.form.annotations if output else ()))
+        if problem := unmet(given, request.platforms, several=request.several):
             raise UsageError(problem, hint="name what is built: --platform A,B makes an index")
-        chosen = (output and output.form.image_format) or image_format
+        chosen = (output and output.form.image_format) or request.image_format
         if given and chosen == "docker" and (output is None or output.kind in IMAGE_OUTPUTS):
             raise UsageError("Docker's image format has no annotations", hint="drop --format docker, or use --label")
-        if output is not None and output.kind == "docker" and len(platforms) > 1:
+        if output is not None and output.kind == "docker" and request.several:
             raise UsageError(
                 "type=docker: an archive of docker save has no index of several platforms",
                 hint="write type=oci, or one archive for each platform",

@@ -122,7 +122,7 @@ def _deliver(
     def made(form: Form) -> Built:
         annotations = (*request.annotations, *form.annotations)
         chosen = Form(annotations=annotations, compression=compression_of(request, form))
-        return compose(contents, form.image_format or request.image_format, chosen, env.store)
+        return compose(contents, form.image_format or request.image_format, chosen, env.store, several=request.several)
 
     built = made(reported(request))
     names = outputs.kept_names(request, built.digest)
@@ -190,7 +190,7 @@ def plan_options(request: BuildRequest, epoch: int | None = None) -> tuple[PlanO
     options = PlanOptions(
         platform=request.platform,
         build_platform=request.build_platform,
-        several=len(request.platforms) > 1,
+        several=request.several,
         target=request.target,
         build_args={**request.build_args, **({} if epoch is None else {EPOCH_NAME: str(epoch)})},
         labels=request.labels,

@@ -139,14 +139,16 @@ class Built:
         return replace(Artifact.of(content, self.raw_index), root=self.descriptor)
 
 
-def compose(contents: Sequence[Content], image_format: Format, form: Form, store: Store) -> Built:
-    """Return the images in ``form``, its annotations being all there are; several get an index in their order.
+def compose(
+    contents: Sequence[Content], image_format: Format, form: Form, store: Store, *, several: bool = False
+) -> Built:
+    """Return the images in ``form``, its annotations being all there are; ``several`` get an index, in their order.
 
     Raises ImageError where the format cannot say it, and what changing the compression of layers raises.
     """
     images = [_image(one, image_format, form, store) for one in contents]
     platforms = tuple(one.described for one in contents)
-    if len(images) == 1:
+    if not several:
         about = annotations_for(form.annotations, "manifest-descriptor", contents[0].asked)
         descriptor = replace(images[0].descriptor, platform=contents[0].config.platform, annotations=about)
         return Built(images=tuple(images), platforms=platforms, descriptor=descriptor)
@@ -189,12 +191,12 @@ def _common_base(contents: Sequence[Content], image_format: Format) -> Mapping[s
     return first if image_format == "oci" and all(one.base == first for one in contents) else {}
 
 
-def unmet(annotations: Sequence[Annotation], platforms: Sequence[Platform]) -> str:
-    """Return what is wrong with ``annotations`` in a build for ``platforms``, or nothing."""
+def unmet(annotations: Sequence[Annotation], platforms: Sequence[Platform], *, several: bool) -> str:
+    """Return what is wrong with ``annotations`` in a build for ``platforms``, empty if nothing; ``several``: an index."""
     for one in annotations:
         if one.platform is not None and one.platform not in platforms:
             built = ", ".join(platform.full for platform in platforms)
             return f"the annotation {one.key} is for {one.platform.full}, and the build is for {built}"
-        if one.target.startswith("index") and len(platforms) == 1:
+        if one.target.startswith("index") and not several:
             return f"the annotation {one.key} is for an index, and a build for one platform has none"
     return ""

@@ -115,7 +115,7 @@ def _by_digest(name: Reference, digest: Digest) -> Reference:
 def _write_trees(output: Output, dest: Path | BinaryIO, built: Built, places: Places) -> None:
     from builder.archive.rootfs_archive import write_rootfs_directory, write_rootfs_tar
 
-    split = len(built.images) > 1 if output.split is None else output.split
+    split = bool(built.raw_index) if output.split is None else output.split
     with ExitStack() as closing:
         trees = list(_trees(built, places.store, closing, split=split))
         if not (isinstance(dest, Path) and output.kind == "local"):

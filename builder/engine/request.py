@@ -127,6 +127,12 @@ class BuildRequest:
         """The first platform, for what is asked once for all of them."""
         return self.platforms[0]
 
+    @property
+    def several(self) -> bool:
+        """Whether the result is an index: for several platforms, or because BUILDKIT_MULTI_PLATFORM asks for one."""
+        asked = self.build_args.get("BUILDKIT_MULTI_PLATFORM", "").lower() in ("1", "t", "true")
+        return asked or len(self.platforms) > 1
+
 
 def forms_of(request: BuildRequest) -> tuple[Form, ...]:
     """Return the forms in which the image is wanted, the one that is kept and reported first."""

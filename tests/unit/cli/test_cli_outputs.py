@@ -178,6 +178,12 @@ def test_mismatches_are_refused(
         request(*words)
 
 
+def test_an_index_of_one_platform_can_be_annotated() -> None:
+    made = request("--build-arg", "BUILDKIT_MULTI_PLATFORM=1", "--annotation", "index:a=b")
+    assert made.several
+    assert not request("--build-arg", "BUILDKIT_MULTI_PLATFORM=0").several
+
+
 # --- platforms
 
 

@@ -152,6 +152,16 @@ def test_one_platform_makes_no_index(shop: Workshop, base: Base) -> None:
     assert built.image_id != built.digest
 
 
+def test_one_platform_makes_an_index_if_it_must(shop: Workshop, tmp_path: Path) -> None:
+    outputs = (Output("local", tmp_path / "out"),)
+    built = shop.build(
+        "FROM scratch\nCOPY f /", {"f": "1"}, outputs=outputs, build_args={"BUILDKIT_MULTI_PLATFORM": "true"}
+    )
+    (entry,) = stored(shop, built.digest)["manifests"]
+    assert entry["digest"] == built.image.digest
+    assert (tmp_path / "out" / str(NATIVE).replace("/", "_") / "f").exists()
+
+
 def test_dockers_format_has_a_manifest_list(shop: Workshop, base: Base) -> None:
     built = shop.build(f"FROM {base.name}\nLABEL a=b", image_format="docker", **BOTH)
     document = stored(shop, built.digest)
