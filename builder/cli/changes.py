@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from builder.cli.answers import answer, answer_json
@@ -27,19 +27,23 @@ def add_target_options(parser: Parser) -> None:
     add_registry_options(parser)
 
 
-def finish(options: argparse.Namespace, before: Artifact, done: Rewritten, env: Environment) -> int:
-    """Deliver what came out to ``options.destination``, tell what changed, and answer where it is."""
+def finish(
+    options: argparse.Namespace, before: Artifact, done: Rewritten, env: Environment, to: Sequence[str] = ()
+) -> int:
+    """Deliver what came out ``to`` places (``options.destination``), tell what changed, and answer where it is."""
     from builder.images.deliver import deliver, goes_to_stdout
 
     for warning in done.warnings:
         env.reporter.emit(Warned(warning, "lost"))
-    name = deliver(done.artifact, options.destination, env, foreign=options.push_foreign)
-    if options.json:
-        answer_json(as_json(before, done, options.source, name))
+    places = to or [options.destination]
+    names = [deliver(done.artifact, place, env, foreign=options.push_foreign) for place in places]
+    streamed = any(goes_to_stdout(place) for place in places)
+    if options.json and not streamed:
+        answer_json(as_json(before, done, options.source, names))
         return 0
     for line in explained(before, done):
         env.reporter.emit(Notice(line))
-    if not goes_to_stdout(options.destination):
+    for name in () if streamed else names:
         answer(f"{name.partition('@')[0]}@{done.artifact.digest}")
     return 0
 
@@ -99,11 +103,11 @@ def _form(descriptor: Descriptor) -> str:
     return f"{kind} {human_size(descriptor.size)}"
 
 
-def as_json(before: Artifact, done: Rewritten, source: str, destination: str) -> dict[str, object]:
+def as_json(before: Artifact, done: Rewritten, source: str, destinations: Sequence[str]) -> dict[str, object]:
     """Return everything as a document."""
     return {
         "source": source,
-        "destination": destination,
+        "destinations": list(destinations),
         "before": _pointer(before.root),
         "after": _pointer(done.artifact.root),
         "images": [

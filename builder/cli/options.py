@@ -46,6 +46,7 @@ GROUPS = {
         "load": "bring images of an archive or layout into the store",
         "append": "put layers on top of an image, without a Dockerfile",
         "convert": "write an image in Docker's or OCI's format, or with its layers compressed otherwise",
+        "mutate": "change the config or the annotations of an image, without a Dockerfile",
     },
     "looking": {
         "inspect": "show an image's config, manifest or index, or what refers to it",
