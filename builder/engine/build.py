@@ -21,7 +21,7 @@ from builder.engine.built import Built, Content, compose
 from builder.engine.checks import Checks, text_findings
 from builder.engine.contexts import Contexts, ContextSpecs
 from builder.engine.epoch import EPOCH_NAME, time_policy
-from builder.engine.recompress import common_coding
+from builder.engine.recompress import common_coding, refuse_zstd
 from builder.engine.request import IMAGE_OUTPUTS, BuildRequest, Form, compression_of, forms_of, reported
 from builder.engine.rights import PushRights
 from builder.engine.sandboxes import LazySandbox
@@ -83,6 +83,8 @@ def build(request: BuildRequest, env: Environment) -> BuildResult:
             for plan in plans:
                 checks.copies(plan, contexts)
         checks.enforce()
+        for plan in plans:
+            refuse_zstd(request, bases.resolve(plan.base_source).manifest if plan.base_source else None)
         sandbox = LazySandbox(
             env.store, request.isolation, request.snapshotter, env.reporter, ignore_user=request.ignore_user
         )

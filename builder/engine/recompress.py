@@ -12,12 +12,13 @@ from typing import assert_never
 from builder.cache.store import Store
 from builder.engine.layers import LayerStack, StoreLayer
 from builder.engine.packing import LAYER_TYPES, known_forms
-from builder.engine.request import CompressionChoice
-from builder.errors import BuilderError, CacheError, OutputError
+from builder.engine.request import BuildRequest, CompressionChoice, compression_of, forms_of
+from builder.errors import BuilderError, CacheError, ImageError, OutputError
 from builder.image import descriptor as media
 from builder.image.blobs import Layer
 from builder.image.descriptor import Descriptor
 from builder.image.digest import DigestMismatchError
+from builder.image.manifest import Manifest
 from builder.rootfs.chunked import USUAL, Coding
 from builder.rootfs.compression import Compression
 from builder.rootfs.entry import LayerFormatError
@@ -48,6 +49,18 @@ def common_coding(forms: Sequence[CompressionChoice | None]) -> Coding:
     return wanted.pop() if len(wanted) == 1 else USUAL
 
 
+def refuse_zstd(request: BuildRequest, base: Manifest | None) -> None:
+    """Raise ImageError for a base with zstd layers that an output has no media type for, before any step is done."""
+    if base is None or not any(one.media_type == media.OCI_LAYER_ZSTD for one in base.layers):
+        return
+    for form in forms_of(request):
+        if (form.image_format or request.image_format) == "docker" and not compression_of(request, form).force:
+            raise ImageError(
+                "the base has zstd layers, and Docker's image format has no media type for them",
+                hint="--force-compression makes them gzip; --format oci keeps them",
+            )
+
+
 def shaped(stack: LayerStack, inherited: int, choice: CompressionChoice | None, store: Store) -> LayerStack:
     """Return ``stack`` with its layers as ``choice`` wants them; the lowest ``inherited`` ones are the base's.
 
@@ -65,7 +78,7 @@ def shaped(stack: LayerStack, inherited: int, choice: CompressionChoice | None, 
     )
 
 
-def compression_of(media_type: str) -> Compression | None:
+def method_of(media_type: str) -> Compression | None:
     """Return how a layer of this type is compressed; None for what is no layer, or not to be distributed."""
     return {
         media.OCI_LAYER: Compression.NONE,
@@ -78,7 +91,7 @@ def compression_of(media_type: str) -> Compression | None:
 
 def differs(descriptor: Descriptor, coding: Coding) -> bool:
     """Say whether forcing ``coding`` changes a layer that was not made here."""
-    kind = compression_of(descriptor.media_type)
+    kind = method_of(descriptor.media_type)
     return kind is not None and (kind is not coding.compression or coding.level is not None)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from builder.engine.build import Environment
-from builder.engine.recompress import coding_of, compression_of, recompressed
+from builder.engine.recompress import coding_of, method_of, recompressed
 from builder.engine.request import CompressionChoice
 from builder.errors import InterruptedBuildError, UsageError
 from builder.events import Notice
@@ -77,7 +77,7 @@ def coding_for(descriptor: Descriptor, choice: CompressionChoice | None, image_f
     A layer that has the wanted compression already is written again only for a level, or if that is forced; one that
     may not be distributed never.
     """
-    kind = compression_of(descriptor.media_type)
+    kind = method_of(descriptor.media_type)
     if kind is None:
         return None
     if choice is None:

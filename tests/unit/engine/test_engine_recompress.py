@@ -18,7 +18,7 @@ from builder.engine.packing import pack_layer, stored_layer
 from builder.engine.recompress import (
     coding_of,
     common_coding,
-    compression_of,
+    method_of,
     recompressed,
     shaped,
 )
@@ -202,5 +202,5 @@ def test_what_new_layers_are_packed_as() -> None:
 
 
 def test_media_types() -> None:
-    assert compression_of(media.DOCKER_LAYER_GZIP) is Compression.GZIP
-    assert compression_of("application/vnd.in-toto+json") is None
+    assert method_of(media.DOCKER_LAYER_GZIP) is Compression.GZIP
+    assert method_of("application/vnd.in-toto+json") is None
