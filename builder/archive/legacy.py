@@ -1,7 +1,8 @@
 """Archives of ``docker save`` from before Docker 1.10: a directory per layer, whose ``json`` names its parent's.
 
 They have no ``manifest.json``; ``repositories`` names the images (Docker's image-spec v1.0). A config in today's format
-is made of the topmost layer's json, the way Docker does when it loads one, so the image ID is the same as there.
+is made of the topmost layer's json, the way Docker does when it loads one. The image ID is the same as there, but for
+images of Docker before 1.8.3, whose json Docker writes anew with the fields that its own version knows.
 """
 
 from __future__ import annotations

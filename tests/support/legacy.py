@@ -20,7 +20,7 @@ def layer_json(number: int, **more: Any) -> dict[str, Any]:
         "id": identity(number),
         "created": f"2014-01-0{number}T00:00:00.5Z",
         "container_config": {"Cmd": ["/bin/sh", "-c", f"echo <{number}> && true"], "Hostname": "h"},
-        "docker_version": "1.3.0",
+        "docker_version": "1.9.1",
         "config": {"Cmd": ["sh", f"{number}"], "Env": ["A=<&>"]},
         "architecture": "amd64",
         "os": "linux",
