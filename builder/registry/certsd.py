@@ -10,6 +10,7 @@ import os
 import stat
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from builder.registry.errors import RegistryError
@@ -56,7 +57,7 @@ class CertificateDirectories:
                 for name in names:
                     found = _read(directory / name)
                     if found is not None:
-                        return found
+                        return replace(found, everybodys=name == "_default")
         return None
 
 

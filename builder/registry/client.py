@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, BinaryIO
 
 from builder.errors import ImageError
@@ -81,6 +82,12 @@ class Registry:
     def close(self) -> None:
         """Close the connections."""
         self.session.close()
+
+    def homes(self, reference: Reference) -> tuple[Reference, ...]:
+        """Return the repositories that may hold what was pulled as ``reference``: itself, those of maps and mirrors."""
+        at = self.session.routes.candidates(reference.registry, reference.repository, "pull")
+        found = [reference, *(replace(reference, registry=one.registry, repository=one.repository) for one in at)]
+        return tuple(dict.fromkeys(found))
 
     def resolve(self, reference: Reference) -> Descriptor:
         """Return what a reference points to now, with one HEAD where the registry answers it in full.

@@ -18,7 +18,7 @@ UNREACHABLE = "UNREACHABLE"
 """Our own error code: not even a connection came about."""
 
 UNTRUSTED = "UNTRUSTED"
-"""Our own error code: the certificate is not one the system trusts."""
+"""Our own error code: the certificate is not one the system trusts, or ours is not one that the server does."""
 
 TRANSIENT_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504, 507, 509, 520, 521, 522, 523, 524})
 _TEXT_LIMIT = 300

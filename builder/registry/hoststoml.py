@@ -37,10 +37,11 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class HostsFile:
-    """``hosts`` are tried in their order, and ``server`` at last."""
+    """``hosts`` are tried in their order, ``server`` at last. ``everybodys`` is one that speaks of no host itself."""
 
     server: Host
     hosts: tuple[Host, ...] = ()
+    everybodys: bool = False
 
 
 def parse_hosts(raw: bytes, path: Path) -> HostsFile:

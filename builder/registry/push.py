@@ -86,7 +86,7 @@ def _push_blob(push: _Push, target: Reference, blob: Descriptor) -> None:
         return
     begun = None
     origin = push.content.origin(blob)
-    for held in push.done if origin is None else (*push.done, origin):
+    for held in push.done if origin is None else (*push.done, *registry.homes(origin)):
         if held.registry != target.registry or held.repository == target.repository:
             continue
         begun = mount_or_begin(registry.session, registry.retry, target, blob.digest, held.repository)

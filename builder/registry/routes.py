@@ -11,6 +11,7 @@ import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import field, replace
 from typing import Literal
+from urllib.parse import quote
 
 from builder.registry.hosts import Address, api_host, canonical_host, split_host
 from builder.registry.hoststoml import Host, HostsFile
@@ -44,7 +45,7 @@ class Endpoint:
         if repository and rest.startswith(f"/{repository}/"):
             rest = f"/{self.repository}{rest[len(repository) + 1 :]}"
         if self.namespace:
-            rest += f"{'&' if '?' in rest else '?'}ns={self.namespace}"
+            rest += f"{'&' if '?' in rest else '?'}ns={quote(self.namespace, safe=':')}"
         return self.root + rest
 
     def scopes(self, repository: str, scopes: frozenset[str]) -> frozenset[str]:
@@ -129,13 +130,18 @@ class Routes:
         """Say whether the user called ``host[:port]`` insecure."""
         return host in self.insecure or canonical_host(host) in self.insecure
 
-    def trust(self, host: str) -> Trust:
-        """Return what to believe of ``host[:port]``'s certificate, whatever it is asked for."""
+    def trust(self, host: str, *, stranger: bool = False) -> Trust:
+        """Return what to believe of ``host[:port]``'s certificate, and what to show it.
+
+        A ``stranger`` is one that a registry or image named: it is shown a certificate only if that is for this host.
+        """
         name = canonical_host(host)
         trust = self.trusts.get(name)
         if trust is None:
             found = self.directory(name)
             trust = found.server.trust if found is not None else SYSTEM
+            if stranger and found is not None and found.everybodys:
+                trust = replace(trust, clients=())
         return replace(trust, verify=False) if self.is_insecure(host) else trust
 
     def _mapped(self, registry: str, repository: str) -> Iterator[tuple[str, str]]:

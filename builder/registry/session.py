@@ -94,11 +94,12 @@ class Session:
     ) -> None:
         self._credentials = credentials
         self._settings = settings
+        self.routes = settings.routes
         self._reporter = reporter or SilentReporter()
         self._cancel = cancel or threading.Event()
         self._lock = threading.Lock()
         self._transport: Transport | None = None
-        self._schemes = Schemes(self._connect, settings.routes.is_insecure)
+        self._schemes = Schemes(self._connect, self.routes.is_insecure)
         self._logins: dict[str, Login] = {}
         self._warned: set[str] = set()
         self._passed_over: set[str] = set()
@@ -157,7 +158,7 @@ class Session:
                     following = self._log_in(call, url, authorization, response)
                 elif response.status_code in _REDIRECTS:
                     following = self._redirected(call, base, url, authorization, response)
-                elif self._schemes.turned_out_tls(endpoint, base, response.status_code):
+                elif origin(url) == origin(base) and self._schemes.turned_out_tls(endpoint, base, response.status_code):
                     url, base = url.replace(base, self._schemes.base(endpoint), 1), self._schemes.base(endpoint)
                     following = url, self._authorize(call, base, url)
                 if following is None:
@@ -182,7 +183,7 @@ class Session:
 
     def _endpoints(self, call: Call) -> tuple[Endpoint, ...]:
         """Return whom to ask, in this order, at least one."""
-        found = self._settings.routes.candidates(call.registry, call.repository, call.capability)
+        found = self.routes.candidates(call.registry, call.repository, call.capability)
         if "://" in call.target:
             # It came from one of them, or leads away from all.
             at = _origin_or_none(call.target)
@@ -250,7 +251,7 @@ class Session:
                 # Imports httpx, which takes longer than a warm build: only when a request is due.
                 from builder.registry.transport import Transport
 
-                self._transport = Transport(self._settings.proxies, self._settings.routes.trust)
+                self._transport = Transport(self._settings.proxies, lambda host: self.routes.trust(host, stranger=True))
             return self._transport
 
     def _login(self, registry: str) -> Login:
@@ -260,7 +261,7 @@ class Session:
             return self._logins[registry]
 
     def _trusted(self, host: str) -> bool:
-        return is_loopback(host) or self._settings.routes.is_insecure(host)
+        return is_loopback(host) or self.routes.is_insecure(host)
 
     def _is_own(self, call: Call, base: str, url: str) -> bool:
         return not call.anonymous and origin(url) == origin(base)

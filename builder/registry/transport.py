@@ -38,6 +38,11 @@ _SHORT_BODY = 64 << 10
 _BUSY_PROXY = re.compile(r"50[234]\b")
 _NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE")
 """What OpenSSL says when the other side answers a handshake with text."""
+_ABOUT_OURS = ("CERTIFICATE_REQUIRED", "BAD_CERTIFICATE", "ALERT_UNKNOWN_CA", "ALERT_CERTIFICATE_", "ACCESS_DENIED")
+"""What it says when the other side tells something about the certificate that we showed, or did not."""
+_UNKNOWN_AUTHORITY = frozenset({2, 18, 19, 20, 21})
+_WRONG_TIME = frozenset({9, 10})
+"""X509_V_ERR_* numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,14 +209,13 @@ def read_body(response: httpx.Response, limit: int) -> bytes:
 def _translate(error: httpx.TransportError | httpx.InvalidURL, host: str, proxy: str) -> RegistryError:
     cause = _root_cause(error)
     if isinstance(cause, ssl.SSLCertVerificationError):
-        also = f" or of the proxy {proxy}" if proxy.startswith("https:") else ""
+        return _untrusted(cause, host, proxy)
+    if isinstance(cause, ssl.SSLError) and any(word in (cause.reason or "") for word in _ABOUT_OURS):
         return RegistryError(
-            f"the certificate of {host}{also} is not trusted: {cause.verify_message}",
+            f"{host} refuses this client's certificate or misses one: {cause.reason}",
             host=host,
             codes=(UNTRUSTED,),
-            hint=missing_store()
-            or "put its authority into the system's store, name it in SSL_CERT_FILE, or make it "
-            f"~/.config/pybuild/certs.d/{host}/ca.crt",
+            hint=f"it is ~/.config/pybuild/certs.d/{host}/client.cert, with client.key",
         )
     if isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError) and isinstance(error, httpx.ConnectError):
         return TransientRegistryError(f"{host} hung up in the TLS handshake", host=host)
@@ -230,6 +234,24 @@ def _translate(error: httpx.TransportError | httpx.InvalidURL, host: str, proxy:
     if isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError):
         return TransientRegistryError(f"the connection to {host} broke: {_brief(error)}", host=host)
     return RegistryError(f"cannot talk to {host}: {type(error).__name__}", host=host)
+
+
+def _untrusted(cause: ssl.SSLCertVerificationError, host: str, proxy: str) -> RegistryError:
+    also = f" or of the proxy {proxy}" if proxy.startswith("https:") else ""
+    hint: str | None = None
+    if cause.verify_code in _UNKNOWN_AUTHORITY:
+        hint = missing_store() or (
+            "put its authority into the system's store, name it in SSL_CERT_FILE, or make it "
+            f"~/.config/pybuild/certs.d/{host}/ca.crt"
+        )
+    elif cause.verify_code in _WRONG_TIME:
+        hint = "is this machine's clock right? otherwise it has to be renewed there"
+    return RegistryError(
+        f"the certificate of {host}{also} is not trusted: {cause.verify_message}",
+        host=host,
+        codes=(UNTRUSTED,),
+        hint=hint,
+    )
 
 
 def _refused_by_proxy(said: str, host: str, proxy: str) -> RegistryError:

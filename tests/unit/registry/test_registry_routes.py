@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from builder.events import Event, Warned
+from builder.events import Event, SilentReporter, Warned
 from builder.image.digest import Digest
 from builder.image.reference import Reference
 from builder.registry.client import Registry
@@ -17,6 +17,8 @@ from builder.registry.credentials import Credential
 from builder.registry.errors import AuthenticationError, RegistryError
 from builder.registry.hosts import Address, parse_address
 from builder.registry.hoststoml import HostsFile, parse_hosts
+from builder.registry.push import push_artifact
+from builder.registry.repository import remote_artifact
 from builder.registry.retry import RetryPolicy
 from builder.registry.routes import Capability, Endpoint, InsecureHosts, Routes
 from builder.registry.session import Call, SessionSettings
@@ -441,6 +443,32 @@ def test_a_map_with_several_targets_tries_them_in_turn(place: Place, image: Any)
     assert fetch(client, place.reference, image) == Digest.of(image.raw_manifest)
     assert place.mirror.seen
     assert place.upstream.seen
+
+
+def test_layers_are_mounted_from_where_a_map_found_them(place: Place, image: Any) -> None:
+    put(place.mirror, "hub/b", image)
+    client = place.client(mirrors={}, maps={f"{place.upstream.host}/a": (f"{place.mirror.host}/hub",)})
+    target = Reference.parse(f"{place.mirror.host}/team/app:1")
+    remote = remote_artifact(client, place.reference, MemoryBlobs())
+    push_artifact(client, [target], remote, SilentReporter())
+    assert len([one for one in place.mirror.asked("POST") if one.query["from"] == ["hub/b"]]) == 2
+    assert not place.mirror.asked("PUT", "/uploads/")
+    assert not place.mirror.asked("GET", "/blobs/" + Digest.of(DATA))
+
+
+def test_a_registry_in_plain_http_is_not_mistaken_after_a_foreign_url(place: Place, image: Any) -> None:
+    client = place.client(mirrors={})
+    foreign = Call(
+        action="x",
+        method="GET",
+        registry=place.upstream.host,
+        repository="a/b",
+        target=f"http://{place.mirror.host}/v2/no/blobs/{Digest.of(DATA)}",
+        anonymous=True,
+    )
+    with client.session.open(foreign) as response:
+        assert response.status_code == 404
+    assert place.counts() == (1, 0)
 
 
 def test_connections_are_used_again(fake: FakeRegistry, stored: Any, pushed: Any, layer: Any, connect: Any) -> None:

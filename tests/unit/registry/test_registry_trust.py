@@ -86,14 +86,41 @@ def test_a_client_shows_its_certificate(choosy: Tunnel, authority: Authority, im
     home = tmp_path / choosy.host
     home.mkdir()
     (home / "ca.crt").write_bytes(authority.ca_file.read_bytes())
-    with pytest.raises(RegistryError):
+    with pytest.raises(RegistryError, match="refuses this client's certificate or misses one") as caught:
         resolve(choosy.host, under(tmp_path))
+    assert f"certs.d/{choosy.host}/client.cert" in str(caught.value.hint)
+    assert not caught.value.retryable
     certificate, key = authority.client()
     (home / "client.cert").write_bytes(certificate.read_bytes())
     (home / "client.key").write_bytes(key.read_bytes())
     assert resolve(choosy.host, under(tmp_path)) == image
     own = Trust(authorities=(authority.ca_file,), clients=((certificate, key),))
     assert resolve(choosy.host, Routes(trusts={choosy.host: own})) == image
+
+
+def test_a_certificate_of_another_host(fake: FakeRegistry, authority: Authority) -> None:
+    own = Trust(authorities=(authority.ca_file,))
+    problem = pytest.raises(RegistryError, match=r"not trusted: .*not valid for")
+    with tls_front(fake.host, authority.server(["other.example"])) as server, problem as caught:
+        resolve(server.host, Routes(trusts={server.host: own}))
+    assert caught.value.hint is None
+
+
+def test_everybodys_certificate_is_shown_to_no_stranger(tmp_path: Path) -> None:
+    tree(
+        tmp_path,
+        {
+            "_default/a.cert": b"",
+            "_default/a.key": b"",
+            "_default/ca.crt": b"",
+            "known/b.cert": b"",
+            "known/b.key": b"",
+        },
+    )
+    made = under(tmp_path)
+    assert made.trust("reg.example").clients
+    assert made.trust("cdn.example", stranger=True) == Trust(authorities=(tmp_path / "_default/ca.crt",))
+    assert made.trust("known", stranger=True).clients
 
 
 def test_an_insecure_registry_may_have_any_certificate(server: Tunnel, image: str) -> None:
