@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 _HOP_LIMIT = 10
 _WARNINGS_LIMIT = 100
-_ASKED = "pybuild.registry"
+_ASKED = "pybuild.call"
 _ANSWERS = frozenset({200, 206, 416})
 """What a mirror's answer is taken for one with; everything else leads to the next server."""
 _REFUSED = frozenset({401, 403})
@@ -162,7 +162,7 @@ class Session:
                     url, base = url.replace(base, self._schemes.base(endpoint), 1), self._schemes.base(endpoint)
                     following = url, self._authorize(call, base, url)
                 if following is None:
-                    response.extensions[_ASKED] = endpoint.registry
+                    response.extensions[_ASKED] = call
                     yield response
                     return
                 _drain(response)
@@ -209,10 +209,11 @@ class Session:
         """Raise the fitting RegistryError unless the response has one of ``statuses``."""
         if response.status_code in statuses:
             return
+        # As it was asked: a map leads to another server, with another login.
+        call = response.extensions.get(_ASKED, call)
         error = error_from_response(
             call.action,
-            # Whom a map or mirror led to.
-            host=response.extensions.get(_ASKED, call.registry),
+            host=call.registry,
             repository=call.repository,
             status=response.status_code,
             headers=response.headers,
