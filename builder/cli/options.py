@@ -51,6 +51,7 @@ GROUPS = {
     "looking": {
         "inspect": "show an image's config, manifest or index, or what refers to it",
         "history": "show the steps that made an image, and their sizes",
+        "diff": "say where two images differ",
         "validate": "read an image and check every digest in it",
     },
     "machine": {
