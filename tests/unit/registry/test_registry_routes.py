@@ -483,3 +483,19 @@ def test_connections_are_used_again(fake: FakeRegistry, stored: Any, pushed: Any
             client.put_manifest(reference, "2", image.raw_manifest, image.media_type)
             assert not client.blob_exists(reference, Digest.of(b"unknown"))
     assert counting.connections == 1
+
+
+def test_a_mapped_registrys_error_hides_its_own_accounts_secret(place: Place, image: Any) -> None:
+    place.mirror.auth, place.mirror.readable, place.mirror.accounts = "basic", set(), {"ann": "planted-word"}
+    account = Credential(username="ann", password="planted-word", source="the test")
+    place.mirror.plan = lambda seen: Fault(
+        status=403 if "authorization" in seen.headers else 401,
+        headers={"WWW-Authenticate": 'Basic realm="x"'},
+        body=b'{"errors":[{"code":"DENIED","message":"not with planted-word"}]}',
+    )
+    known = StaticCredentials(account, [place.mirror.host])
+    client = place.client(credentials=known, mirrors={}, maps={place.upstream.host: (place.mirror.host,)})
+    with pytest.raises(AuthenticationError, match=f"{place.mirror.host} answered 403") as caught:
+        client.resolve(place.reference)
+    assert "planted" not in str(caught.value)
+    assert "the test" in str(caught.value.hint)
