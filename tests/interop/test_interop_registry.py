@@ -28,6 +28,7 @@ from builder.registry.trust import Trust
 from tests.support import images, trees
 from tests.support import registry as registries
 from tests.support.blobs import MemoryBlobs
+from tests.support.certificates import make_authority
 from tests.support.commands import run
 from tests.support.docker import DockerEngine
 from tests.support.need import need_root, need_tool
@@ -36,7 +37,6 @@ from tests.support.registry import TestRegistry
 
 PLATFORM = Platform.parse(f"linux/{images.host_architecture()}")
 PASSWORD = "correct horse"
-HTPASSWD = "ann:$2y$05$abcdefghijklmnopqrstuuHNbAKRhpaujgo33bRWs.NLUTJO3lOy2\n"
 # Docker makes these in every container it creates.
 MADE_BY_DOCKER = (".dockerenv", "dev", "proc", "sys", "etc/hostname", "etc/hosts", "etc/resolv.conf", "etc/mtab")
 
@@ -120,11 +120,8 @@ def test_a_missing_repository(registry: TestRegistry, client: Registry) -> None:
         client.resolve(Reference.parse(f"{registry.host}/no/such:thing"))
 
 
-def test_htpasswd(tmp_path: Path, image: Image, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "htpasswd").write_text(HTPASSWD)
-    login = f"auth:\n  htpasswd:\n    realm: test\n    path: {tmp_path}/htpasswd\n"
-    monkeypatch.setattr(registries, "_CONFIGURATION", registries._CONFIGURATION + login)
-    with registries.serve(tmp_path / "registry") as running:
+def test_htpasswd(tmp_path: Path, image: Image) -> None:
+    with registries.serve(tmp_path / "registry", htpasswd={"ann": PASSWORD}) as running:
         name = Reference.parse(f"{running.host}/private/app:1")
         for wrong in ({}, docker_config(running.host, "wrong")):
             with Registry(ConfiguredCredentials(wrong)) as refused, pytest.raises(AuthenticationError) as caught:
@@ -142,37 +139,20 @@ def docker_config(host: str, password: str) -> dict[str, str]:
     return {"DOCKER_AUTH_CONFIG": json.dumps({"auths": {host: {"auth": auth}}})}
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory with ca.pem, and key.pem and cert.pem for localhost that it signed."""
-    made = tmp_path_factory.mktemp("certificates")
-    openssl = need_tool("openssl")
-    new: list[str | Path] = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
-    authority: list[str | Path] = ["-CA", made / "ca.pem", "-CAkey", made / "ca.key"]
-    names: list[str | Path] = ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
-    run([*new, "-subj", "/CN=test CA", "-keyout", made / "ca.key", "-out", made / "ca.pem"])
-    leaf: list[str | Path] = ["-addext", "basicConstraints=critical,CA:FALSE", *names]
-    run([*new, "-subj", "/CN=x", *leaf, *authority, "-keyout", made / "key.pem", "-out", made / "cert.pem"])
-    return made
-
-
-def test_tls_with_an_authority_of_ones_own(
-    certificate: Path, tmp_path: Path, image: Image, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tls = f"  tls:\n    certificate: {certificate}/cert.pem\n    key: {certificate}/key.pem\n"
-    monkeypatch.setattr(registries, "_CONFIGURATION", registries._CONFIGURATION + tls)
-    with registries.serve(tmp_path / "registry") as running:
+def test_tls_with_an_authority_of_ones_own(tmp_path: Path, image: Image, monkeypatch: pytest.MonkeyPatch) -> None:
+    authority = make_authority(tmp_path / "authority")
+    with registries.serve(tmp_path / "registry", tls=authority.server()) as running:
         name = Reference.parse(f"{running.host}/tls/app:1")
         with Registry() as unknowing, pytest.raises(RegistryError, match="not trusted") as caught:
             unknowing.resolve(name)
         assert "SSL_CERT_FILE" in str(caught.value.hint)
-        own = Trust(authorities=(certificate / "ca.pem",))
+        own = Trust(authorities=(authority.ca_file,))
         with Registry(settings=SessionSettings(routes=Routes(trusts={running.host: own}))) as trusting:
             push_image(trusting, [name], as_pushed(image), SilentReporter())
             assert trusting.resolve(name).digest == image.digest
         with Registry(settings=SessionSettings(routes=Routes(insecure=InsecureHosts([running.host])))) as careless:
             assert careless.resolve(name).digest == image.digest
-        monkeypatch.setenv("SSL_CERT_FILE", str(certificate / "ca.pem"))
+        monkeypatch.setenv("SSL_CERT_FILE", str(authority.ca_file))
         with Registry() as told:
             assert told.resolve(name).digest == image.digest
 
