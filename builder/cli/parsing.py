@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
@@ -44,7 +43,7 @@ def base(prog: str, description: str, epilog: str | None = None) -> Parser:
     parser = Parser(
         prog=prog,
         description=description,
-        epilog=epilog and textwrap.dedent(epilog).strip("\n") + "\n",
+        epilog=epilog and epilog.strip("\n") + "\n",
         allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

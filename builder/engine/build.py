@@ -129,6 +129,9 @@ def _deliver(
     built = made(reported(request))
     names = outputs.kept_names(request, built.digest)
     outputs.keep(env.store, built, names, clock)
+    if request.outputs:
+        # A build whose layers were all there has written nothing yet: nobody may take them away meanwhile.
+        env.store.hold_lease()
     places = outputs.Places(env.store, env.registry, env.reporter, request.push_foreign)
     for output in request.outputs:
         if env.cancel.is_set():

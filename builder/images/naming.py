@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from builder.cache.refs import EVERYWHERE, RefRecord
 from builder.cache.store import Store
 from builder.engine.bases import built_here
 from builder.errors import ImageError
+from builder.image.artifact import Artifact
 from builder.image.digest import Digest
 from builder.image.reference import Reference, ReferenceSyntaxError
 from builder.images.listing import Listed, listed, reachable
@@ -71,23 +73,49 @@ def names_of(store: Store, text: str, *, force: bool) -> list[RefRecord]:
 def remove(store: Store, records: Iterable[RefRecord]) -> Removed:
     """Remove names, and the blobs of their images that no other name and no cache record leads to.
 
-    Blobs stay when another process works with the store: it may be about to use them.
+    Blobs stay while another process works with the store.
     """
     gone = list(records)
     before = {digest for record in gone for digest in reachable(store, record.descriptor)}
     for record in gone:
         store.refs.remove(record.reference, built_here=record.built_here)
     names = tuple(dict.fromkeys(_shown(record.reference) for record in gone))
+    dropped = drop_unneeded(store, before)
+    return Removed(names, dropped or (), busy=dropped is None)
+
+
+def drop_unneeded(store: Store, digests: Iterable[Digest]) -> tuple[Digest, ...] | None:
+    """Remove those blobs that no name and no cache record leads to, and return them.
+
+    None are removed, and None is returned, while another process works with the store: it may be about to use them.
+    """
     store.hold_lease()
     if len(store.leases()) > 1:
-        return Removed(names, (), busy=True)
-    for record in store.refs.records():
-        before -= reachable(store, record.descriptor).keys()
-    before -= {one.digest for one in store.variants.everything()}
-    dropped = [digest for digest in sorted(before) if store.blobs.size(digest) is not None]
-    for digest in dropped:
+        return None
+    unneeded = {digest for digest in digests if store.blobs.size(digest) is not None}
+    for record in store.refs.records() if unneeded else ():
+        unneeded -= reachable(store, record.descriptor).keys()
+    if unneeded:
+        unneeded -= {one.digest for one in store.variants.everything()}
+    for digest in unneeded:
         store.blobs.drop(digest)
-    return Removed(names, tuple(dropped), busy=False)
+    return tuple(sorted(unneeded))
+
+
+@contextmanager
+def passing_through(store: Store, artifact: Artifact) -> Iterator[None]:
+    """Remove, at the end of the block, blobs of ``artifact`` that came into the store only to be sent on from there."""
+    absent = {
+        blob.digest
+        for document in artifact.documents()
+        for blob in document.blobs
+        if store.blobs.size(blob.digest) is None
+    }
+    try:
+        yield
+    finally:
+        if absent:
+            drop_unneeded(store, absent)
 
 
 def _shown(reference: str) -> str:

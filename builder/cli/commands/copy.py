@@ -50,12 +50,14 @@ def run(options: argparse.Namespace) -> int:
     from builder.images.choosing import choose
     from builder.images.deliver import deliver, goes_to_stdout
     from builder.images.locate import locate
+    from builder.images.naming import passing_through
 
     platforms = several_platforms(options.platform) if options.platform else ()
     with working(options) as env:
         artifact = choose(locate(options.source, env, remote=True), platforms)
-        for text in options.destination:
-            deliver(artifact, text, env, foreign=options.push_foreign)
+        with passing_through(env.store, artifact):
+            for text in options.destination:
+                deliver(artifact, text, env, foreign=options.push_foreign)
     if any(goes_to_stdout(text) for text in options.destination):
         return 0
     if options.json:

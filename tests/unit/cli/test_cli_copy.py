@@ -136,3 +136,20 @@ def test_a_damaged_blob_is_not_passed_on(
         assert "sha256" in call("copy", f"oci:{path}:s", target, status=(67, 69, 75)).err
     assert registry.tags("copy/damaged") == {}
     assert main(["digest", f"oci-layout://{tmp_path}/a:1"]) != 0
+
+
+def test_blobs_that_only_passed_through_do_not_stay(call: Call, remote: Any, store_root: Path, tmp_path: Path) -> None:
+    name, made = remote("through")
+    layers = {one["digest"] for one in json.loads(made.held.blobs[made.native["digest"]])["layers"]}
+
+    def stored() -> set[str]:
+        return {f"sha256:{path.name}" for path in store_root.glob("blobs/sha256/*/*")} & layers
+
+    call("copy", name, f"oci:{tmp_path}/a:1")
+    assert stored() == set()
+    call("pull", name)
+    call("copy", name, f"oci:{tmp_path}/b:1")
+    assert stored() == layers
+    call("rmi", name)
+    call("copy", name, "store:kept:1", f"oci:{tmp_path}/c:1")
+    assert stored() == layers

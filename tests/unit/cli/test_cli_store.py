@@ -91,7 +91,7 @@ def test_filters(call: Call, built: Build) -> None:
     "words", [["--filter=colour=red"], ["--filter=label"], ["--filter=dangling=perhaps"], ["-q", "--json"]]
 )
 def test_filters_that_are_none(call: Call, words: list[str]) -> None:
-    call("images", *words.split(), status=64)
+    call("images", *words, status=64)
 
 
 def test_a_filter_by_an_image_that_is_not_here(call: Call) -> None:
