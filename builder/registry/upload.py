@@ -89,8 +89,11 @@ def mount_or_begin(
 
     try:
         return retry.run(attempt)
-    except TransientRegistryError:
-        raise
+    except TransientRegistryError as error:
+        if error.status < 500:
+            raise
+        # Registries that cannot mount say so in many ways; one that is down shows it again when the upload begins.
+        return Begun()
     except RegistryError:
         # No right to read the other repository, a token server that knows one scope only, a registry without mounts.
         # A real problem shows again when the upload begins.
@@ -167,7 +170,10 @@ class _Upload:
                 if error.status == _TOO_LARGE and self._pieces.refused(self._reference.registry, size):
                     continue
                 raise _as_transient(error) from error
-            return
+            break
+        if self._progress is not None:
+            # Not before: what has been sent may still be refused.
+            self._progress(self._descriptor.size, self._descriptor.size)
 
     def _piece(self, begun: Begun) -> int:
         """Return how many bytes to send in one request; all of them in most cases."""
@@ -227,7 +233,7 @@ class _Upload:
 
         def report(sent: int) -> None:
             self._session.go_on()
-            if self._progress is not None:
+            if self._progress is not None and start + sent < total:
                 self._progress(start + sent, total)
 
         if size == total:

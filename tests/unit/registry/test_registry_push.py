@@ -264,6 +264,32 @@ def test_a_manifest_is_put_again(fake: FakeRegistry, connect: Any, pushed: Any, 
     assert_whole(fake, "a/b", "1", image)
 
 
+@pytest.mark.parametrize("fault", [Fault(status=503), Fault(drop=True, done=True)], ids=["refused", "lost-answer"])
+def test_a_blob_is_pushed_when_the_registry_says_so(
+    fake: FakeRegistry, connect: Any, pushed: Any, layer: Any, fault: Fault
+) -> None:
+    events, done = Events(), Transfer("push", Digest.of(DATA), len(DATA), len(DATA))
+    fake.plan = first(lambda seen: seen.method == "PUT" and "digest=" in seen.path, fault)
+    push_image(connect(), [at(fake)], pushed(layer(DATA)), events)
+    assert events.seen.count(done) == 1
+    events.seen.clear()
+    fake.plan = lambda seen: Fault(status=403) if seen.method == "PUT" else None
+    with pytest.raises(AuthenticationError):
+        push_image(connect(), [at(fake, "other/place:1")], pushed(layer(DATA)), events)
+    assert done not in events.seen
+
+
+def test_a_registry_that_fails_to_mount_gets_an_upload(
+    fake: FakeRegistry, connect: Any, pushed: Any, layer: Any
+) -> None:
+    image = pushed(layer(DATA))
+    push_image(connect(), [at(fake)], image, QUIET)
+    mounted = pushed(*image.layers, origins=(at(fake),))
+    fake.plan = lambda seen: Fault(status=500) if "mount=" in seen.path else None
+    push_image(connect(), [at(fake, "other/place:1")], mounted, QUIET)
+    assert_whole(fake, "other/place", "1", mounted)
+
+
 def test_a_manifest_that_arrived_damaged_is_sent_again(
     fake: FakeRegistry, connect: Any, pushed: Any, layer: Any
 ) -> None:
