@@ -192,7 +192,7 @@ def _common_base(contents: Sequence[Content], image_format: Format) -> Mapping[s
 
 
 def unmet(annotations: Sequence[Annotation], platforms: Sequence[Platform], *, several: bool) -> str:
-    """Return what is wrong with ``annotations`` in a build for ``platforms``, empty if nothing; ``several``: an index."""
+    """Return what is wrong with ``annotations`` in a build for ``platforms``, or nothing; ``several`` have an index."""
     for one in annotations:
         if one.platform is not None and one.platform not in platforms:
             built = ", ".join(platform.full for platform in platforms)
