@@ -36,6 +36,11 @@ def test_help_names_every_command_and_loads_none() -> None:
         assert f"builder.cli.commands.{name}'" not in done.stdout
 
 
+def test_the_readme_names_every_command() -> None:
+    text = (CHECKOUT / "README.md").read_text()
+    assert [name for name in COMMANDS if f"`{name}`" not in text and name != "build"] == []
+
+
 @pytest.mark.parametrize(
     ("words", "hint"),
     [
