@@ -1,47 +1,64 @@
-"""``pybuild validate``: an image read whole, from the store, an archive or a layout."""
+"""``pybuild validate``: images, indexes and other artifacts read whole, wherever they are."""
 
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING
 
-from builder.cli.answers import answer
-from builder.cli.machine import native_platform
-from builder.cli.parsing import Parser, base
+from builder.cli.answers import answer, answer_json
+from builder.cli.parsing import Parser, add_json, base
+from builder.cli.platforms import one_platform
+from builder.cli.registries import add_registry_options
 from builder.cli.reporters import make_reporter
-from builder.cli.session import bases, environment
-
-if TYPE_CHECKING:
-    from builder.engine.built import BuiltImage
-    from builder.image.artifact import Image
+from builder.cli.session import environment
 
 EXAMPLES = """
 examples:
   pybuild validate app:1
   pybuild validate app.tar
+  pybuild validate --json docker://registry.example/app:1     every platform of an index, attestations too
+  pybuild validate --platform linux/arm64 oci-layout://out:1
 """
 
 
 def parser() -> Parser:
     """Return the grammar."""
-    parser = base("pybuild validate", "Read an image whole and check every digest, size and history entry.", EXAMPLES)
-    parser.add_argument("image", metavar="REF|FILE|DIR", help="an image built here, an archive or an OCI layout")
+    parser = base(
+        "pybuild validate",
+        "Read an image whole, with all platforms of an index, and check every digest, size, DiffID and history entry. "
+        "What is missing here is fetched.",
+        EXAMPLES,
+    )
+    parser.add_argument("image", metavar="IMAGE", help="a name, or a place as pybuild inspect takes it")
+    parser.add_argument("--platform", metavar="OS/ARCH", help="only this image of an index (default: all)")
+    add_json(parser)
+    add_registry_options(parser)
     return parser
 
 
 def run(options: argparse.Namespace) -> int:
     """Carry it out and return the exit status."""
-    from builder.engine.stored import built_image, file_image, validate_whole
+    from builder.image.validate import InvalidImageError
+    from builder.images.locate import locate
+    from builder.images.validating import check
 
-    reporter = make_reporter(options.progress, sys.stderr)
-    with environment(options, reporter, 1) as env:
-        if os.path.exists(options.image):
-            image: BuiltImage | Image = file_image(Path(options.image), native_platform(), env.store.directory("tmp"))
-        else:
-            _, image = built_image(options.image, env.store, bases(env))
-        validate_whole(image.raw_manifest, image.raw_config, image.layers)
-    answer(image.digest)
+    platform = one_platform(options.platform) if options.platform else None
+    with environment(options, make_reporter(options.progress, sys.stderr), 1) as env:
+        artifact = locate(options.image, env)
+        found = list(check(artifact, platform))
+    several = len(found) > 1
+    problems = [
+        f"{one.platform or one.kind}: {problem}" if several else problem for one in found for problem in one.problems
+    ]
+    digest = artifact.digest if platform is None else found[-1].digest
+    if options.json:
+        manifests = [
+            {"kind": one.kind, "digest": one.digest, "platform": one.platform, "problems": list(one.problems)}
+            for one in found
+        ]
+        answer_json({"digest": digest, "valid": not problems, "manifests": manifests})
+    if problems:
+        raise InvalidImageError(tuple(problems))
+    if not options.json:
+        answer(str(digest))
     return 0

@@ -177,5 +177,5 @@ def test_looking_builds_nothing(tmp_path: Path) -> None:
         done = pybuild(f"--call={call}", "-t=app", f"--iidfile={tmp_path}/iid", context, root=tmp_path / "store")
         assert "#1" not in done.stderr
     assert not (tmp_path / "iid").exists()
-    assert "no image called app" in pybuild("validate", "app", root=tmp_path / "store", status=67).stderr
+    assert "app is not in the store" in pybuild("validate", "store:app", root=tmp_path / "store", status=67).stderr
     assert digest_of(pybuild("--call=build", "-t=app", context, root=tmp_path / "store"))

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import shutil
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,13 +15,14 @@ from typing import Any
 import pytest
 
 from builder.cache.store import Store
-from builder.engine.bases import FRESH, Bases
-from builder.engine.built import BuiltImage
-from builder.engine.stored import built_image
+from builder.engine.bases import FRESH
+from builder.engine.build import Environment
 from builder.errors import BuilderError, ContextError, ImageError
 from builder.events import SilentReporter
 from builder.image import descriptor as media
+from builder.image.artifact import Image
 from builder.image.platform import Platform
+from builder.images.locate import from_store
 from builder.registry.client import Registry
 from builder.registry.errors import RegistryError
 from builder.registry.retry import RetryPolicy
@@ -358,10 +360,9 @@ def test_docker_format_is_not_mixed_with_an_oci_base(shop: Workshop, tmp_path: P
 # --- images of the store, later
 
 
-def stored(shop: Workshop, text: str) -> BuiltImage:
+def stored(shop: Workshop, text: str) -> Image:
     with Store.open(shop.store) as store:
-        bases = Bases(store, shop.registry, SilentReporter(), pull="missing", now=lambda: 0)
-        _, found = built_image(text, store, bases)
+        found = from_store(text, Environment(store, shop.registry, SilentReporter(), threading.Event())).image()
         for layer in found.layers:
             layer.open().close()
         return found
@@ -375,7 +376,7 @@ def test_an_image_is_found_by_what_its_build_printed(shop: Workshop) -> None:
     for text in ("app:1", "localhost/app:1", f"app:1@{second}"):
         assert stored(shop, text).digest == second
     for text in ("app:2", "sha256:" + "0" * 64, "app:1@sha256:" + "0" * 64):
-        with pytest.raises(ImageError, match="was built here"):
+        with pytest.raises(ImageError, match="is not in the store"):
             stored(shop, text)
 
 
