@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 _GRACE = 3.0
 """Seconds that a build has for stopping in good order."""
 
+_TRANSFERS = 4
+"""Blobs at a time, also on machines with fewer processors: they wait for the network most of the time."""
+
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -70,7 +73,7 @@ def environment(
             from builder.registry.client import Registry
 
             return Registry(
-                accounts(), reach(), jobs=max(2, jobs), reporter=reporter, cancel=cancel, upload_piece=piece
+                accounts(), reach(), jobs=max(_TRANSFERS, jobs), reporter=reporter, cancel=cancel, upload_piece=piece
             )
 
         make, close = _once(connect)
