@@ -68,14 +68,13 @@ class CredentialHelper:
     def _account(self, said: bytes, registry: str) -> tuple[str, str] | None:
         try:
             value = json.loads(said)
-            username, secret = value["Username"], value["Secret"]
-        except (ValueError, TypeError, KeyError, RecursionError):
-            raise AuthenticationError(
-                f"{self.program} answered for {registry} with something else than an account"
-            ) from None
-        if not isinstance(username, str) or not isinstance(secret, str) or not secret:
-            return None
-        return username, secret
+        except (ValueError, RecursionError):
+            value = None  # not chained: the parser's own message could quote the secret
+        fields = value if isinstance(value, dict) else {}
+        username, secret = fields.get("Username"), fields.get("Secret")
+        if not isinstance(username, str) or not isinstance(secret, str):
+            raise AuthenticationError(f"{self.program} answered for {registry} with something else than an account")
+        return (username, secret) if secret else None
 
     def _run(self, action: str, sent: bytes, registry: str) -> bytes | None:
         """Return what the helper printed; None if it says that it has no such account."""

@@ -5,11 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import quote
 
 import pytest
 
@@ -17,6 +14,7 @@ from tests.support import fake_registry, githttp, images
 from tests.support.cli import digest_of, pybuild, write_context
 from tests.support.fake_registry import FakeRegistry
 from tests.support.need import need_root
+from tests.support.needles import forms, found_in
 
 FILE_SECRET = "planted-FILE-5f2b9c"
 ENV_SECRET = "planted-ENV-81d0aa"
@@ -33,46 +31,12 @@ RUN --mount=type=secret,id=file,required --mount=type=secret,id=env,env=TOKEN,re
 """
 
 
-def forms(secret: str) -> list[bytes]:
-    """Return what a secret may look like: plain, in a URL, and in base64 wherever it begins."""
-    data = secret.encode()
-    encoded = [base64.b64encode(b"x" * shift + data)[4:-4] for shift in range(3)]
-    return [data, quote(secret).encode(), *encoded]
-
-
 NEEDLES = [form for one in (FILE_SECRET, ENV_SECRET, PASSWORD, GIT_PASSWORD) for form in forms(one)]
-
-
-def contents(folder: Path) -> Iterator[tuple[str, bytes]]:
-    """Yield the names and contents of all files, those of symlinks and extended attributes too, inflated if packed."""
-    for directory, names, files in os.walk(folder):
-        for name in (*names, *files):
-            path = os.path.join(directory, name)
-            yield path, os.fsencode(path)
-            for attribute in os.listxattr(path, follow_symlinks=False):
-                yield f"{path} {attribute}", os.getxattr(path, attribute, follow_symlinks=False)
-            if os.path.islink(path):
-                yield path, os.fsencode(os.readlink(path))
-            elif os.path.isfile(path):
-                data = Path(path).read_bytes()
-                yield path, data
-                if data[:2] in (b"\x1f\x8b", b"\x28\xb5"):
-                    yield f"{path} inflated", images.inflate(data)
 
 
 def search(*places: Path | str | bytes) -> list[str]:
     """Return where a planted value was found."""
-    found = []
-    for place in places:
-        texts = contents(place) if isinstance(place, Path) and place.is_dir() else [(str(place)[:80], _read(place))]
-        found += [name for name, data in texts for needle in NEEDLES if needle in data]
-    return found
-
-
-def _read(place: Path | str | bytes) -> bytes:
-    if isinstance(place, Path):
-        return place.read_bytes()
-    return place.encode() if isinstance(place, str) else place
+    return found_in(NEEDLES, *places)
 
 
 def test_the_search_finds(tmp_path: Path) -> None:

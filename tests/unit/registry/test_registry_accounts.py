@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import stat
+import tempfile
 import threading
 from pathlib import Path
 from typing import Any
@@ -182,24 +183,23 @@ def test_a_broken_file_stays_as_it_is(environment: dict[str, str], tmp_path: Pat
     assert path.read_text() == text
 
 
-def test_a_file_of_somebody_else(environment: dict[str, str], tmp_path: Path) -> None:
+def test_a_file_of_somebody_else(environment: dict[str, str]) -> None:
     need_root()
-    path = write(tmp_path / "theirs.json", {})
-    os.chown(path, 12345, 12346)
-    Accounts(environment, path).store("reg.example", "ann", "pw")
-    found = path.stat()
-    assert (found.st_uid, found.st_gid) == (12345, 12346)  # root writes for them
-    os.chmod(path, 0o666)
-    os.chmod(tmp_path, 0o777)
-    for parent in tmp_path.parents[:2]:
-        os.chmod(parent, 0o755)
-    os.seteuid(12347)
-    try:
-        with pytest.raises(OutputError, match="another user"):
-            Accounts(environment, path).store("reg.example", "eve", "s3cret")
-    finally:
-        os.seteuid(0)
-    assert "eve" not in base64.b64decode(auths_of(path)["reg.example"]["auth"]).decode()
+    with tempfile.TemporaryDirectory() as directory:
+        os.chmod(directory, 0o777)
+        path = write(Path(directory, "theirs.json"), {})
+        os.chown(path, 12345, 12346)
+        Accounts(environment, path).store("reg.example", "ann", "pw")
+        found = path.stat()
+        assert (found.st_uid, found.st_gid) == (12345, 12346)  # root writes for them
+        os.chmod(path, 0o666)
+        os.seteuid(12347)
+        try:
+            with pytest.raises(OutputError, match="another user"):
+                Accounts(environment, path).store("reg.example", "eve", "s3cret")
+        finally:
+            os.seteuid(0)
+        assert auths_of(path) == {"reg.example": auth("ann")}
 
 
 def test_a_failed_write_leaves_the_old_file(
