@@ -105,7 +105,8 @@ def build(request: BuildRequest, env: Environment) -> BuildResult:
             agents=_agents(request, env, closing),
             cancel=env.cancel,
         )
-        solver = Solver(merged(plans), services, max(1, request.jobs))
+        exported = {step.vertex for plan in plans for step in plan.steps if step.vertex is not None}
+        solver = Solver(merged(plans), services, max(1, request.jobs), exported)
         rights.enforce()
         with _healing(solver):
             results = solver.solve()

@@ -8,8 +8,8 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 
 from builder.dockerfile.source import locate
 from builder.engine.handlers import Result, Task
@@ -17,6 +17,7 @@ from builder.engine.services import Services
 from builder.errors import BuilderError, InterruptedBuildError, SandboxError
 from builder.events import BuildStarted, VertexCompleted, VertexFailed, VertexStarted
 from builder.plan.graph import Vertex, VertexID
+from builder.rootfs.chunked import USUAL
 
 _TICK = 0.2
 """Seconds after which a waiting main thread looks for signals."""
@@ -32,11 +33,15 @@ class _Done:
 
 @dataclass(slots=True)
 class Solver:
-    """One run of a graph with up to ``jobs`` vertices executing at a time."""
+    """One run of a graph with up to ``jobs`` vertices executing at a time.
+
+    Layers of ``exported`` vertices are written as the outputs want them; others nobody sees, and they cost less.
+    """
 
     vertices: Mapping[VertexID, Vertex]
     services: Services
     jobs: int
+    exported: Collection[VertexID] = ()
     results: dict[VertexID, Result] = field(default_factory=dict)
     _finished: queue.SimpleQueue[_Done] = field(default_factory=queue.SimpleQueue)
     _running: int = 0
@@ -92,7 +97,10 @@ class Solver:
 
     def _task(self, vertex: Vertex) -> Task:
         parent = () if vertex.parent is None else self.results[vertex.parent].stack
-        return Task(vertex, parent, [self.results[one].stack for one in vertex.sources], self.services)
+        services = self.services
+        if vertex.id not in self.exported and services.coding != USUAL:
+            services = replace(services, coding=USUAL)
+        return Task(vertex, parent, [self.results[one].stack for one in vertex.sources], services)
 
     def _execute(self, task: Task) -> None:
         started = time.monotonic()

@@ -148,3 +148,11 @@ def _run_against(fake: FakeRegistry, tmp_path: Path) -> None:
         again = shop.build(text, compression=choice("zstd", force=True))
         assert again.digest == forced.digest
         assert not blob.exists()
+
+
+def test_only_layers_of_the_result_take_the_trouble(shop: Workshop) -> None:
+    text = "FROM scratch AS a\nCOPY big /\nFROM scratch AS b\nCOPY small /\nFROM b\nCOPY --from=a /big /copied"
+    built = shop.build(text, FILES, compression=choice("zstd", 19))
+    assert types(built) == [KINDS["zstd"]] * 2
+    made = [path.name.partition("-")[0] for path in (shop.store / "variants").glob("*/*")]
+    assert sorted(made) == ["gzip", "zstd", "zstd"]

@@ -35,6 +35,15 @@ with open(sys.argv[1] + "/blob", "rb") as blob, open(sys.argv[1] + "/toc", "wb")
     index_layer(blob, toc)
 print(peak())
 """
+RECOMPRESS = """
+from builder.rootfs.chunked import Coding
+from builder.rootfs.compression import Compression
+from builder.rootfs.recompress import recompress
+for coding in (Coding(Compression.ZSTD), Coding(Compression.GZIP, 1), Coding(Compression.NONE)):
+    with open(sys.argv[1] + "/blob", "rb") as blob, open("/dev/null", "wb") as target:
+        assert recompress(blob, target, coding).uncompressed_size > 1 << 28
+print(peak())
+"""
 MAKE = """
 from builder.rootfs.entry import Entry, Kind
 from builder.rootfs.pack import Item, pack
@@ -63,6 +72,11 @@ def run(code: str, directory: Path) -> int:
 
 def test_packing_and_indexing_a_large_file(tmp_path: Path) -> None:
     assert run(PACK, tmp_path) < 60
+
+
+def test_recompressing_a_large_layer(tmp_path: Path) -> None:
+    run(PACK, tmp_path)
+    assert run(RECOMPRESS, tmp_path) < 60
 
 
 def test_a_large_table_is_not_loaded(tmp_path: Path) -> None:
