@@ -24,7 +24,7 @@ from builder.image.digest import DiffID, Digest
 from builder.image.reference import Reference
 from builder.registry.client import Registry
 from builder.registry.credentials import Credential
-from builder.registry.push import push_artifact
+from builder.registry.push import in_parallel, push_artifact
 from builder.registry.repository import remote_artifact
 from builder.registry.retry import RetryPolicy
 from tests.support import certificates, faultproxy, tokenserver
@@ -205,9 +205,8 @@ def pull(bench: Bench, client: Registry, source: Reference, store: Store, log: R
     """Pull everything that a reference leads to into a store; return "" or the words of the error."""
     try:
         artifact = remote_artifact(client, source, store.blobs, log)
-        for document in artifact.documents():
-            for blob in document.blobs:
-                artifact.content.open(blob).close()
+        blobs = {blob.digest: blob for document in artifact.documents() for blob in document.blobs}
+        in_parallel([lambda blob=blob: artifact.content.open(blob).close() for blob in blobs.values()], client.jobs)
     except BuilderError as error:
         return judged(bench, error)
     return ""
@@ -221,6 +220,16 @@ def judged(bench: Bench, error: BuilderError) -> str:
     assert 20 < len(str(error)) < 1000, said
     no_secrets(bench, f"{error} {error.hint} {error!r}")
     return said
+
+
+def ask(bench: Bench, client: Registry, source: Reference, tags: set[str]) -> str:
+    """Ask what a repository has and whether we may push there; return "" or the words of the error."""
+    try:
+        client.check_push(source)
+        assert set(client.tags(source)) == tags
+    except BuilderError as error:
+        return judged(bench, error)
+    return ""
 
 
 # --- what has to hold
