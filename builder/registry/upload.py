@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from urllib.parse import quote
 
 from builder.image.descriptor import Descriptor
-from builder.image.digest import Digest
+from builder.image.digest import Digest, copy_verified
 from builder.image.reference import Reference
 from builder.registry.endpoints import blob_path, pull_scope, push_scope, short
 from builder.registry.errors import AuthenticationError, RegistryError, TransientRegistryError
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 _SESSION_LOST = frozenset({400, 404, 416})
 """What a PUT is answered with when the upload it belongs to is gone, or its bytes were damaged on the way."""
 
+_REFUSED = 400
 _TOO_LARGE = 413
 _STEPS = (64 << 20, 8 << 20, 1 << 20)
 """Pieces to try, one after the other, where the whole is too large. Servers' limits are often 100 MB or 1 MiB."""
@@ -134,6 +135,11 @@ def upload(
     retry.run(task.attempt)
 
 
+class _Nowhere:
+    def write(self, data: bytes, /) -> int:
+        return len(data)
+
+
 class _Upload:
     def __init__(
         self,
@@ -169,11 +175,19 @@ class _Upload:
                 self._failed = True
                 if error.status == _TOO_LARGE and self._pieces.refused(self._reference.registry, size):
                     continue
+                if error.status == _REFUSED:
+                    self._verify()
                 raise _as_transient(error) from error
             break
         if self._progress is not None:
             # Not before: what has been sent may still be refused.
             self._progress(self._descriptor.size, self._descriptor.size)
+
+    def _verify(self) -> None:
+        """Read the blob again: a registry that found another digest may be right. Raises DigestMismatchError."""
+        with self._open_blob() as source:
+            blob = self._descriptor
+            copy_verified(source, _Nowhere(), blob.digest, blob.size, f"blob {blob.digest}")
 
     def _piece(self, begun: Begun) -> int:
         """Return how many bytes to send in one request; all of them in most cases."""

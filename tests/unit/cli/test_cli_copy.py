@@ -133,7 +133,7 @@ def test_a_damaged_blob_is_not_passed_on(
     blob = path / "blobs/sha256" / manifest["layers"][0]["digest"][7:]
     blob.write_bytes(os.urandom(blob.stat().st_size))
     for target in (f"oci:{tmp_path}/a:1", f"{registry.host}/copy/damaged:1", f"oci-archive:{tmp_path}/b.tar"):
-        assert "sha256" in call("copy", f"oci:{path}:s", target, status=(67, 69, 75)).err
+        assert "sha256" in call("copy", f"oci:{path}:s", target, status=67).err
     assert registry.tags("copy/damaged") == {}
     assert main(["digest", f"oci-layout://{tmp_path}/a:1"]) != 0
 
