@@ -9,7 +9,7 @@ import json
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import BinaryIO
@@ -24,6 +24,7 @@ from builder.image.digest import DiffID, Digest
 from builder.image.reference import Reference
 from builder.registry.client import Registry
 from builder.registry.credentials import Credential
+from builder.registry.hosts import parse_address
 from builder.registry.push import in_parallel, push_artifact
 from builder.registry.repository import remote_artifact
 from builder.registry.retry import RetryPolicy
@@ -53,13 +54,19 @@ class Bench:
     credential: Credential | None
     ca_file: Path | None
 
-    def client(self, jobs: int = 1, seed: int = 0, reporter: Recorder | None = None, upload_piece: int = 0) -> Registry:
-        """Return a new client that knows the account and does not really wait."""
+    def client(
+        self, jobs: int = 1, seed: int = 0, reporter: Recorder | None = None, upload_piece: int = 0, mirror: str = ""
+    ) -> Registry:
+        """Return a new client that knows the account and does not really wait; it asks ``mirror`` first."""
         source = None if self.credential is None else StaticCredentials(self.credential, [self.proxy.host])
         patience = RetryPolicy(sleep=lambda _: None, random=Random(seed).random)
+        settings = reaching(ca_file=self.ca_file)
+        if mirror:
+            mirrors = {self.proxy.host: (parse_address(mirror),)}
+            settings = replace(settings, routes=replace(settings.routes, mirrors=mirrors))
         return Registry(
             source,
-            reaching(ca_file=self.ca_file),
+            settings,
             jobs=jobs,
             retry=patience,
             reporter=reporter,

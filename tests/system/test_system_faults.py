@@ -17,7 +17,7 @@ import pytest
 from builder.cache.store import Store
 from builder.image.reference import Reference
 from tests.support import faultruns
-from tests.support.faultproxy import BESIDES, FAULTS, Chance, Once, Schedule, Seen
+from tests.support.faultproxy import BESIDES, FAULTS, Chance, Fault, Once, Schedule, Seen
 from tests.support.faultruns import Bench, Recorder
 
 BATCH = 20
@@ -152,6 +152,30 @@ def _after_a_cut(then: Once) -> Schedule:
     """Break the first answer with a blob off, so that there is a range to ask for."""
     cut = Once("cut", lambda seen: seen.kind == "blobs")
     return lambda seen: then(seen) or cut(seen)
+
+
+@pytest.mark.parametrize("name", [name for name in READS if name != "digest-wrong"])
+def test_a_bad_mirror(benches: dict[str, Bench], bases: dict[str, Reference], name: str, tmp_path: Path) -> None:
+    """Whatever a mirror does, everything comes from the registry then; and the mirror is shown no account."""
+    mirror, bench = benches["open"], benches["htpasswd"]
+    (copied,), log = names(mirror, "base", "1"), Recorder()
+    (source,) = [Reference.parse(f"{bench.proxy.host}/{copied.repository}:1")]
+    image = faultruns.sample(0)
+    with bench.client(reporter=log, mirror=mirror.proxy.host) as client, Store.open(tmp_path / "store") as store:
+        if "1" not in bench.proxy.registry.tags(source.repository):
+            assert faultruns.push(bench, client, [source], image, log) == ""
+        for one in (mirror, bench):
+            one.proxy.forget()
+        mirror.proxy.schedule = lambda seen: Fault(name, len(seen.path)) if FAULTS[name](seen) else None
+        assert faultruns.pull(bench, client, source, store, log) == ""
+        mirror.proxy.calm()
+        faultruns.right(store, image, whole=True)
+    assert mirror.proxy.seen, "the mirror is not asked"
+    secret = bench.secrets()["elsewhere"]
+    for seen in mirror.proxy.seen:
+        assert not seen.header("authorization")
+        assert not [one for one in secret if one in f"{seen.path} {seen.headers}"]
+    faultruns.no_secrets(bench, *log.events)
 
 
 @pytest.mark.parametrize("how", ["reset", "close"])
