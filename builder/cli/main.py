@@ -18,6 +18,7 @@ from builder.cli.reports import (
     ending,
     failure,
     prepare_results,
+    shown_name,
     success,
     understood,
     write_metadata,
@@ -108,7 +109,7 @@ def _build(options: argparse.Namespace) -> int:
     if options.metadata_file:
         write_metadata(options.metadata_file, success(result, recorder, time.monotonic() - started))
     if not any(one.dest is sys.stdout.buffer for one in request.outputs):
-        answer(named(result.names[0] if result.names else None, result.built.digest))
+        answer(named(shown_name(request, result), result.built.digest))
     return 0
 
 

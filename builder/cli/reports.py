@@ -6,7 +6,7 @@ import argparse
 import errno
 import json
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from builder.streams import writing
 if TYPE_CHECKING:
     from builder.engine.build import BuildResult
     from builder.engine.request import BuildRequest
+    from builder.image.reference import Reference
 
 _MACHINE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
 
@@ -78,6 +79,12 @@ def _remove(path: str) -> None:
         os.unlink(path)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror}") from error
+
+
+def shown_name(request: BuildRequest, result: BuildResult) -> Reference | None:
+    """Return the name on standard output: the first of the image, without a digest, which stands there anyway."""
+    names = (*result.names, *(name for output in request.outputs for name in output.names))
+    return replace(names[0], digest=None) if names else None
 
 
 def write_results(options: argparse.Namespace, result: BuildResult) -> None:

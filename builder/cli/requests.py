@@ -18,7 +18,7 @@ from builder.cli.options import NETWORKS
 from builder.cli.outputs import outputs
 from builder.cli.platforms import several_platforms
 from builder.engine.built import unmet
-from builder.engine.request import IMAGE_OUTPUTS, BuildRequest, CompressionChoice, EpochChoice
+from builder.engine.request import BuildRequest, CompressionChoice, EpochChoice, forms_of
 from builder.engine.services import SecretReader
 from builder.errors import ContextError, UsageError
 from builder.image.reference import Reference
@@ -154,18 +154,17 @@ def _build_args(texts: Sequence[str], environment: Mapping[str, str]) -> dict[st
 
 def _refuse_mismatches(request: BuildRequest) -> None:
     """Raise UsageError for annotations that have nothing to be put on, and for outputs that hold one image only."""
-    for output in (None, *request.outputs):
-        given = (*request.annotations, *(output.form.annotations if output else ()))
+    for form in forms_of(request):
+        given = (*request.annotations, *form.annotations)
         if problem := unmet(given, request.platforms, several=request.several):
             raise UsageError(problem, hint="name what is built: --platform A,B makes an index")
-        chosen = (output and output.form.image_format) or request.image_format
-        if given and chosen == "docker" and (output is None or output.kind in IMAGE_OUTPUTS):
+        if given and (form.image_format or request.image_format) == "docker":
             raise UsageError("Docker's image format has no annotations", hint="drop --format docker, or use --label")
-        if output is not None and output.kind == "docker" and request.several:
-            raise UsageError(
-                "type=docker: an archive of docker save has no index of several platforms",
-                hint="write type=oci, or one archive for each platform",
-            )
+    if request.several and any(output.kind == "docker" for output in request.outputs):
+        raise UsageError(
+            "type=docker: an archive of docker save has no index of several platforms",
+            hint="write type=oci, or one archive for each platform",
+        )
 
 
 def _contexts(texts: Sequence[str]) -> dict[str, str]:

@@ -131,11 +131,13 @@ class Bases:
         return self._store.directory("tmp")
 
     def _from_registry(self, reference: Reference, platform: Platform) -> StoredImage:
-        if (asked := self._asked.get(reference)) is not None:
-            return self._fetch(reference, platform, asked)
+        asked = self._asked.get(reference)
+        if asked is not None and self._pull != "never":
+            return self._try_load(asked, platform, reference) or self._fetch(reference, platform, asked)
         record = self._store.refs.get(str(reference), built_here=False)
         stored = None if record is None else self._try_load(record.descriptor, platform, reference)
         if stored is not None and record is not None and self._believed(reference, record):
+            self._asked[reference] = record.descriptor
             return stored
         if self._pull == "never":
             raise ImageError(
@@ -145,13 +147,14 @@ class Bases:
         try:
             return self._ask(reference, platform, record)
         except RegistryError as error:
-            if stored is None or self._pull == "always" or not error.retryable:
+            if stored is None or record is None or self._pull == "always" or not error.retryable:
                 error.message = f"{reference.familiar}: {error.message}"
                 error.hint = self._local_hint(reference) or error.hint
                 raise
             self._reporter.emit(
                 Warned(f"{error.message}; going on with the stored {reference.familiar}", "registry-unreachable")
             )
+            self._asked[reference] = record.descriptor
             return stored
 
     def _local_hint(self, reference: Reference) -> str:

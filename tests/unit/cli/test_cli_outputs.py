@@ -7,16 +7,22 @@ from pathlib import Path
 import pytest
 
 from builder.cli.annotations import attribute, parse_annotation
+from builder.cli.options import parse, split_command
 from builder.cli.outputs import output
-from builder.engine.request import Output
+from builder.cli.requests import make_request
+from builder.engine.request import BuildRequest, Output
 from builder.errors import BuilderError, UsageError
 from builder.image.annotations import Annotation, annotations_for
 from builder.image.platform import Platform
 from builder.image.reference import Reference
-from tests.unit.cli.test_cli_options import request
 
 ARM = Platform.parse("linux/arm64")
 AMD = Platform.parse("linux/amd64")
+
+
+def request(*words: str) -> BuildRequest:
+    command, rest = split_command([*words, "."])
+    return make_request(parse(command, rest), {})
 
 
 def names(*texts: str) -> tuple[Reference, ...]:
@@ -176,6 +182,11 @@ def test_mismatches_are_refused(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match=problem):
         request(*words)
+
+
+def test_annotations_go_with_an_output_in_ocis_format() -> None:
+    output = "type=image,name=a,oci-mediatypes=true,annotation.a=b"
+    assert request("--format", "docker", "-o", output, "--annotation", "c=d").annotations
 
 
 def test_an_index_of_one_platform_can_be_annotated() -> None:

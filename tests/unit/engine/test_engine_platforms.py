@@ -6,13 +6,14 @@ import json
 import tarfile
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from builder.cache.store import Store
+from builder.engine.bases import FRESH
 from builder.engine.request import Form, Output
 from builder.errors import ImageError, OutputError
 from builder.events import VertexCompleted
@@ -24,7 +25,7 @@ from builder.image.reference import Reference
 from builder.registry.client import Registry
 from builder.registry.retry import RetryPolicy
 from tests.support.builds import NATIVE, Workshop
-from tests.support.fake_registry import FakeRegistry, serve
+from tests.support.fake_registry import FakeRegistry, Fault, serve
 from tests.support.images import directory, file, layer, read_image, write_layout
 
 AMD, ARM = Platform.parse("linux/amd64"), Platform.parse("linux/arm64")
@@ -123,6 +124,32 @@ def test_a_tag_is_asked_for_once_and_means_the_same_for_all_platforms(
     shop.build(f"FROM {base.name}\nLABEL a=b", **BOTH)
     shop.build(f"FROM {base.name}\nLABEL a=c", pull="always", **BOTH)
     assert len(fake.asked("GET", "/manifests/1")) + len(fake.asked("HEAD", "/manifests/1")) == 2
+
+
+def test_what_is_believed_of_a_tag_holds_for_all_platforms(shop: Workshop, base: Base, fake: FakeRegistry) -> None:
+    text = f"FROM {base.name}\nLABEL a=b"
+    shop.build(text, platforms=(AMD,), build_platform=AMD)
+    fake.put_manifest("base", "1", index(), media.OCI_INDEX)
+    said = stored(shop, shop.build(text, **BOTH).digest)["annotations"]
+    assert said[BASE_DIGEST] == base.digest
+
+
+def test_without_a_registry_all_platforms_go_on_with_what_is_stored(
+    shop: Workshop, base: Base, fake: FakeRegistry
+) -> None:
+    text = f"FROM {base.name}\nLABEL a=b"
+    first = shop.build(text, **BOTH)
+    with Store.open(shop.store) as store:
+        record = store.refs.get(base.name, built_here=False)
+        assert record is not None
+        store.refs.put(replace(record, resolved_at=record.resolved_at - FRESH - 1))
+    fake.plan = lambda _: Fault(status=503)
+    again = shop.build(text, **BOTH)
+    assert again.digest == first.digest
+    assert len(again.seen.warnings) == 1
+    assert shop.build(text, pull="never", **BOTH).digest == first.digest
+    with pytest.raises(ImageError, match="no manifest for platform linux/s390x"):
+        shop.build(text, pull="never", platforms=(AMD, Platform.parse("linux/s390x")))
 
 
 # --- the result
