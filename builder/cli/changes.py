@@ -35,8 +35,13 @@ def finish(
 
     for warning in done.warnings:
         env.reporter.emit(Warned(warning, "lost"))
-    places = to or [options.destination]
-    names = [deliver(done.artifact, place, env, foreign=options.push_foreign) for place in places]
+    places = list(to) or [options.destination]
+    # As people wrote it, as copy answers; what --tag and --repo mean is known by its name.
+    names = [
+        place if place == options.destination else name
+        for place in places
+        for name in (deliver(done.artifact, place, env, foreign=options.push_foreign),)
+    ]
     streamed = any(goes_to_stdout(place) for place in places)
     if options.json and not streamed:
         answer_json(as_json(before, done, options.source, names))

@@ -63,6 +63,8 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError("there is nothing to convert", hint="say --format docker|oci, or --compression")
     wanted = Wanted(options.format, compression)
     wanted.check()
+    if compression is not None and compression.kind == "zstd" and options.destination.startswith("docker-archive:"):
+        raise UsageError("archives of docker save have no zstd layers", hint="write an oci-archive:, or choose gzip")
     platforms = several_platforms(options.platform) if options.platform else ()
     with working(options) as env:
         artifact = choose(locate(options.source, env), platforms)
