@@ -11,9 +11,9 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from builder.archive.files import Files, read_file
+from builder.archive.files import MAX_FILES, Files, read_file
 from builder.errors import ImageError
 from builder.image.fields import JSON_LIMIT, Fields, to_bytes
 from builder.image.manifest import LAYER_LIMIT, ManifestError
@@ -31,15 +31,22 @@ class LegacyImage:
     identity: str
     tags: tuple[str, ...]
     layers: tuple[str, ...]
-    chain: tuple[Mapping[str, object], ...]
+    chain: tuple[Mapping[str, object], ...] = field(repr=False)
+    known: dict[str, str] = field(repr=False, compare=False)
+    """DiffIDs by file, shared with the archive's other images: each layer is read once."""
 
     def config(self, files: Files) -> bytes:
         """Return the image's config; every layer is read, because nothing says what its DiffID is."""
         value: dict[str, object] = {"architecture": "amd64", "os": "linux"}
         value |= {name: item for name, item in self.chain[-1].items() if name not in _DROPPED}
-        value["rootfs"] = {"type": "layers", "diff_ids": [_diff_id(files, name) for name in self.layers]}
+        value["rootfs"] = {"type": "layers", "diff_ids": [self._diff_id(files, name) for name in self.layers]}
         value["history"] = [_history(one) for one in self.chain]
         return _as_go(to_bytes(dict(sorted(value.items()))))
+
+    def _diff_id(self, files: Files, name: str) -> str:
+        if name not in self.known:
+            self.known[name] = _diff_id(files, name)
+        return self.known[name]
 
 
 def legacy_images(files: Files) -> list[LegacyImage]:
@@ -50,11 +57,17 @@ def legacy_images(files: Files) -> list[LegacyImage]:
             f"{files.where} has neither a manifest.json nor a list of repositories: not an archive of docker save",
             hint="an OCI layout is named with oci-layout://",
         )
-    found = []
+    found: list[LegacyImage] = []
+    read: dict[str, Fields] = {}
+    known: dict[str, str] = {}
+    total = 0
     for identity, tags in names.items():
-        chain = _chain(files, identity)
+        chain = _chain(files, identity, read)
+        total += len(chain)
+        if total > MAX_FILES:
+            raise ManifestError(f"{files.where}: images with more than {MAX_FILES} layers in all")
         layers = tuple(f"{one['id']}/layer.tar" for one in chain)
-        found.append(LegacyImage(identity, tuple(tags), layers, tuple(chain)))
+        found.append(LegacyImage(identity, tuple(tags), layers, tuple(chain), known))
     return found
 
 
@@ -74,12 +87,14 @@ def _names(files: Files) -> dict[str, list[str]]:
     return {name: [] for name in layers if name not in parents}
 
 
-def _chain(files: Files, identity: str) -> list[Mapping[str, object]]:
+def _chain(files: Files, identity: str, read: dict[str, Fields]) -> list[Mapping[str, object]]:
     chain: list[Mapping[str, object]] = []
     while identity:
         if len(chain) == LAYER_LIMIT:
             raise ManifestError(f"{files.where}: an image with more than {LAYER_LIMIT} layers")
-        layer = _layer(files, identity)
+        if identity not in read:
+            read[identity] = _layer(files, identity)
+        layer = read[identity]
         chain.append({**layer.value, "id": identity})
         parent = layer.text("parent")
         identity = _checked(files, parent) if parent else ""

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from builder.archive import legacy
 from builder.archive.docker_archive import named_in_archive, open_docker_archive
 from builder.archive.files import open_files
 from builder.errors import ImageError
@@ -110,6 +111,25 @@ def test_what_is_no_image(tmp_path: Path, raw: bytes, problem: str) -> None:
     path = written(tmp_path / "x.tar", raw)
     with pytest.raises(ImageError, match=problem):
         open_docker_archive(str(path))
+
+
+def test_many_names_of_long_chains_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(legacy, "MAX_FILES", 3)
+    many = [images.layer(images.file("a", "1"))] * 3
+    path = written(tmp_path / "x.tar", legacy_archive(many, {"a": {"1": identity(3), "2": identity(2)}}))
+    with pytest.raises(ImageError, match="more than 3 layers in all"):
+        open_docker_archive(f"{path}:a:1")
+
+
+def test_a_layer_that_images_share_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = {"a": {str(number): identity(number) for number in (1, 2)}}
+    files = open_files(written(tmp_path / "x.tar", legacy_archive(LAYERS, names)))
+    seen: list[str] = []
+    unpack = legacy.decompress
+    monkeypatch.setattr(legacy, "decompress", lambda stream: seen.append("") or unpack(stream))
+    assert len(named_in_archive(files)) == 2
+    assert len(seen) == 2
+    files.close()
 
 
 def test_members_are_not_read_through_links_out_of_the_archive(tmp_path: Path) -> None:
