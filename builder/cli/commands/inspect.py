@@ -38,6 +38,8 @@ _TEXTS = ("Hostname", "Domainname", "User", "Image", "StopSignal", "WorkingDir")
 _FLAGS = ("AttachStdin", "AttachStdout", "AttachStderr", "Tty", "OpenStdin", "StdinOnce", "ArgsEscaped")
 _LISTS = ("Env", "Cmd", "Entrypoint", "OnBuild", "Shell")
 _MAPS = ("ExposedPorts", "Volumes", "Labels")
+_SETS = ("ExposedPorts", "Volumes")
+"""Maps whose values are empty structs in Go, which print as such."""
 _REFERRER_HEADER = ("DIGEST", "ARTIFACT TYPE", "SIZE")
 
 
@@ -203,6 +205,8 @@ def as_record(value: Mapping[str, object]) -> dict[str, object]:
         config[name] = NilList() if config.get(name) is None else config[name]
     for name in _MAPS:
         config[name] = NilMap() if config.get(name) is None else config[name]
+    for name in _SETS:
+        config[name] = {key: Record() for key in _mapping(config[name])} or config[name]
     empty = {"Parent": "", "DockerVersion": "", "Variant": "", "OsVersion": "", "OsFeatures": NilList(), "Index": None}
     whole = {**empty, "VirtualSize": value["Size"], **value}
     return Record({**whole, "Config": Record(config), "RootFS": Record(_mapping(value["RootFS"]))})
