@@ -43,7 +43,8 @@ _REFUSED = frozenset({401, 403})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MIRRORED = re.compile(r"/(manifests|blobs|referrers)/")
 _TAGGED = re.compile(r"/manifests/[^:]+\Z")
-_WARNING = re.compile(r'299 - "((?:[^"\\]|\\.){1,500})"')
+_WARNING = re.compile(r'(?:\A|,)\s*299 - "((?:[^"\\]|\\.){1,500})"')
+_ESCAPED = re.compile(r"\\(.)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -322,10 +323,9 @@ class Session:
 
     def _report_warnings(self, call: Call, response: httpx.Response) -> None:
         for text in response.headers.get_list("warning"):
-            found = _WARNING.match(text)
-            if found is not None:
-                login = self._known_login(call.registry)
-                said = login.hidden_in(call.repository, found[1]) if login is not None else found[1]
+            for found in _WARNING.finditer(text):
+                said, login = _ESCAPED.sub(r"\1", found[1]), self._known_login(call.registry)
+                said = said if login is None else login.hidden_in(call.repository, said)
                 self._warn(f"{call.registry}: {said}")
 
 

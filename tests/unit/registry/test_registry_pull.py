@@ -519,6 +519,25 @@ def test_warnings_of_the_registry_are_shown_once(
     assert events.seen == [Warned(f"{fake.host}: this repository moves", "registry")]
 
 
+@pytest.mark.parametrize(
+    ("header", "shown"),
+    [
+        ('299 - "one", 299 - "two"', ["one", "two"]),
+        (r'299 - "a \"quoted\" word"', ['a "quoted" word']),
+        ('299 - "one" "Wed, 21 Oct 2015 07:28:00 GMT"', ["one"]),
+        ('110 - "stale"', []),
+        ('299 agent "x"', []),
+        ('299 - "never closed', []),
+        (f'299 - "{"x" * 600}"', []),
+    ],
+)
+def test_forms_of_a_warning(fake: FakeRegistry, connect: Any, header: str, shown: list[str]) -> None:
+    fake.plan = lambda _: Fault(status=404, headers={"Warning": header})
+    events = Events()
+    assert not connect(reporter=events).blob_exists(at(fake), Digest.of(b""))
+    assert events.seen == [Warned(f"{fake.host}: {text}", "registry") for text in shown]
+
+
 def test_an_insecure_registry_without_tls_is_spoken_to_in_plain_http(
     fake: FakeRegistry, connect: Any, stored: Any, pushed: Any, layer: Any
 ) -> None:
