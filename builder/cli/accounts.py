@@ -23,9 +23,12 @@ VARIABLE = "PYBUILD_CREDS"
 _REGISTRY = re.compile(
     r"((?:localhost|\[[0-9a-fA-F:]+\]|[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+)(?::[0-9]{1,5})?)=(.*)", re.DOTALL
 )
-_WRITTEN = ("tag", "destination")
-_READ = ("reference", "source", "image", "images", "repository", "registry")
-"""Where parsers keep the references that a command writes to and reads from."""
+NAMES = (
+    ("tag", "destination"),
+    ("reference", "source", "image", "names", "a", "b", "repository", "registry"),
+    ("list",),
+)
+"""Where parsers keep what a command writes to, what it reads, and lists, which are pushed but not read."""
 
 
 def add_account_options(group: argparse._ArgumentGroup) -> None:
@@ -108,7 +111,7 @@ def _given(options: argparse.Namespace, environment: Mapping[str, str]) -> dict[
 
 def _divided(text: str, options: argparse.Namespace) -> tuple[str, str]:
     """Return the registry, or nothing, and the account."""
-    for name in (*_registries(options, _WRITTEN), *_registries(options, _READ)):
+    for name in (registry for attributes in NAMES for registry in _registries(options, attributes)):
         if text.startswith(f"{name}="):
             return name, text[len(name) + 1 :]
     found = _REGISTRY.match(text)
@@ -116,7 +119,7 @@ def _divided(text: str, options: argparse.Namespace) -> tuple[str, str]:
 
 
 def _only_registry(options: argparse.Namespace, place: str) -> str:
-    for attributes in (_WRITTEN, _READ):
+    for attributes in NAMES:
         found = _registries(options, attributes)
         if len(found) == 1:
             return found[0]

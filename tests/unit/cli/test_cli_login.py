@@ -21,6 +21,7 @@ from builder.cli import accounts
 from builder.cli.accounts import add_account_options, credential_source
 from builder.cli.commands.login import registry_of
 from builder.cli.main import main
+from builder.cli.options import COMMANDS, load
 from builder.errors import UsageError
 from builder.events import SilentReporter
 from tests.support.cli import environment as process_environment
@@ -336,6 +337,13 @@ def users(parsed: argparse.Namespace, env: dict[str, str] | None = None) -> dict
             {"context": ".", "tag": [], "output": ["type=registry,name=reg.example/a"]},
             {"reg.example": "ann:pw"},
         ),
+        (
+            ["ann:pw"],
+            {"list": "other.example/l", "names": ["reg.example/a", "reg.example/b"]},
+            {"reg.example": "ann:pw"},
+        ),
+        (["ann:pw"], {"list": "reg.example/l"}, {"reg.example": "ann:pw"}),
+        (["ann:pw"], {"a": "reg.example/a", "b": "store:other.example/a"}, {"reg.example": "ann:pw"}),
         # Or the one named with it; passwords may hold everything.
         (["reg.example=ann:p:w=x"], {"reference": ["other.example/a"]}, {"reg.example": "ann:p:w=x"}),
         (["reg.example:5000=ann:pw"], {}, {"reg.example:5000": "ann:pw"}),
@@ -354,6 +362,18 @@ def users(parsed: argparse.Namespace, env: dict[str, str] | None = None) -> dict
 def test_whose_account_creds_are(given: list[str], references: dict[str, object], expected: dict[str, str]) -> None:
     assert users(options(*(f"--creds={one}" for one in given), **references)) == expected
     assert users(options(**references), {"PYBUILD_CREDS": "\n".join(given)}) == expected
+
+
+def test_the_names_of_every_command_are_known() -> None:
+    known = {attribute for group in accounts.NAMES for attribute in group}
+    for command in set(COMMANDS) - {"build"}:
+        module: Any = load(command)
+        for parser in (
+            [module.parser(one) for one in module.ACTIONS] if hasattr(module, "ACTIONS") else [module.parser()]
+        ):
+            if any("--creds" in action.option_strings for action in parser._actions):
+                positional = {action.dest for action in parser._actions if not action.option_strings}
+                assert positional <= known, parser.prog
 
 
 def test_the_command_line_comes_before_the_variable() -> None:
