@@ -51,7 +51,7 @@ def common_coding(forms: Sequence[CompressionChoice | None]) -> Coding:
 
 def refuse_zstd(request: BuildRequest, base: Manifest | None) -> None:
     """Raise ImageError for a base with zstd layers that an output has no media type for, before any step is done."""
-    if base is None or not any(one.media_type == media.OCI_LAYER_ZSTD for one in base.layers):
+    if base is None or not any(one.media_type in media.ZSTD_LAYERS for one in base.layers):
         return
     for form in forms_of(request):
         if (form.image_format or request.image_format) == "docker" and not compression_of(request, form).force:
@@ -86,6 +86,7 @@ def method_of(media_type: str) -> Compression | None:
         media.OCI_LAYER_ZSTD: Compression.ZSTD,
         media.DOCKER_LAYER: Compression.NONE,
         media.DOCKER_LAYER_GZIP: Compression.GZIP,
+        media.DOCKER_LAYER_ZSTD: Compression.ZSTD,
     }.get(media_type)
 
 

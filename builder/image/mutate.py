@@ -20,14 +20,14 @@ _TO_DOCKER = {
     media.OCI_LAYER_GZIP: media.DOCKER_LAYER_GZIP,
     media.OCI_FOREIGN_LAYER_GZIP: media.DOCKER_FOREIGN_LAYER_GZIP,
 }
-_TO_OCI = {docker: oci for oci, docker in _TO_DOCKER.items()}
+_TO_OCI = {docker: oci for oci, docker in _TO_DOCKER.items()} | {media.DOCKER_LAYER_ZSTD: media.OCI_LAYER_ZSTD}
 
 
 def layer_media_type(media_type: str, image_format: Format) -> str:
     """Return a layer's media type in ``image_format``. Raises ImageError where the format has no word for it."""
     if image_format == "oci":
         return _TO_OCI.get(media_type, media_type)
-    if media_type == media.OCI_LAYER_ZSTD:
+    if media_type in media.ZSTD_LAYERS:
         raise ImageError("a zstd layer has no media type in Docker's format", hint="write the image with --format oci")
     return _TO_DOCKER.get(media_type, media_type)
 

@@ -16,7 +16,7 @@ from builder.engine.recompress import recompressed
 from builder.engine.times import TimePolicy, rfc3339
 from builder.image.artifact import Artifact, Image, Parts
 from builder.image.config import History, ImageConfig
-from builder.image.descriptor import OCI_LAYER_ZSTD
+from builder.image.descriptor import ZSTD_LAYERS
 from builder.image.digest import Digest
 from builder.image.mutate import make_manifest, repaired_history
 from builder.image.platform import Platform
@@ -101,6 +101,6 @@ def _inherited(annotations: Mapping[str, str]) -> dict[str, str]:
 
 
 def _fitting(layer: StoreLayer | RemoteLayer, docker: bool, env: Environment) -> StoreLayer | RemoteLayer:
-    if docker and isinstance(layer, StoreLayer) and layer.descriptor.media_type == OCI_LAYER_ZSTD:
+    if docker and isinstance(layer, StoreLayer) and layer.descriptor.media_type in ZSTD_LAYERS:
         return recompressed(layer, USUAL, env.store)
     return layer

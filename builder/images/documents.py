@@ -19,10 +19,11 @@ from builder.image.manifest import Manifest, ManifestError
 from builder.image.mutate import Format, layer_media_type
 from builder.image.platform import Platform
 
-_LAYERS = media.FOREIGN_LAYERS | {
-    *(media.OCI_LAYER, media.OCI_LAYER_GZIP, media.OCI_LAYER_ZSTD),
-    *(media.DOCKER_LAYER, media.DOCKER_LAYER_GZIP),
-}
+_LAYERS = (
+    media.FOREIGN_LAYERS
+    | media.ZSTD_LAYERS
+    | {media.OCI_LAYER, media.OCI_LAYER_GZIP, media.DOCKER_LAYER, media.DOCKER_LAYER_GZIP}
+)
 _CONFIGS = media.CONFIGS | {"", "application/octet-stream"}
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import cast
 
 from builder.image import descriptor as media
-from builder.image.artifact import NESTING_LIMIT, Artifact, Image, Parts
+from builder.image.artifact import DOCUMENT_LIMIT, NESTING_LIMIT, Artifact, Image, Parts
 from builder.image.blobs import Layer
 from builder.image.descriptor import Descriptor
 from builder.image.digest import DiffID, Digest
@@ -78,6 +78,7 @@ class Rewriter:
     _layers: dict[Digest, Layer] = field(default_factory=dict)
     _changes: dict[Digest, Change] = field(default_factory=dict)
     _lost: dict[str, None] = field(default_factory=dict)
+    _visited: int = 0
 
     @classmethod
     def run(
@@ -100,6 +101,9 @@ class Rewriter:
 
     def _document(self, descriptor: Descriptor, raw: bytes, depth: int) -> Descriptor | None:
         """Rewrite one document and return what leads to it now; None for what the format has no place for."""
+        self._visited += 1
+        if self._visited > DOCUMENT_LIMIT:
+            raise ManifestError(f"{self.content.where} has more than {DOCUMENT_LIMIT} manifests")
         parsed = parse_manifest(raw, descriptor.media_type)
         if isinstance(parsed, Manifest):
             if is_image(parsed):

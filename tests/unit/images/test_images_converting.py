@@ -273,3 +273,31 @@ def test_it_can_be_interrupted(env: Environment) -> None:
     env.cancel.set()
     with pytest.raises(InterruptedBuildError):
         convert(held.artifact(held.image()), Wanted(None, CompressionChoice("zstd")), env)
+
+
+def test_dockers_zstd_that_docker_does_not_know(env: Environment) -> None:
+    """BuildKit writes such images; their layers are what they are in either direction."""
+    held = Held()
+    zstd = convert(held.artifact(held.image()), Wanted(None, CompressionChoice("zstd")), env).artifact
+    manifest = said(zstd)
+    for one in manifest["layers"]:
+        one["mediaType"] = DOCKER + "image.rootfs.diff.tar.zstd"
+    manifest["mediaType"] = TYPES["docker"]["manifest"]
+    manifest["config"]["mediaType"] = TYPES["docker"]["config"]
+    for one, data in zip(manifest["layers"], layers(zstd, manifest), strict=True):
+        held.blobs[one["digest"]] = data
+    before = held.artifact(held.put_json(manifest, TYPES["docker"]["manifest"]))
+    assert {one["mediaType"] for one in said(convert(before, Wanted("oci"), env).artifact)["layers"]} == {
+        TYPES["oci"]["zstd"]
+    }
+    after = said(convert(before, Wanted("docker"), env).artifact)
+    assert {one["mediaType"] for one in after["layers"]} == {TYPES["docker"]["gzip"]}
+
+
+def test_bombs_of_indexes(env: Environment) -> None:
+    held = Held()
+    root = held.image(tars=())
+    for _ in range(4):
+        root = held.index([root] * 20)
+    with pytest.raises(ManifestError, match="more than 10000 manifests"):
+        convert(held.artifact(root), Wanted("oci"), env)
