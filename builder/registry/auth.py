@@ -103,9 +103,11 @@ class Login:
         offered = parse_challenges(headers)
         challenge = next((one for one in offered if one.scheme == "bearer" and "realm" in one.parameters), None)
         challenge = challenge or next((one for one in offered if one.scheme == "basic"), None)
-        if challenge is None:
-            return refused
         with self._lock:
+            # Some servers ask only once, and say no more than 401 when what we sent has ended.
+            challenge = challenge or self._challenge
+            if challenge is None:
+                return refused
             self._challenge = challenge
             self._tokens = [one for one in self._tokens if f"Bearer {one.text}" != refused]
             wanted = frozenset(challenge.parameters.get("scope", "").split())

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from builder.errors import OutputError, UsageError
 from builder.registry import authedit
@@ -144,6 +146,35 @@ def test_a_login_for_a_path(environment: dict[str, str]) -> None:
     assert user_of(environment, "reg.example", "other") == "ann"
     accounts.remove("reg.example/team")
     assert user_of(environment, "reg.example", "team/app") == "ann"
+
+
+NAMES = st.from_regex(r"[a-z0-9]{1,8}\.example(:[0-9]{2,4})?(/[a-z]{1,4}){0,2}", fullmatch=True) | st.just("docker.io")
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=5,
+)
+
+
+@given(st.dictionaries(NAMES, st.just(auth("other"))), st.dictionaries(st.text(), JSON), NAMES, st.text(min_size=1))
+def test_a_login_is_found_and_a_logout_leaves_what_was_there(
+    others: dict[str, Any], settings: dict[str, Any], registry: str, password: str
+) -> None:
+    settings = {name: value for name, value in settings.items() if name not in ("auths", "credHelpers", "credsStore")}
+    others.pop(registry, None)
+    before = {**settings, "auths": others}
+    with tempfile.TemporaryDirectory() as directory:
+        path = write(Path(directory, "auth.json"), before)
+        accounts = Accounts({}, path)
+        if "\0" not in password and password.isprintable():
+            accounts.store(registry, "ann", password)
+            host, _, repository = registry.partition("/")
+            found = ConfiguredCredentials({}, authfile=path).find(host, f"{repository}/x".lstrip("/"))
+            assert found is not None
+            assert (found.username, found.password) == ("ann", password)
+            assert accounts.remove(registry).where == (str(path),)
+        assert json.loads(path.read_text()) == before
+        assert list(json.loads(path.read_text())) == list(before)
 
 
 def test_a_link_is_followed_and_stays(environment: dict[str, str], home: Path, tmp_path: Path) -> None:

@@ -284,6 +284,16 @@ def test_both_accounts_are_refused() -> None:
     assert "n3w" not in f"{caught.value} {caught.value.hint}"
 
 
+@pytest.mark.parametrize("scheme", [BASIC, [REALM]])
+def test_a_401_that_asks_for_nothing_is_about_what_was_sent(scheme: list[str]) -> None:
+    assert step(login(ACCOUNT).challenged("a/b", PULL, [], "")) == ([], "")
+    known = login(ACCOUNT, later=[FRESH])
+    _, old = step(known.challenged("a/b", PULL, scheme, ""), token("first"))
+    requests, new = step(known.challenged("a/b", PULL, ["Negotiate"], old), token("second"))
+    assert new != old
+    assert len(requests) == (scheme is not BASIC)
+
+
 def test_a_broken_token_server_is_no_reason_to_look_again() -> None:
     source = StaticCredentials(ACCOUNT, ["reg.example"], [FRESH])
     with pytest.raises(TransientRegistryError):
