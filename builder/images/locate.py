@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 
@@ -15,16 +16,20 @@ from builder.image.artifact import Artifact
 from builder.image.descriptor import Descriptor
 from builder.image.digest import Digest
 from builder.image.reference import Reference
+from builder.images.naming import find_record
 from builder.images.places import is_path, parse_place
 from builder.images.storing import StoreContent, stored_artifact
 from builder.registry.errors import RegistryError
+
+_ID = re.compile("[0-9a-f]{12,64}")
+"""What is an image ID rather than a name, if there is such an image: what lists of images show."""
 
 
 def locate(text: str, env: Environment, *, remote: bool = False) -> Artifact:
     """Return what ``text`` names; see ``builder.images.places`` for how places are written.
 
-    A bare name is an image built here, else what a registry has; with ``remote`` the registry's in any case. Raises
-    UsageError, ContextError, ImageError, RegistryError.
+    A bare name is an image built here, else what a registry has; with ``remote`` the registry's in any case. An ID is
+    an image of the store. Raises UsageError, ContextError, ImageError, RegistryError.
     """
     place = parse_place(text)
     match place.kind:
@@ -68,13 +73,12 @@ def from_registry(reference: Reference, env: Environment) -> Artifact:
 
 
 def from_store(text: str, env: Environment) -> Artifact:
-    """Return an image of the store: ``NAME``, ``NAME@sha256:...`` or ``sha256:...``. Raises ImageError."""
+    """Return an image of the store: ``NAME``, ``NAME@sha256:...``, a digest, or an image ID. Raises ImageError."""
+    record = find_record(env.store, text)
+    if record is not None:
+        return stored_artifact(env, record)
     digest = Digest.parse(text) if text.startswith("sha256:") else None
     reference = None if digest else Reference.parse(text)
-    if reference is not None:
-        record = built_here(env.store, reference) or env.store.refs.get(str(reference), built_here=False)
-        if record is not None:
-            return stored_artifact(env, record)
     digest = digest or (reference.digest if reference else None)
     raw = env.store.blobs.read(digest) if digest else None
     if digest is None or raw is None:
@@ -89,7 +93,7 @@ def _by_name(text: str, env: Environment) -> Artifact:
     record = built_here(env.store, reference)
     if record is not None:
         return stored_artifact(env, record)
-    if reference.registry == "localhost":
+    if reference.registry == "localhost" or (_ID.fullmatch(text) and find_record(env.store, text) is not None):
         return from_store(text, env)
     if reference.digest is not None and (raw := env.store.blobs.read(reference.digest)) is not None:
         return Artifact.of(StoreContent(env, reference.familiar, everywhere=reference), raw)

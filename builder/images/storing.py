@@ -66,6 +66,9 @@ class StoreContent:
 
 def stored_artifact(env: Environment, record: RefRecord) -> Artifact:
     """Return the artifact of a name in the store. Raises CacheError when its root document is gone."""
+    if record.reference.startswith("sha256:"):
+        # An image that was loaded without a name is here as a whole.
+        return Artifact.at(StoreContent(env, record.reference), record.descriptor)
     reference = Reference.parse(record.reference)
     if record.built_here:
         origins = _origins(record.origins)

@@ -86,6 +86,18 @@ def test_an_image_without_a_name(call: Call, built: Build, tmp_path: Path) -> No
     assert f"Deleted: {digest}" in call("rmi", "named:1").lines
 
 
+def test_images_are_found_by_their_id(call: Call, built: Build, registry: Any, tmp_path: Path) -> None:
+    digest = built("app:1")
+    short, whole = call("images", "-q").lines[0], call("images", "-q", "--no-trunc").lines[0]
+    for number, text in enumerate((short, whole, whole[7:], digest, f"store:{short[:5]}")):
+        call("save", text, "-o", tmp_path / f"{number}.tar")
+        assert images.read_image(tmp_path / f"{number}.tar").digest == digest
+        call("push", text, f"{registry.host}/by-id/{number}:1")
+        assert registry.tags(f"by-id/{number}") == {"1": digest}
+    call("inspect", short)
+    call("validate", f"store:{whole}")
+
+
 @pytest.mark.parametrize("words", [["nosuch"], ["localhost/nosuch:1"]])
 def test_a_name_nobody_has(call: Call, words: list[str], tmp_path: Path) -> None:
     call("save", *words, "-o", tmp_path / "x.tar", "--registry-map=docker.io=127.0.0.1:1", status=(67, 75))
