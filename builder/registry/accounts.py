@@ -34,10 +34,10 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """From where accounts were removed, and ``left``: what still has one that cannot be removed."""
+    """From where an account was removed, and ``left``: what may still have one and could not be made to forget it."""
 
     where: tuple[str, ...]
-    left: str = ""
+    left: tuple[str, ...] = ()
 
 
 class Accounts:
@@ -89,14 +89,24 @@ class Accounts:
     def remove(self, registry: str) -> Removed:
         """Forget the account of a registry wherever it is. Raises AuthenticationError, OutputError."""
         removed: list[str] = []
+        left: list[str] = []
         for document in self._documents():
             helper = self._helper(document, registry)
-            if helper is not None and "/" not in registry and self._erased(helper, registry, document):
-                removed.append(f"{helper.program}, named in {helper.where}")
+            if helper is not None and "/" not in registry:
+                name = f"{helper.program}, named in {helper.where}"
+                try:
+                    if helper.get(registry) is not None:
+                        helper.erase(registry)
+                        removed.append(name)
+                except AuthenticationError as error:
+                    self._warn(error.message)
+                    left.append(name)
             if document.path is not None and self._dropped(document.path, registry):
                 removed.append(str(document.path))
         inline = self._inline()
-        return Removed(tuple(removed), inline.name if inline is not None and registry in inline.entries else "")
+        if inline is not None and registry in inline.entries:
+            left.append(inline.name)
+        return Removed(tuple(removed), tuple(left))
 
     def registries(self) -> tuple[str, ...]:
         """Return every registry that a file or a helper may have an account of."""
@@ -160,18 +170,6 @@ class Accounts:
         if not name or (own is None and "/" in registry):
             return None
         return CredentialHelper(name, f"{document.name} ({setting})", self._environment, self._helper_seconds)
-
-    def _erased(self, helper: CredentialHelper, registry: str, document: AuthDocument) -> bool:
-        try:
-            if helper.get(registry) is None:
-                return False
-            helper.erase(registry)
-        except AuthenticationError as error:
-            if registry in document.helpers:
-                raise
-            self._warn(f"{error.message}; what it keeps stays there")
-            return False
-        return True
 
     def _dropped(self, path: Path, registry: str) -> bool:
         held: list[bool] = []

@@ -52,7 +52,9 @@ class CredentialHelper:
     def erase(self, registry: str) -> None:
         """Let the helper forget an account, which need not be there."""
         for server in _servers(registry):
-            self._run("erase", server.encode(), registry)
+            # Some helpers fail where there is nothing to erase.
+            if self._run("get", server.encode(), registry) is not None:
+                self._run("erase", server.encode(), registry)
 
     def listed(self) -> tuple[str, ...]:
         """Return the servers that the helper has accounts of, as it names them."""

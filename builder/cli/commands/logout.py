@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from builder.cli.answers import answer, answer_json
 from builder.cli.commands.login import HUB, registry_of
@@ -13,6 +15,9 @@ from builder.cli.parsing import Parser, add_json, base
 from builder.cli.reporters import make_reporter
 from builder.errors import UsageError
 from builder.events import Warned
+
+if TYPE_CHECKING:
+    from builder.registry.accounts import Removed
 
 EXAMPLES = """
 examples:
@@ -34,8 +39,9 @@ def parser() -> Parser:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Carry it out and return the exit status; that there was no account is no failure."""
+    """Carry it out and return the exit status; that there was no account is no failure, that one is left is."""
     from builder.registry.accounts import Accounts
+    from builder.registry.errors import AuthenticationError
 
     reporter = make_reporter(options.progress, sys.stderr)
 
@@ -49,17 +55,25 @@ def run(options: argparse.Namespace) -> int:
     registries = accounts.registries() if options.all else (registry_of(options.registry or HUB),)
     removed = {registry: accounts.remove(registry) for registry in registries}
     for registry, one in removed.items():
-        if one.left:
-            warn(f"{one.left} still has an account of {registry}")
+        for place in one.left:
+            warn(f"{place} may still have an account of {registry}")
     if options.json:
-        answer_json([{"registry": name, "removed_from": list(one.where)} for name, one in removed.items()])
-        return 0
-    for registry, one in removed.items():
-        where = ", ".join(one.where)
-        if where:
-            answer(f"logged out of {registry}; the account was in {where}")
-        elif not options.all:
-            answer(f"there was no account of {registry}")
-    if options.all and not any(one.where for one in removed.values()):
-        answer("there were no accounts")
-    return 0
+        values = [
+            {"registry": name, "removed_from": list(one.where), "left_in": list(one.left)}
+            for name, one in removed.items()
+        ]
+        answer_json(values)
+    else:
+        answer(_text(removed))
+    return AuthenticationError.exit_code if any(one.left for one in removed.values()) else 0
+
+
+def _text(removed: Mapping[str, Removed]) -> str:
+    lines = [
+        f"logged out of {registry}; the account was in {', '.join(one.where)}"
+        for registry, one in removed.items()
+        if one.where
+    ]
+    if not lines and len(removed) == 1:
+        lines = [f"there was no account of {''.join(removed)} to remove"]
+    return "\n".join(lines) or "there were no accounts to remove"

@@ -355,7 +355,7 @@ def test_a_logout_is_from_every_file(environment: dict[str, str], home: Path, tm
     environment["DOCKER_AUTH_CONFIG"] = json.dumps(document)
     removed = Accounts(environment).remove("reg.example")
     assert removed.where == tuple(map(str, files))
-    assert removed.left == "$DOCKER_AUTH_CONFIG"
+    assert removed.left == ("$DOCKER_AUTH_CONFIG",)
     assert json.loads(files[3].read_text()) == {"x.example": auth("x")}
     assert set(Accounts(environment).registries()) == {"x.example"}
     assert Accounts(environment, files[0]).remove("x.example").where == (str(files[0]),)
@@ -377,6 +377,20 @@ def test_a_store_that_is_not_there_is_passed_over_with_a_warning(environment: di
     assert accounts.remove("reg.example").where == (str(home / ".docker/config.json"),)
     assert len(said) == 2
     assert all("docker-credential-desktop" in one for one in said)
+
+
+def test_a_helper_that_cannot_forget(environment: dict[str, str], home: Path, tmp_path: Path) -> None:
+    script = (
+        '[ "$1" = get ] && echo "{\\"Username\\":\\"AWS\\",\\"Secret\\":\\"x\\"}" || { echo not implemented; exit 1; }'
+    )
+    write_helper(tmp_path / "bin", "ecr", script)
+    path = write(home / ".docker/config.json", {"credHelpers": {"reg.example": "ecr"}, "auths": {"reg.example": {}}})
+    said: list[str] = []
+    removed = Accounts(environment, warn=said.append).remove("reg.example")
+    assert removed.where == ()
+    assert removed.left == (f"docker-credential-ecr, named in {path} (credHelpers)",)
+    assert "failed for reg.example" in said[0]
+    assert json.loads(path.read_text()) == {"credHelpers": {"reg.example": "ecr"}, "auths": {}}
 
 
 def test_a_variable_that_wins_is_named(environment: dict[str, str]) -> None:
