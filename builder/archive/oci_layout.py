@@ -159,13 +159,9 @@ def blobs_of(entries: Sequence[Entry]) -> list[Blob]:
         for document in entry.artifact.documents():
             found[document.descriptor.digest] = _memory_blob(document.raw)
             for blob in document.blobs:
-                if blob.digest not in found and not _is_elsewhere(blob):
+                if blob.digest not in found and not blob.is_elsewhere:
                     found[blob.digest] = _content_blob(entry.artifact.content, blob)
     return [found[digest] for digest in sorted(found)]
-
-
-def _is_elsewhere(descriptor: Descriptor) -> bool:
-    return descriptor.media_type in media.FOREIGN_LAYERS and bool(descriptor.urls)
 
 
 def _content_blob(content: Content, descriptor: Descriptor) -> Blob:

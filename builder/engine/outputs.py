@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO, assert_never
 from builder.cache.refs import RefRecord
 from builder.cache.store import Store
 from builder.engine.built import Built, BuiltImage
-from builder.engine.layers import view_of
+from builder.engine.layers import fetch_all, view_of
 from builder.engine.request import BuildRequest, Output
 from builder.errors import OutputError, UsageError
 from builder.events import Reporter, Warned
@@ -73,6 +73,9 @@ def write(output: Output, built: Built, tags: Sequence[Reference], places: Place
     """Write images to one output. Raises OutputError, RegistryError, and what fetching layers raises."""
     names = output.names or tuple(tags)
     dest = output.dest
+    if dest is not None:
+        # The writers want one layer after the other.
+        fetch_all(layer for image in built.images for layer in image.layers if not layer.descriptor.is_elsewhere)
     match output.kind:
         case "registry":
             push(built, [_by_digest(one, built.digest) for one in names] if output.by_digest else names, places)

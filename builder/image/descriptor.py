@@ -51,6 +51,11 @@ class Descriptor:
     platform: Platform | None = None
     extra: Mapping[str, object] = field(default_factory=dict, hash=False)
 
+    @property
+    def is_elsewhere(self) -> bool:
+        """Say whether this is a layer that is not for redistribution, and has a place of its own."""
+        return bool(self.urls) and self.media_type in FOREIGN_LAYERS
+
     def to_json(self) -> dict[str, object]:
         """Return the JSON object, optional fields only where they say something."""
         value: dict[str, object] = {"mediaType": self.media_type, "digest": str(self.digest), "size": self.size}

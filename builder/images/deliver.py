@@ -12,7 +12,7 @@ from builder.errors import UsageError
 from builder.image.artifact import Artifact
 from builder.image.reference import Reference
 from builder.images.places import is_path, parse_place, split_target, target_name
-from builder.images.storing import keep
+from builder.images.storing import fetch, keep
 
 
 def deliver(artifact: Artifact, text: str, env: Environment, *, foreign: bool = False) -> str:
@@ -33,16 +33,19 @@ def deliver(artifact: Artifact, text: str, env: Environment, *, foreign: bool = 
             path, entry = _named(artifact, place.text)
             if not isinstance(path, Path):
                 raise UsageError("a layout is a directory and cannot go to standard output", hint="use oci-archive:-")
+            fetch(env, artifact)
             write_oci_directory([entry], path)
         case "oci-archive":
             from builder.archive.oci_layout import write_oci_archive
 
             path, entry = _named(artifact, place.text)
+            fetch(env, artifact)
             write_oci_archive([entry], path)
         case "docker-archive":
             from builder.archive.docker_archive import write_docker_archive
 
             path, entry = _named(artifact, place.text)
+            fetch(env, artifact)
             write_docker_archive([entry], path)
         case _ if place.kind == "" and is_path(place.text):
             raise UsageError(

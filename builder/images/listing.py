@@ -128,9 +128,7 @@ def _images(store: Store, index: Index, depth: int) -> Iterator[Manifest]:
 def _image(store: Store, manifest: Manifest) -> _Facts:
     facts = _Facts(manifest.config.digest)
     facts.whole = all(
-        store.blobs.size(one.digest) == one.size
-        for one in (manifest.config, *manifest.layers)
-        if not (one.urls and one.media_type in media.FOREIGN_LAYERS)
+        store.blobs.size(one.digest) == one.size for one in (manifest.config, *manifest.layers) if not one.is_elsewhere
     )
     raw = store.blobs.read(manifest.config.digest)
     if raw is None or manifest.config.media_type not in (media.OCI_CONFIG, media.DOCKER_CONFIG):

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from builder.cache.refs import RefRecord
 from builder.engine.build import Environment
 from builder.events import Warned
-from builder.image import descriptor as media
 from builder.image.artifact import Artifact
 from builder.image.descriptor import Descriptor
 from builder.image.manifest import Index
 from builder.image.platform import Platform
 from builder.image.reference import Reference
 from builder.images.locate import from_registry
-from builder.images.storing import bring
+from builder.images.storing import bring_all, missing_blobs
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +37,6 @@ def pull(env: Environment, reference: Reference, platform: Platform | None, *, e
     The name is recorded last, when all bytes are there. ``explicit``: warn when a single image is for another platform.
     Raises RegistryError, PlatformNotFoundError, ManifestError, DigestMismatchError, OutputError.
     """
-    from builder.registry.push import in_parallel
-
     root = from_registry(reference, env)
     chosen = root
     if platform is not None and isinstance(root.parsed(), Index):
@@ -48,26 +44,10 @@ def pull(env: Environment, reference: Reference, platform: Platform | None, *, e
     elif platform is not None and explicit and (own := root.platform()) not in (None, platform):
         message = f"{reference.familiar} is for {own}, not for {platform}, and the only image of its name"
         env.reporter.emit(Warned(message, "platform"))
-    missing = _missing(env, chosen)
-    in_parallel([_task(env, chosen, blob) for blob in missing], env.registry().jobs)
+    missing = missing_blobs(env, chosen)
+    bring_all(env, chosen, missing)
     before = env.store.refs.get(str(reference), built_here=False)
     plain = Descriptor(media_type=root.root.media_type, digest=root.digest, size=root.root.size)
     env.store.refs.put(RefRecord(str(reference), plain, int(time.time()), built_here=False))
     new = before is None or before.descriptor.digest != root.digest or bool(missing)
     return Pulled(reference, root, chosen, new, sum(one.size for one in missing))
-
-
-def _missing(env: Environment, artifact: Artifact) -> list[Descriptor]:
-    """Return each blob that is not here once, the biggest first; the rest is left where it is."""
-    wanted = {
-        blob.digest: blob
-        for document in artifact.documents()
-        for blob in document.blobs
-        if not (blob.urls and blob.media_type in media.FOREIGN_LAYERS)
-        and not env.store.blobs.contains(blob.digest, blob.size)
-    }
-    return sorted(wanted.values(), key=lambda blob: -blob.size)
-
-
-def _task(env: Environment, artifact: Artifact, blob: Descriptor) -> Callable[[], None]:
-    return lambda: bring(env, artifact, blob)

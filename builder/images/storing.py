@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, BinaryIO
 
 from builder.cache.refs import EVERYWHERE, RefRecord
 from builder.engine.build import Environment
 from builder.errors import CacheError, ImageError
-from builder.image import descriptor as media
 from builder.image.artifact import Artifact
 from builder.image.descriptor import Descriptor
 from builder.image.digest import Digest, copy_verified
@@ -95,6 +94,7 @@ def keep(env: Environment, artifact: Artifact, names: Sequence[Reference], *, bu
     redistribution stay where they are. Raises what reading them raises, OutputError.
     """
     blobs = env.store.blobs
+    fetch(env, artifact)
     origins: dict[str, str] = {}
     for document in artifact.documents():
         if not blobs.contains(document.descriptor.digest, len(document.raw)):
@@ -103,7 +103,7 @@ def keep(env: Environment, artifact: Artifact, names: Sequence[Reference], *, bu
             origin = artifact.content.origin(blob)
             if origin is not None:
                 origins[blob.digest] = str(origin)
-            if not (blob.urls and blob.media_type in media.FOREIGN_LAYERS):
+            if not blob.is_elsewhere:
                 bring(env, artifact, blob)
     now, platform = int(time.time()), artifact.platform() if built_here else None
     for name in names:
@@ -117,6 +117,38 @@ def keep(env: Environment, artifact: Artifact, names: Sequence[Reference], *, bu
                 origins=origins if built_here else {},
             )
         )
+
+
+def fetch(env: Environment, artifact: Artifact) -> None:
+    """Bring what only a registry has of ``artifact`` into the store, several blobs at a time.
+
+    What is written somewhere else one by one is then at hand. Raises RegistryError, DigestMismatchError, OutputError.
+    """
+    elsewhere = [one for one in missing_blobs(env, artifact) if artifact.content.origin(one) is not None]
+    if len(elsewhere) > 1:
+        bring_all(env, artifact, elsewhere)
+
+
+def missing_blobs(env: Environment, artifact: Artifact) -> list[Descriptor]:
+    """Return each blob that is not in the store once, the biggest first; those that stay elsewhere are left out."""
+    wanted = {
+        blob.digest: blob
+        for document in artifact.documents()
+        for blob in document.blobs
+        if not blob.is_elsewhere and not env.store.blobs.contains(blob.digest, blob.size)
+    }
+    return sorted(wanted.values(), key=lambda blob: -blob.size)
+
+
+def bring_all(env: Environment, artifact: Artifact, blobs: Sequence[Descriptor]) -> None:
+    """Copy blobs into the store, several at a time; see ``bring``."""
+    from builder.registry.push import in_parallel
+
+    in_parallel([_task(env, artifact, blob) for blob in blobs], env.registry().jobs)
+
+
+def _task(env: Environment, artifact: Artifact, blob: Descriptor) -> Callable[[], None]:
+    return lambda: bring(env, artifact, blob)
 
 
 def bring(env: Environment, artifact: Artifact, blob: Descriptor) -> None:

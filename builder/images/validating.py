@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from builder.errors import BuilderError, ImageError
-from builder.image import descriptor as media
 from builder.image.artifact import IMAGE_CONFIGS, Artifact, Content, Document, Image
 from builder.image.descriptor import Descriptor
 from builder.image.digest import Digest
@@ -70,7 +69,7 @@ class _Checker:
             return
         except (ImageError, FileNotFoundError) as error:
             # An archive without a layer that is not for redistribution is whole.
-            if not (descriptor.urls and descriptor.media_type in media.FOREIGN_LAYERS):
+            if not descriptor.is_elsewhere:
                 yield f"{name}: {error.message if isinstance(error, BuilderError) else 'it is not there'}"
             return
         if (counted.size, counted.hexdigest()) != (descriptor.size, descriptor.digest.hex):

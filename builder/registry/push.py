@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from builder.events import Reporter, Transfer
-from builder.image import descriptor as media
 from builder.image.artifact import Artifact, Content, Document
 from builder.image.descriptor import Descriptor
 from builder.image.digest import Digest
@@ -67,7 +66,7 @@ def _blobs(documents: Sequence[Document], *, foreign: bool) -> list[Descriptor]:
         for document in documents
         for blob in document.blobs
         # Not for redistribution: registries take the manifest without them.
-        if foreign or not (blob.media_type in media.FOREIGN_LAYERS and blob.urls)
+        if foreign or not blob.is_elsewhere
     }
     return sorted(blobs.values(), key=lambda blob: -blob.size)
 
