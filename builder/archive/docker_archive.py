@@ -42,7 +42,7 @@ _IMAGE_LIMIT = 10_000
 
 
 def open_docker_archive(location: str, scratch: Path | None = None) -> Image:
-    """Open the image at ``PATH[:NAME[:TAG]]`` in an archive of docker save; without a name it must be the only one.
+    """Open the image at ``PATH[:NAME[:TAG]]`` or ``PATH:@NUMBER`` in an archive of docker save, else its only one.
 
     An image stored with its manifest keeps it, others get one in Docker's format. Layers are read when opened. Raises
     ContextError, ImageError (ManifestError, DigestMismatchError, UnsafePathError).
@@ -105,12 +105,22 @@ def _listed(files: Files) -> list[_Saved]:
 
 
 def _choose(files: Files, saved: Sequence[_Saved], name: str) -> _Saved:
+    if name.startswith("@"):
+        return _at(files, saved, name[1:])
     matching = [one for one in saved if not name or _canonical(name) in map(_canonical, one.tags)]
     if len({one.config for one in matching}) == 1:
         return matching[0]
     offered = ", ".join(tag for one in saved for tag in one.tags)[:500]
     problem = f"no image called {name!r}" if name else "several images; say which" if saved else "no images"
+    if saved and not offered:
+        offered = f"{len(saved)} without names; the first is @0"
     raise ImageError(f"{files.where} has {problem}", hint=f"it has: {offered}" if offered else None)
+
+
+def _at(files: Files, saved: Sequence[_Saved], number: str) -> _Saved:
+    if number.isascii() and number.isdigit() and len(number) < 9 and int(number) < len(saved):
+        return saved[int(number)]
+    raise ImageError(f"{files.where} has no image @{number}", hint=f"it has {len(saved)}, the first is @0")
 
 
 def _canonical(tag: str) -> str:

@@ -15,8 +15,10 @@ import pytest
 
 from builder.cli.main import main
 from tests.support import images
+from tests.support.artifacts import TYPES, Held
 from tests.support.called import Call
 from tests.support.cli import environment
+from tests.support.placing import to_registry
 from tests.support.registry import TestRegistry
 
 _NUMBERS = itertools.count()
@@ -153,3 +155,47 @@ def test_blobs_that_only_passed_through_do_not_stay(call: Call, remote: Any, sto
     call("rmi", name)
     call("copy", name, "store:kept:1", f"oci:{tmp_path}/c:1")
     assert stored() == layers
+
+
+def test_images_of_an_archive_by_their_number(call: Call, layout: tuple[Path, Any], tmp_path: Path) -> None:
+    path, made = layout
+    for number, platform in enumerate((images.host_architecture(), "riscv64")):
+        call("copy", f"--platform={platform}", f"oci:{path}:m", f"store:number:{number}")
+    call("save", "number:0", "number:1", "--platform=riscv64", "-o", tmp_path / "x.tar", status=67)
+    digests = [one["digest"] for one in call("images", "--json").json]
+    call("save", *digests, "-o", tmp_path / "x.tar")
+    place = f"docker-archive:{tmp_path}/x.tar"
+    said = call("copy", place, f"oci:{tmp_path}/a:1", status=67).err
+    assert "several images" in said
+    assert "the first is @0" in said
+    found = [call("copy", f"{place}:@{number}", f"oci:{tmp_path}/a:{number}").lines[0] for number in (0, 1)]
+    assert {line.rpartition("@")[2] for line in found} == {made.native["digest"], made.other["digest"]}
+    for wrong in ("@2", "@x", "@-1", "@"):
+        assert "the first is @0" in call("copy", f"{place}:{wrong}", f"oci:{tmp_path}/a:1", status=67).err
+
+
+def test_an_artifact_that_is_no_image(call: Call, registry: TestRegistry, tmp_path: Path) -> None:
+    held = Held()
+    value = {
+        "schemaVersion": 2,
+        "mediaType": TYPES["oci"]["manifest"],
+        "config": held.put(b'{"name":"chart"}', "application/vnd.cncf.helm.config.v1+json"),
+        "layers": [held.put(b"a chart", "application/vnd.cncf.helm.chart.content.v1.tar+gzip")],
+        "annotations": {"a": "b"},
+    }
+    chart = held.put_json(value, TYPES["oci"]["manifest"])
+    name = to_registry(registry, held, chart, "copy/chart:1")
+    places = [
+        f"oci:{tmp_path}/chart:1",
+        "store:chart:1",
+        f"oci-archive:{tmp_path}/chart.tar:1",
+        f"{registry.host}/copy/chart:2",
+    ]
+    for source, target in itertools.pairwise([name, *places]):
+        assert call("copy", source, target).lines[0].endswith(chart["digest"])
+    assert registry.tags("copy/chart") == {"1": chart["digest"], "2": chart["digest"]}
+    assert call("pull", "--json", name).json[0]["image"]["platform"] is None
+    assert call("images", "--json").json[0]["platforms"] == []
+    assert "is no image" in call("save", "chart:1", "-o", tmp_path / "x.tar", status=67).err
+    call("save", "chart:1", "--type=oci", "-o", tmp_path / "x.tar")
+    assert call("load", "-i", tmp_path / "x.tar").lines == ["Loaded image: chart:1"]
