@@ -22,7 +22,10 @@ from builder.rootfs.tarreader import read_members
 from builder.streams import CHUNK, Readable
 
 WAITING_LIMIT = 50_000
-"""Entries of one side that may wait for the other's; beyond, the oldest counts as the only one of its path."""
+"""Entries of one side that may wait for the other's; beyond, the oldest is given up."""
+
+LISTED_LIMIT = 10_000
+"""Differences of one layer that are told."""
 
 _KINDS = {
     Kind.FILE: "a file",
@@ -64,21 +67,25 @@ class _Side:
 
     members: Iterator[_Item]
     is_a: bool
+    gave_up: bool = False
     waiting: dict[tuple[str, int], _Waiting] = field(default_factory=dict)
 
 
 def layer_differences(a: ContentLayer, b: ContentLayer, ignored: Ignored) -> Iterator[EntryDifference]:
-    """Yield what differs between two layers, about in the order of their entries.
+    """Yield what differs between two layers, in the order of their entries, up to LISTED_LIMIT differences.
 
     Raises LayerFormatError, UnsafePathError, and what opening the layers raises.
     """
-    found = reordered = False
+    reordered = False
+    found: list[EntryDifference] = []
     for one in _entries(a, b, ignored):
-        if one is None:
-            reordered = True
-        else:
-            found = True
-            yield one
+        reordered = reordered or one is None
+        if one is not None:
+            found.append(one)
+        if len(found) == LISTED_LIMIT:
+            break
+    # What only one has is known late.
+    yield from sorted(found, key=lambda one: one.position)
     if found:
         return
     if reordered and not ignored.has("order"):
@@ -105,8 +112,10 @@ def _entries(a: ContentLayer, b: ContentLayer, ignored: Ignored) -> Iterator[Ent
             for side, opposite, item in ((left, right, one), (right, left, other)):
                 if item is not None:
                     yield from _meet(side, opposite, item, ignored)
-        alone = [_only(waiting, side) for side in (left, right) for waiting in side.waiting.values()]
-        yield from sorted(alone, key=lambda one: one.position)
+        left.gave_up = right.gave_up = left.gave_up or right.gave_up
+        for side in (left, right):
+            for waiting in side.waiting.values():
+                yield _only(waiting, side)
 
 
 def _items(tar: Readable, ignored: Ignored) -> Iterator[_Item]:
@@ -125,6 +134,7 @@ def _meet(side: _Side, opposite: _Side, item: _Item, ignored: Ignored) -> Iterat
     if theirs is None:
         side.waiting[item.name, number] = mine
         if len(side.waiting) > WAITING_LIMIT:
+            side.gave_up = True
             yield _only(side.waiting.pop(next(iter(side.waiting))), side)
         return
     yield None
@@ -137,6 +147,9 @@ def _meet(side: _Side, opposite: _Side, item: _Item, ignored: Ignored) -> Iterat
 
 
 def _only(one: _Waiting, side: _Side) -> EntryDifference:
+    if side.gave_up:
+        problem = f"nothing of this name within {WAITING_LIMIT} entries of the other layer"
+        return EntryDifference(one.position, one.entry.path, problem, None, None)
     what = _KINDS[one.entry.kind]
     return EntryDifference(one.position, one.entry.path, "", what if side.is_a else None, None if side.is_a else what)
 

@@ -167,15 +167,22 @@ def test_equal_images_and_the_same_values_in_other_words(tmp_path: Path) -> None
     assert list(differences(one, other, None, Ignored.parse(["bytes"]))) == []
 
 
+def test_differences_come_in_the_order_of_the_entries(tmp_path: Path) -> None:
+    one = images.layer(images.file("gone"), images.file("b", mtime=1), images.file("z", mtime=1))
+    other = images.layer(images.file("b", mtime=2), images.file("new"), images.file("z", mtime=2))
+    found = _found(tmp_path, [one], [other])
+    assert [line.entry for line in found] == ["gone", "b", "new", "z"]
+
+
 def test_waiting_entries_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layer_differences, "WAITING_LIMIT", 3)
     names = [f"f{number}" for number in range(20)]
     one = images.layer(*(images.file(name) for name in names))
     other = images.layer(*(images.file(name) for name in reversed(names)))
     found = _found(tmp_path, [one], [other])
-    # What was given up counts as alone; nothing is lost, and nothing is held.
-    assert {line.entry for line in found} <= set(names)
     assert found != []
+    assert {line.entry for line in found} <= set(names)
+    assert {line.field for line in found} == {"nothing of this name within 3 entries of the other layer"}
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
