@@ -207,11 +207,18 @@ class Session:
         self._reporter.emit(Warned(text, "registry"))
 
     def expect(self, call: Call, response: httpx.Response, *statuses: int) -> None:
-        """Raise the fitting RegistryError unless the response has one of ``statuses``."""
-        if response.status_code in statuses:
-            return
+        """Raise the fitting RegistryError unless the response has one of ``statuses``, and is no web page."""
         # As it was asked: a map leads to another server, with another login.
         call = response.extensions.get(_ASKED, call)
+        if response.status_code in statuses:
+            if not _is_web_page(response):
+                return
+            raise RegistryError(
+                f"{call.action}: {call.registry} answered with a web page",
+                host=call.registry,
+                repository=call.repository,
+                hint="is that a registry? Login and maintenance pages in between answer like this too",
+            )
         error = error_from_response(
             call.action,
             host=call.registry,
@@ -347,6 +354,13 @@ def _origin_or_none(url: str) -> tuple[str, str, int] | None:
         return origin(url)
     except ValueError:
         return None
+
+
+def _is_web_page(response: httpx.Response) -> bool:
+    """Say whether somebody answered who is no registry. Some registries call an empty answer to a PUT text/html."""
+    headers = response.headers
+    page = headers.get("content-type", "").lower().startswith("text/html")
+    return page and response.status_code == 200 and "docker-content-digest" not in headers
 
 
 def _drain(response: httpx.Response) -> bytes:

@@ -320,6 +320,25 @@ def test_no_more_is_read_than_there_should_be(fake: FakeRegistry, connect: Any, 
     assert len(fake.asked("GET", "/blobs/")) == 1
 
 
+def test_a_web_page_is_no_answer_of_a_registry(
+    fake: FakeRegistry, connect: Any, blobs: MemoryBlobs, stored: Any, pushed: Any, layer: Any
+) -> None:
+    stored("a/b", "1", pushed(layer(DATA)))
+    page = Fault(status=200, headers={"Content-Type": "text/html; charset=utf-8"}, body=b"<html>Log in</html>")
+    fake.plan = lambda _: page
+    client = connect()
+    for ask in (
+        lambda: client.resolve(at(fake)),
+        lambda: client.manifest(at(fake)),
+        lambda: client.blob_exists(at(fake), Digest.of(DATA)),
+        lambda: client.fetch_blob(at(fake), descriptor_of(DATA), blobs),
+    ):
+        with pytest.raises(RegistryError, match="web page") as caught:
+            ask()
+        assert not caught.value.retryable
+    assert not blobs.data
+
+
 def test_retry_after_is_waited_for(fake: FakeRegistry, connect: Any, blobs: MemoryBlobs, slept: list[float]) -> None:
     fake.put_blob("a/b", DATA)
     fake.plan = first(blob_get, Fault(status=429, headers={"Retry-After": "17"}))
