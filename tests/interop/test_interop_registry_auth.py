@@ -20,7 +20,7 @@ from tests.support import registry as registries
 from tests.support.called import Called, caller
 from tests.support.cli import pybuild, write_context
 from tests.support.commands import run
-from tests.support.faultproxy import Fault, Once, Seen
+from tests.support.faultproxy import FAULTS, Fault, Once, Seen
 from tests.support.need import need_tool
 from tests.support.registry import TestRegistry
 from tests.support.tokenserver import Asked, TokenServer
@@ -384,4 +384,31 @@ def test_what_can_be_got_over(build: Build, places: dict[str, Place], fault: str
         built = build(*words, root=tmp_path / "store", env=login(proxy.host))
         assert once.happened == 1
         assert place.registry.tags(repository) == {"1": digest_of(built)}
+        assert not proxy.bugs
+
+
+@pytest.mark.parametrize(
+    ("fault", "status"), [("flip", 67), ("forbidden", 77), ("redirect-nowhere", 69), ("elsewhere", 0)]
+)
+def test_a_pull_ends_whole_or_leaves_nothing_behind(
+    build: Build, places: dict[str, Place], fault: str, status: int, tmp_path: Path
+) -> None:
+    place, store = places["htpasswd"], tmp_path / "store"
+    with faultproxy.serve(place.registry) as proxy:
+        proxy.authorize = lambda _: "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+        name, env = f"{proxy.host}/pulled/{fault}:1", login(proxy.host)
+        folder = context(tmp_path / "a", content=fault)
+        built = build(folder, "--tag", name, "--push", root=tmp_path / "builder", env=env)
+        proxy.schedule = lambda seen: Fault(fault, 3) if FAULTS[fault](seen) and seen.kind == "blobs" else None
+        done = build("pull", name, root=store, env=env, status=status)
+        if status:
+            refused(done, "sha256:" if fault == "flip" else proxy.host)
+            assert not build("images", "--quiet", root=store).lines
+        else:
+            assert digest_of(done) == digest_of(built)
+            assert [one.origin for one in proxy.seen].count("elsewhere") == 2
+            assert not [one for one in proxy.seen if one.origin == "elsewhere" and one.header("authorization")]
+        proxy.calm()
+        assert digest_of(build("pull", name, root=store, env=env)) == digest_of(built)
+        build(context(tmp_path / "b", name, "more"), "--tag", "derived:1", root=store, env=env)
         assert not proxy.bugs

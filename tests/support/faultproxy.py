@@ -145,6 +145,7 @@ FAULTS: Mapping[str, Callable[[Seen], bool]] = {
     "busy-garbage": _any,
     "busy-for-days": _any,
     "html": _any,
+    "portal": lambda seen: seen.method in ("GET", "HEAD"),
     "long-error": _any,
     # Who may.
     "expired": lambda seen: _own(seen) and bool(seen.header("authorization")),
@@ -405,7 +406,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self._send(self._unauthorized(name, rest))
             case "redirect":
                 self._send(self._redirect(seen, fault, rest))
-            case "status" | "early" | "busy" | "html" | "long":
+            case "status" | "early" | "busy" | "html" | "portal" | "long":
                 self._send(_refused(name, rest))
             case _:
                 self._pass_on(seen, fault)
@@ -604,6 +605,8 @@ def _refused(name: str, rest: str) -> Answer:
             return _busy(rest)
         case "html":
             return Answer(502, {"Content-Type": "text/html"}, b"<html><body>Bad Gateway</body></html>")
+        case "portal":
+            return Answer(200, {"Content-Type": "text/html"}, b"<html><body>Welcome to our WiFi</body></html>")
         case "long":
             return Answer(500, {}, b"x" * (1 << 20))
         case _:

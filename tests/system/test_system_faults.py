@@ -31,6 +31,7 @@ ENDS = {
     "busy-for-days": "TransientRegistryError",
     "unauthorized-bare": "AuthenticationError",
     "forbidden": "AuthenticationError",
+    "portal": "RegistryError",
     "redirect-nowhere": "RegistryError",
     "redirect-write": "RegistryError",
     "redirect-loop": "RegistryError",
@@ -39,7 +40,7 @@ ENDS = {
     "digest-wrong": "RegistryError",
 }
 # A manifest is asked for with GET where HEAD does not have a good answer; what is said of a blob's digest is no matter.
-UNHARMED = {"manifests": ("unauthorized-bare", "forbidden", "redirect-nowhere"), "blobs": ("digest-wrong",)}
+UNHARMED = {"manifests": ("unauthorized-bare", "forbidden", "redirect-nowhere", "portal"), "blobs": ("digest-wrong",)}
 TIMES = {"redirect-loop": 1000}
 
 
