@@ -56,16 +56,17 @@ def credential_source(
     authfile = Path(options.authfile) if getattr(options, "authfile", None) else None
     if authfile is not None and not authfile.exists():
         raise UsageError(f"--authfile {authfile}: there is no such file", hint="pybuild login --authfile makes one")
-    given = _given(options, environment)
+
+    def warn(message: str) -> None:
+        reporter.emit(Warned(message, "credentials"))
+
+    given = _given(options, environment, warn)
 
     def make() -> CredentialSource:
         from builder.registry.credentials import ConfiguredCredentials, GivenCredentials
 
         configured = ConfiguredCredentials(environment, authfile=authfile, warn=warn)
         return GivenCredentials(given, configured) if given else configured
-
-    def warn(message: str) -> None:
-        reporter.emit(Warned(message, "credentials"))
 
     return make
 
@@ -82,31 +83,45 @@ def ask(question: str) -> str:
         raise UsageError(f"{question}: no answer") from None
 
 
-def _given(options: argparse.Namespace, environment: Mapping[str, str]) -> dict[str, Credential]:
+def _given(
+    options: argparse.Namespace, environment: Mapping[str, str], warn: Callable[[str], None]
+) -> dict[str, Credential]:
     """Return the accounts by registry; no message here holds what was given, it may be a password."""
-    texts, place = getattr(options, "creds", []), "--creds"
-    if not texts and hasattr(options, "creds"):
-        texts, place = [line for line in environment.get(VARIABLE, "").splitlines() if line], f"${VARIABLE}"
-    if not texts:
+    if not hasattr(options, "creds"):
         return {}
-    from builder.registry.credentials import Credential
-    from builder.registry.hosts import canonical_host
-
+    place, texts = "--creds", options.creds
+    if not texts:
+        place, texts = f"${VARIABLE}", [line for line in environment.get(VARIABLE, "").splitlines() if line]
     accounts: dict[str, Credential] = {}
     for text in texts:
         registry, account = _divided(text, options)
-        name = canonical_host(registry or _only_registry(options, place))
-        username, colon, password = account.partition(":")
-        if not username:
-            raise UsageError(f"{place} has no user name", hint="write [REGISTRY=]USER[:PASSWORD]")
-        if name in accounts:
-            raise UsageError(f"{place} has two accounts for {name}", hint="name their registries: REGISTRY=USER")
-        if not colon:
-            password = ask(f"Password of {username} for {name}")
-        if not password:
-            raise UsageError(f"{place} has an empty password for {name}")
-        accounts[name] = Credential(username=username, password=password, source=place)
+        try:
+            registry = registry or _only_registry(options, place)
+        except UsageError as error:
+            if place == "--creds":
+                raise
+            # The variable is there for many commands, also for those that need none.
+            warn(f"{error.message}; it is not used")
+            continue
+        _add(accounts, place, registry, account)
     return accounts
+
+
+def _add(accounts: dict[str, Credential], place: str, registry: str, account: str) -> None:
+    from builder.registry.credentials import Credential
+    from builder.registry.hosts import canonical_host
+
+    name = canonical_host(registry)
+    username, colon, password = account.partition(":")
+    if not username:
+        raise UsageError(f"{place} has no user name", hint="write [REGISTRY=]USER[:PASSWORD]")
+    if name in accounts:
+        raise UsageError(f"{place} has two accounts for {name}", hint="name their registries: REGISTRY=USER")
+    if not colon:
+        password = ask(f"Password of {username} for {name}")
+    if not password:
+        raise UsageError(f"{place} has an empty password for {name}")
+    accounts[name] = Credential(username=username, password=password, source=place)
 
 
 def _divided(text: str, options: argparse.Namespace) -> tuple[str, str]:

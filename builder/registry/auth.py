@@ -155,7 +155,12 @@ class Login:
                 return f"Bearer {token.text}"
         credential = self._credentials.find(self.host, repository)
         if credential is not None and credential.registry_token:
-            return self._offer(credential, repository, refused)
+            if _ready(credential) == refused:
+                credential = self._renew(credential, repository)
+                if credential is None:
+                    return refused
+            if credential.registry_token:
+                return _ready(credential)
         token = yield from self._exchange(challenge, repository, needed, credential)
         self._tokens.append(token)
         return f"Bearer {token.text}"

@@ -6,9 +6,11 @@ Where they are and how their keys are compared. Nothing is written here (``accou
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,9 +74,10 @@ def documents(environment: Mapping[str, str], authfile: Path | None = None) -> I
     inline = environment.get("DOCKER_AUTH_CONFIG", "").strip()
     if inline and authfile is None:
         yield parse(inline.encode(errors="surrogateescape"), "$DOCKER_AUTH_CONFIG")
+    named = authfile or Path(environment.get("REGISTRY_AUTH_FILE", ""))
     for path in paths(environment, authfile):
         try:
-            raw = read(path)
+            raw = read(path, anything=path == named)
         except OSError as error:
             if path == authfile:
                 raise AuthenticationError(f"cannot read the accounts in {path}: {error.strerror}") from error
@@ -117,10 +120,16 @@ def docker_directory(environment: Mapping[str, str]) -> str:
     return environment.get("DOCKER_CONFIG") or (f"{home}/.docker" if home else "")
 
 
-def read(path: Path) -> bytes:
-    """Return as much of a file as ``parse`` needs to refuse a large one. Raises OSError."""
-    # Not blocking: a FIFO in its place must not hold us up.
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
+def read(path: Path, *, anything: bool = False) -> bytes:
+    """Return as much of a file as ``parse`` needs to refuse a large one; of pipes too, with ``anything``.
+
+    Raises OSError.
+    """
+    # Not blocking: a FIFO that nobody asked us to read must not hold us up.
+    opened = os.open(path, os.O_RDONLY | os.O_CLOEXEC | (0 if anything else os.O_NONBLOCK))
+    with open(opened, "rb") as stream:
+        if not anything and not stat.S_ISREG(os.fstat(opened).st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file")
         return stream.read(FILE_LIMIT + 1)
 
 

@@ -22,6 +22,7 @@ from builder.cli.accounts import add_account_options, credential_source
 from builder.cli.commands.login import registry_of
 from builder.cli.main import main
 from builder.cli.options import COMMANDS, load
+from builder.cli.reporters import make_reporter
 from builder.errors import UsageError
 from builder.events import SilentReporter
 from tests.support.cli import environment as process_environment
@@ -382,6 +383,20 @@ def test_the_command_line_comes_before_the_variable() -> None:
     parsed = options("--creds=ann:pw", reference="reg.example/a")
     assert users(parsed, {"PYBUILD_CREDS": "bob:pw"}) == {"reg.example": "ann:pw"}
     assert users(argparse.Namespace(), {"PYBUILD_CREDS": "bob:pw"}) == {}
+
+
+@pytest.mark.parametrize("references", [{}, {"reference": ["reg.example/a", "other.example/b"]}])
+def test_a_variable_that_may_be_for_any_registry_is_for_none(
+    references: dict[str, object], capfd: pytest.CaptureFixture[str]
+) -> None:
+    env = {"PYBUILD_CREDS": "ann:s3cret\ndocker.io=bob:pw"}
+    reporter = make_reporter("plain", sys.stderr)
+    source = credential_source(options(**references), env, reporter)()
+    assert source.find("reg.example") is None
+    assert source.find("docker.io") is not None
+    said = capfd.readouterr().err
+    assert "$PYBUILD_CREDS does not say which registry it is for" in said
+    assert "s3cret" not in said
 
 
 @pytest.mark.parametrize(

@@ -198,9 +198,9 @@ def test_a_link_to_nothing_yet(environment: dict[str, str], tmp_path: Path) -> N
 def test_what_is_no_file(environment: dict[str, str], tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     for path in (tmp_path / "fifo", Path("/dev/null")):
-        with pytest.raises(OutputError, match="no file"):
+        with pytest.raises(OutputError, match="no regular file"):
             Accounts(environment, path).store("reg.example", "ann", "s3cret")
-    with pytest.raises(OutputError, match="Is a directory"):
+    with pytest.raises(OutputError, match="directory"):
         Accounts(environment, tmp_path).store("reg.example", "ann", "s3cret")
 
 

@@ -269,6 +269,14 @@ def test_a_ready_token_that_expired_is_looked_up_again() -> None:
     assert step(known.challenged("a/b", PULL, [REALM], "Bearer old"))[1] == "Bearer new"
 
 
+def test_a_ready_token_may_be_followed_by_an_account() -> None:
+    known = login(Credential(registry_token="old"), later=[FRESH])
+    step(known.challenged("a/b", PULL, [REALM], ""))
+    (request,), header = step(known.challenged("a/b", PULL, [REALM], "Bearer old"), token())
+    assert password_in(request) == "ann:n3w"
+    assert header == "Bearer t0k"
+
+
 @pytest.mark.parametrize("status", [400, 401, 403])
 def test_a_token_server_that_refuses_gets_the_new_account(status: int) -> None:
     known = login(ACCOUNT, later=[FRESH])

@@ -130,9 +130,26 @@ def test_a_named_file_takes_the_place_of_the_sessions(tmp_path: Path) -> None:
 
 
 def test_what_is_no_file_is_no_source(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "fifo")
-    for path in (tmp_path / "fifo", tmp_path, Path("/dev/null")):
-        assert user_of({"REGISTRY_AUTH_FILE": str(path)}, "reg.example") is None
+    (tmp_path / "home/.docker").mkdir(parents=True)
+    os.mkfifo(tmp_path / "home/.docker/config.json")
+    (tmp_path / "run/containers/auth.json").mkdir(parents=True)
+    os.makedirs(tmp_path / "config/containers")
+    os.symlink("/dev/zero", tmp_path / "config/containers/auth.json")
+    environment = {"HOME": "home", "XDG_RUNTIME_DIR": "run", "XDG_CONFIG_HOME": "config"}
+    assert user_of({name: f"{tmp_path}/{value}" for name, value in environment.items()}, "reg.example") is None
+    assert user_of({"REGISTRY_AUTH_FILE": "/dev/null"}, "reg.example") is None
+    with pytest.raises(AuthenticationError, match="larger"):
+        user_of({"REGISTRY_AUTH_FILE": "/dev/zero"}, "reg.example")
+
+
+def test_a_file_that_was_named_may_be_a_pipe() -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "w") as stream:
+        stream.write(json.dumps({"auths": {"reg.example": auth("ann")}}))
+    try:
+        assert user_of({"REGISTRY_AUTH_FILE": f"/dev/fd/{reading}"}, "reg.example") == "ann"
+    finally:
+        os.close(reading)
 
 
 def test_dockers_oldest_file_is_read_last(tmp_path: Path) -> None:
