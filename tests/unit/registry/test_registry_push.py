@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import random
 import threading
+import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -288,6 +291,27 @@ def test_a_registry_that_fails_to_mount_gets_an_upload(
     fake.plan = lambda seen: Fault(status=500) if "mount=" in seen.path else None
     push_image(connect(), [at(fake, "other/place:1")], mounted, QUIET)
     assert_whole(fake, "other/place", "1", mounted)
+
+
+class _Endless(io.RawIOBase):
+    """A large blob that goes on once no other transfer is left."""
+
+    def read(self, size: int = -1) -> bytes:
+        me = threading.current_thread()
+        while any(one.name.startswith("transfer-") and one is not me for one in threading.enumerate()):
+            time.sleep(0.001)
+        return bytes(size)
+
+
+def test_the_first_error_ends_what_is_on_its_way(fake: FakeRegistry, connect: Any, pushed: Any, layer: Any) -> None:
+    small, large = layer(b"small"), layer(b"large", size=64 << 20)
+    image = pushed(small, SimpleNamespace(descriptor=large.descriptor, diff_id=large.diff_id, open=_Endless))
+    fake.plan = lambda seen: (
+        Fault(status=403) if seen.method == "PUT" and small.descriptor.digest in seen.path else None
+    )
+    with pytest.raises(AuthenticationError):
+        push_image(connect(jobs=2), [at(fake)], image, QUIET)
+    assert sum(len(one.body) for one in fake.seen) < 32 << 20
 
 
 def test_a_manifest_that_arrived_damaged_is_sent_again(
