@@ -13,7 +13,7 @@ from builder.image.annotations import TARGETS, Annotation
 from builder.image.platform import Platform
 
 _TYPE = re.compile(r"([a-z-]*)(?:\[([A-Za-z0-9_./-]+)\])?", re.ASCII)
-_ATTRIBUTE = re.compile(r"annotation(?:-([a-z-]+))?(?:\[([A-Za-z0-9_./-]+)\])?\.(.+)", re.ASCII)
+_ATTRIBUTE = re.compile(r"annotation(?:-([a-z-]+))?(?:\[([A-Za-z0-9_./-]+)\])?\.(.+)", re.ASCII | re.DOTALL)
 
 
 def parse_annotation(text: str) -> list[Annotation]:

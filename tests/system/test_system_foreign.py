@@ -98,6 +98,22 @@ def test_an_emulator_on_path_starts_the_command(tmp_path: Path, emulators: Path)
     run_as(None, tmp_path, 'RUN ["/bin/seven"]\n', 7, env, "--isolation=root")
 
 
+def test_only_the_platform_that_needs_it_is_emulated(tmp_path: Path, emulators: Path) -> None:
+    need_root("needs root: RUN")
+    text = 'ARG TARGETARCH\nFROM scratch AS amd64\nFROM base AS arm64\nRUN ["/bin/hello"]\nFROM $TARGETARCH\nENV a=b\n'
+    made, base = context(tmp_path, "")
+    (made / "Dockerfile").write_text(text)
+    both = ["--platform=linux/amd64,linux/arm64", "--progress=plain", "--isolation=root", base, made]
+    env = {"PATH": f"{emulators}:{os.defpath}"}
+    said = pybuild(*both, root=tmp_path / "store", env=env).stderr
+    assert '[linux/arm64 arm64 2/2] RUN ["/bin/hello"]' in said
+    assert said.count("hello from elsewhere") == 1
+    nothing = tmp_path / "nothing"
+    nothing.mkdir()
+    (made / "Dockerfile").write_text("FROM base\nCOPY Dockerfile /\nWORKDIR /w\n")
+    pybuild(*both, root=tmp_path / "other", env={"PATH": str(nothing)})
+
+
 def test_what_the_command_starts_is_emulated_too_in_a_user_namespace(subuid_user: User, emulators: Path) -> None:
     folder = subuid_user.home / "foreign"
     folder.mkdir()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from builder.cli.annotations import attribute, parse_annotation
 from builder.cli.options import parse, split_command
@@ -193,6 +196,40 @@ def test_an_index_of_one_platform_can_be_annotated() -> None:
     made = request("--build-arg", "BUILDKIT_MULTI_PLATFORM=1", "--annotation", "index:a=b")
     assert made.several
     assert not request("--build-arg", "BUILDKIT_MULTI_PLATFORM=0").several
+
+
+# --- laws
+
+WORDS = st.text(st.characters(blacklist_characters="\0"), max_size=40)
+SPELLED = st.lists(
+    st.sampled_from(
+        [*"=,:[]\"'\n ", "type=", "image", "oci", "name=", "annotation", "-index", ".", "linux/arm64", "a", "/"]
+    ),
+    max_size=12,
+).map("".join)
+
+
+@given(WORDS | SPELLED)
+def test_whatever_is_written_is_understood_or_refused(text: str) -> None:
+    for read in (output, parse_annotation, Platform.parse):
+        with contextlib.suppress(BuilderError):
+            read(text)
+
+
+@given(SPELLED, SPELLED)
+def test_an_attribute_with_commas_can_be_quoted(key: str, value: str) -> None:
+    name = f"annotation.k{key.replace('=', '')}"
+    quoted = f"{name}={value}".replace('"', '""')
+    assert output(f'type=image,"{quoted}"').form.annotations[-1].value == value
+
+
+@given(
+    st.from_regex(r"[a-z]{1,5}(\([0-9.]{0,4}(\+[a-z]{1,3}){0,2}\))?/[a-z0-9]{1,5}(/[a-z0-9.]{1,4})?", fullmatch=True)
+)
+def test_platforms_are_read_back(text: str) -> None:
+    platform = Platform.parse(text)
+    assert Platform.parse(platform.full) == platform
+    assert platform.rank(platform) == 0
 
 
 # --- platforms
