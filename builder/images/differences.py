@@ -14,10 +14,11 @@ from dataclasses import dataclass, replace
 from builder.image import descriptor as media
 from builder.image.artifact import Artifact, Image
 from builder.image.fields import Fields
-from builder.image.manifest import Index, is_attestation
+from builder.image.manifest import Index, Manifest, is_attestation
 from builder.image.mutate import repaired_history
 from builder.image.platform import Platform
 from builder.images.ignoring import Ignored
+from builder.images.inspecting import is_image
 from builder.images.layer_differences import layer_differences
 from builder.images.tar_bytes import EntryDifference
 
@@ -74,11 +75,16 @@ def _said(field: str, a: str | None, b: str | None) -> str:
 def differences(a: Artifact, b: Artifact, platform: Platform | None, ignored: Ignored) -> Iterator[Difference]:
     """Yield what differs. Without ``platform`` two indexes are compared with all their images.
 
-    Raises PlatformNotFoundError, ManifestError for what is no image, LayerFormatError, and what reading raises.
+    Of what is no image the manifests are compared. Raises PlatformNotFoundError, ManifestError, LayerFormatError, and
+    what reading raises.
     """
     if a.digest == b.digest:
         return
     left, right = a.parsed(), b.parsed()
+    if any(isinstance(one, Manifest) and not is_image(one) for one in (left, right)):
+        values = [Fields.parse(one.raw, "manifest").value for one in (a, b)]
+        yield from _values("manifest", "", values[0], values[1], ignored)
+        return
     if platform is None and isinstance(left, Index) and isinstance(right, Index):
         yield from _index_differences(a, b, ignored)
         return

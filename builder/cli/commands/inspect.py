@@ -138,7 +138,10 @@ def _names(text: str, artifact: Artifact, env: Environment) -> Names:
     named = [(Reference.parse(one.reference), one) for one in records if not one.reference.startswith("sha256:")]
     tags = [one.familiar for one, _ in named if one.tag is not None and one.digest is None]
     digests = [one for name, record in named if not record.built_here for one in names_of(name, artifact).digests]
-    return Names(tuple(dict.fromkeys([*found.tags, *tags])), tuple(dict.fromkeys([*found.digests, *digests])))
+    if not any(record.built_here for _, record in named):
+        # From the registry itself; what was built here may never get there.
+        digests = [*found.digests, *digests]
+    return Names(tuple(dict.fromkeys([*found.tags, *tags])), tuple(dict.fromkeys(digests)))
 
 
 def reference_of(text: str) -> Reference | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from builder.cli.template.functions import FUNCTIONS, LAZY
+from builder.cli.template.functions import FUNCTIONS, LAZY, TEXT_LIMIT
 from builder.cli.template.tree import (
     Action,
     Branch,
@@ -199,9 +199,12 @@ class _Run:
                 function.position, f"wrong number of arguments for {function.name}: want {wanted}, got {len(values)}"
             )
         try:
-            return call(*values)
+            value = call(*values)
         except ValueError as error:
             raise self._wrong(function.position, f"{function.name}: {error}") from error
+        if isinstance(value, str) and len(value) > TEXT_LIMIT:
+            raise self._wrong(function.position, f"{function.name}: more than {TEXT_LIMIT} characters")
+        return value
 
     def _operand(self, operand: Operand, dot: object) -> object:
         match operand:

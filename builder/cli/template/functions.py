@@ -13,6 +13,9 @@ from builder.cli.template.printf import sprintf
 from builder.cli.template.values import MISSING, is_nothing, json_text, text_of, truth, type_name, zero_of
 
 _PAD_LIMIT = 10_000
+_PIECE_LIMIT = 100_000
+TEXT_LIMIT = 16 << 20
+"""Characters of a text that a function gives: templates could double one in every round of a loop."""
 _HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&#34;", "'": "&#39;", "\0": "\ufffd"}
 
 
@@ -161,7 +164,16 @@ def _urlquery(*values: object) -> str:
 
 def _split(value: object, separator: object) -> list[str]:
     text, mark = _string(value), _string(separator)
+    if text.count(mark) > _PIECE_LIMIT:
+        raise ValueError(f"more than {_PIECE_LIMIT} pieces")
     return text.split(mark) if mark else list(text)
+
+
+def _join(values: object, separator: object) -> str:
+    parts, mark = _strings(values), _string(separator)
+    if sum(map(len, parts)) + len(mark) * len(parts) > TEXT_LIMIT:
+        raise ValueError(f"more than {TEXT_LIMIT} characters")
+    return mark.join(parts)
 
 
 def _sprintf(form: object, *values: object) -> str:
@@ -188,7 +200,7 @@ FUNCTIONS: Mapping[str, tuple[Callable[..., object], int, int | None]] = {
     "urlquery": (_urlquery, 0, None),
     "json": (json_text, 1, 1),
     "split": (_split, 2, 2),
-    "join": (lambda values, separator: _string(separator).join(_strings(values)), 2, 2),
+    "join": (_join, 2, 2),
     "title": (_title, 1, 1),
     "lower": (lambda value: _string(value).lower(), 1, 1),
     "upper": (lambda value: _string(value).upper(), 1, 1),

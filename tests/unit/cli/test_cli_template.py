@@ -67,6 +67,14 @@ def test_depth_size_and_work_are_bounded() -> None:
         render("{{range 2000}}{{range 2000}}x{{end}}{{end}}", {})
     with pytest.raises(TemplateError, match="prints more than"):
         render("{{range 2000}}{{range 500}}" + "x" * 100 + "{{end}}{{end}}", {})
+    with pytest.raises(TemplateError, match="more than"):
+        render('{{$x := "xxxxxxxx"}}{{range 40}}{{$x = printf "%s%s" $x $x}}{{end}}', {})
+    with pytest.raises(TemplateError, match="pieces"):
+        render('{{split .T ""}}', {"T": "x" * 200_000})
+    with pytest.raises(TemplateError, match="join: more than"):
+        render('{{join (split .T "") .T}}', {"T": "x" * 90_000})
+    with pytest.raises(TemplateError, match="unexpected"):
+        render("{{" + "1" * 60_000 + "x}}", {})
     assert "BADWIDTH" in render('{{printf "%99999d" 1}}', {})
     nested: object = 1
     for _ in range(150):

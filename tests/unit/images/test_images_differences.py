@@ -198,6 +198,24 @@ def test_a_difference_is_found_exactly_when_the_tars_differ(
     assert (found == []) == (one == other)
 
 
+def test_what_is_no_image_is_compared_by_its_manifest(tmp_path: Path) -> None:
+    artifacts = []
+    for name in "ab":
+        _artifact(tmp_path / name, [images.layer(_FILE)])
+        document = json.loads(images.read_image(tmp_path / name).raw_manifest)
+        document |= {"artifactType": "text/x", "annotations": {"name": name}}
+        document["config"]["mediaType"] = "application/vnd.oci.empty.v1+json"
+        raw = json.dumps(document).encode()
+        digest = images.layer_digests([raw])[0]
+        (tmp_path / name / "blobs" / "sha256" / digest.removeprefix("sha256:")).write_bytes(raw)
+        index = json.loads((tmp_path / name / "index.json").read_text())
+        index["manifests"] = [{"mediaType": document["mediaType"], "digest": digest, "size": len(raw)}]
+        (tmp_path / name / "index.json").write_text(json.dumps(index))
+        artifacts.append(read_layout(open_files(tmp_path / name), ""))
+    (found,) = differences(artifacts[0], artifacts[1], None, Ignored())
+    assert found.sentence() == 'manifest: annotations.name "a" vs "b"'
+
+
 def test_an_ill_formed_tar_is_an_error(tmp_path: Path) -> None:
     from builder.rootfs.entry import LayerFormatError
 
