@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from builder.errors import OutputError, UsageError
@@ -150,19 +150,25 @@ def test_a_login_for_a_path(environment: dict[str, str]) -> None:
 
 NAMES = st.from_regex(r"[a-z0-9]{1,8}\.example(:[0-9]{2,4})?(/[a-z]{1,4}){0,2}", fullmatch=True) | st.just("docker.io")
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=5,
 )
 
 
-@given(st.dictionaries(NAMES, st.just(auth("other"))), st.dictionaries(st.text(), JSON), NAMES, st.text(min_size=1))
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.dictionaries(NAMES, st.just(auth("other")), max_size=4),
+    st.dictionaries(st.text(max_size=5), JSON, max_size=3),
+    NAMES,
+    st.text(min_size=1, max_size=20),
+)
 def test_a_login_is_found_and_a_logout_leaves_what_was_there(
-    others: dict[str, Any], settings: dict[str, Any], registry: str, password: str
+    others: dict[str, Any], fields: dict[str, Any], registry: str, password: str
 ) -> None:
-    settings = {name: value for name, value in settings.items() if name not in ("auths", "credHelpers", "credsStore")}
+    fields = {name: value for name, value in fields.items() if name not in ("auths", "credHelpers", "credsStore")}
     others.pop(registry, None)
-    before = {**settings, "auths": others}
+    before = {**fields, "auths": others}
     with tempfile.TemporaryDirectory() as directory:
         path = write(Path(directory, "auth.json"), before)
         accounts = Accounts({}, path)
