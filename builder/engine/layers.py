@@ -154,8 +154,10 @@ def index_all(layers: Iterable[StoreLayer]) -> None:
 def _at_once(action: Callable[[StoreLayer], object], layers: Mapping[Digest, StoreLayer]) -> None:
     if len(layers) < 2:
         return  # whoever needs the one makes it
-    from concurrent.futures import ThreadPoolExecutor
+    from builder.registry.together import in_parallel
 
-    with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
-        for _ in pool.map(action, layers.values()):
-            pass
+    in_parallel([_bound(action, layer) for layer in layers.values()], _AT_ONCE)
+
+
+def _bound(action: Callable[[StoreLayer], object], layer: StoreLayer) -> Callable[[], object]:
+    return lambda: action(layer)

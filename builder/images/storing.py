@@ -142,7 +142,7 @@ def missing_blobs(env: Environment, artifact: Artifact) -> list[Descriptor]:
 
 def bring_all(env: Environment, artifact: Artifact, blobs: Sequence[Descriptor]) -> None:
     """Copy blobs into the store, several at a time; see ``bring``."""
-    from builder.registry.push import in_parallel
+    from builder.registry.together import in_parallel
 
     in_parallel([_task(env, artifact, blob) for blob in blobs], env.registry().jobs)
 

@@ -6,32 +6,27 @@ whose blobs are missing.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from builder.errors import InterruptedBuildError
 from builder.events import Reporter, Transfer
 from builder.image.artifact import Artifact, Content, Document
 from builder.image.descriptor import Descriptor
 from builder.image.digest import Digest
 from builder.image.reference import Reference
 from builder.registry.client import Registry
+from builder.registry.together import in_parallel
 from builder.registry.upload import mount_or_begin
 
 
 @dataclass(frozen=True, slots=True)
 class _Push:
-    """What the pushes of one artifact share. ``done`` are the repositories that have all its blobs already.
-
-    Once ``failed``, what is still on its way is of no use: a large blob would only delay the error.
-    """
+    """What the pushes of one artifact share. ``done`` are the repositories that have all its blobs already."""
 
     registry: Registry
     content: Content
     reporter: Reporter
     done: tuple[Reference, ...] = ()
-    failed: threading.Event = field(default_factory=threading.Event)
 
 
 def push_artifact(
@@ -55,7 +50,7 @@ def push_artifact(
     for target in _repositories(references):
         held = tuple(one for one in done if one.registry == target.registry)
         push = _Push(registry, artifact.content, reporter, held)
-        in_parallel([_task(push, target, blob) for blob in blobs], jobs or registry.jobs, push.failed)
+        in_parallel([_task(push, target, blob) for blob in blobs], jobs or registry.jobs)
         for child in children:
             registry.put_manifest(target, child.descriptor.digest, child.raw, child.parsed.media_type)
         done.append(target)
@@ -99,41 +94,7 @@ def _push_blob(push: _Push, target: Reference, blob: Descriptor) -> None:
         break
 
     def progress(current: int, total: int) -> None:
-        if push.failed.is_set():
-            raise InterruptedBuildError("another blob could not be pushed")
         push.reporter.emit(Transfer("push", blob.digest, current, total))
 
     progress(0, blob.size)
     registry.upload(target, blob, lambda: push.content.open(blob), progress, begun)
-
-
-def in_parallel(tasks: Sequence[Callable[[], None]], jobs: int, failed: threading.Event | None = None) -> None:
-    """Run ``tasks`` on up to ``jobs`` threads; the first error ends it, tasks not yet begun are dropped.
-
-    ``failed`` is set at the first error: tasks that look at it may give up by an error of their own.
-    """
-    pending = iter(tasks)
-    lock = threading.Lock()
-    errors: list[BaseException] = []
-
-    def work() -> None:
-        while True:
-            with lock:
-                task = None if errors else next(pending, None)
-            if task is None:
-                return
-            try:
-                task()
-            except BaseException as error:  # noqa: BLE001  carried to the caller's thread, whatever it is
-                with lock:
-                    errors.append(error)
-                if failed is not None:
-                    failed.set()
-
-    threads = [threading.Thread(target=work, name=f"transfer-{n}", daemon=True) for n in range(min(jobs, len(tasks)))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors[0]

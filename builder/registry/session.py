@@ -28,6 +28,7 @@ from builder.registry.hosts import is_loopback, origin
 from builder.registry.proxies import Proxies
 from builder.registry.routes import Capability, Endpoint, Routes
 from builder.registry.schemes import Schemes
+from builder.registry.together import is_over
 
 if TYPE_CHECKING:
     import httpx
@@ -113,9 +114,11 @@ class Session:
             transport.close()
 
     def go_on(self) -> None:
-        """Raise InterruptedBuildError if whoever waits for us wants to stop."""
+        """Raise InterruptedBuildError if whoever waits for us wants to stop, or what we belong to has failed."""
         if self._cancel.is_set():
             raise InterruptedBuildError("interrupted while talking to a registry")
+        if is_over():
+            raise InterruptedBuildError("another transfer failed")
 
     @contextlib.contextmanager
     def open(self, call: Call) -> Iterator[httpx.Response]:

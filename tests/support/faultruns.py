@@ -25,9 +25,10 @@ from builder.image.reference import Reference
 from builder.registry.client import Registry
 from builder.registry.credentials import Credential
 from builder.registry.hosts import parse_address
-from builder.registry.push import in_parallel, push_artifact
+from builder.registry.push import push_artifact
 from builder.registry.repository import remote_artifact
 from builder.registry.retry import RetryPolicy
+from builder.registry.together import in_parallel
 from tests.support import certificates, faultproxy, tokenserver
 from tests.support import registry as registries
 from tests.support.credentials import StaticCredentials
