@@ -173,7 +173,7 @@ class _Upload:
                 raise
             except RegistryError as error:
                 self._failed = True
-                if error.status == _TOO_LARGE and self._pieces.refused(self._reference.registry, size):
+                if error.status == _TOO_LARGE and self._has_smaller(begun, size):
                     continue
                 if error.status == _REFUSED:
                     self._verify()
@@ -188,6 +188,10 @@ class _Upload:
         with self._open_blob() as source:
             blob = self._descriptor
             copy_verified(source, _Nowhere(), blob.digest, blob.size, f"blob {blob.digest}")
+
+    def _has_smaller(self, begun: Begun, size: int) -> bool:
+        """Learn that ``size`` bytes were too many; a registry may ask for pieces that something before it refuses."""
+        return self._pieces.refused(self._reference.registry, size) and self._piece(begun) < size
 
     def _piece(self, begun: Begun) -> int:
         """Return how many bytes to send in one request; all of them in most cases."""

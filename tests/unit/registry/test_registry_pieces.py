@@ -113,6 +113,13 @@ def test_pieces_that_are_always_too_large_are_one_error(
     assert not isinstance(caught.value, TransientRegistryError)
 
 
+def test_pieces_as_large_as_asked_for_that_are_too_large(fake: FakeRegistry, connect: Connect, layer: Any) -> None:
+    fake.least_piece, fake.largest_body = len(DATA) - 1, 200_000
+    with pytest.raises(RegistryError, match="413"):
+        send(connect(), fake, layer(DATA * 3))
+    assert len(fake.asked("PATCH")) == 1
+
+
 @pytest.mark.parametrize(
     "fault",
     [
