@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from builder.archive.rootfs_archive import Tree, first_clash, write_rootfs_directory, write_rootfs_tar
+from builder.archive.rootfs_archive import Tree, write_rootfs_directory, write_rootfs_tar
 from builder.errors import OutputError
 from builder.rootfs.contents import LayerContents
 from builder.rootfs.pack import index_layer
