@@ -133,7 +133,12 @@ class Bases:
     def _from_registry(self, reference: Reference, platform: Platform) -> StoredImage:
         asked = self._asked.get(reference)
         if asked is not None and self._pull != "never":
-            return self._try_load(asked, platform, reference) or self._fetch(reference, platform, asked)
+            try:
+                return self._try_load(asked, platform, reference) or self._fetch(reference, platform, asked)
+            except RegistryError as error:
+                error.message = f"{reference.familiar}: {error.message}"
+                error.hint = "it was this image for another platform of the build; --pull asks for all of them anew"
+                raise
         record = self._store.refs.get(str(reference), built_here=False)
         stored = None if record is None else self._try_load(record.descriptor, platform, reference)
         if stored is not None and record is not None and self._believed(reference, record):

@@ -226,13 +226,21 @@ def resolve_bases(dockerfile: Dockerfile, options: Sequence[PlanOptions], bases:
                 error.hint = f"did you mean the stage {meant}?" if meant else error.hint
                 raise
 
-        if len(needed) == 1:
-            known.update({source: resolve(source, span) for source, span in needed.items()})
+        def resolve_all(sources: Sequence[ImageSource]) -> dict[ImageSource, Base]:
+            return {source: resolve(source, needed[source]) for source in sources}
+
+        # What the first platform finds under a name holds for the others: they come one after the other.
+        together: dict[str, list[ImageSource]] = {}
+        for source in needed:
+            together.setdefault(source.location, []).append(source)
+        if len(together) == 1:
+            known.update(resolve_all([*needed]))
             continue
         from concurrent.futures import ThreadPoolExecutor
 
         with ThreadPoolExecutor(max_workers=8) as pool:
-            known.update(zip(needed, pool.map(resolve, needed, needed.values()), strict=True))
+            for found in pool.map(resolve_all, together.values()):
+                known.update(found)
     return known
 
 

@@ -23,6 +23,7 @@ from builder.image.digest import Digest
 from builder.image.platform import Platform
 from builder.image.reference import Reference
 from builder.registry.client import Registry
+from builder.registry.errors import RegistryError
 from builder.registry.retry import RetryPolicy
 from tests.support.builds import NATIVE, Workshop
 from tests.support.fake_registry import FakeRegistry, Fault, serve
@@ -132,6 +133,15 @@ def test_what_is_believed_of_a_tag_holds_for_all_platforms(shop: Workshop, base:
     fake.put_manifest("base", "1", index(), media.OCI_INDEX)
     said = stored(shop, shop.build(text, **BOTH).digest)["annotations"]
     assert said[BASE_DIGEST] == base.digest
+
+
+def test_what_is_believed_and_gone_is_said_to_be_so(shop: Workshop, base: Base, fake: FakeRegistry) -> None:
+    text = f"FROM {base.name}\nLABEL a=b"
+    shop.build(text, platforms=(AMD,), build_platform=AMD)
+    del fake.manifests["base"][base.manifests["arm64"]]
+    with pytest.raises(RegistryError, match="base:1: ") as caught:
+        shop.build(text, **BOTH)
+    assert "--pull asks for all of them anew" in (caught.value.hint or "")
 
 
 def test_without_a_registry_all_platforms_go_on_with_what_is_stored(
