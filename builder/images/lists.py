@@ -277,8 +277,13 @@ def push(env: Environment, one: ManifestList) -> Digest:
     """
     from builder.registry.push import push_artifact
 
-    artifact = Artifact.of(_Members(env, one), one.raw())
+    artifact = Artifact.of(content_of(env, one), one.raw())
     return push_artifact(env.registry(), [one.reference], artifact, env.reporter)
+
+
+def content_of(env: Environment, one: ManifestList) -> Content:
+    """Return what a list leads to: its members' manifests, and their blobs from wherever each is."""
+    return _Members(env, one)
 
 
 def moved(one: ManifestList) -> list[Member]:

@@ -63,7 +63,12 @@ def test_the_documented_steps(registry: TestRegistry, store_root: Path, tmp_path
     assert [one["Ref"] for one in verbose] == sorted(members)
     assert verbose[1]["Descriptor"]["platform"]["variant"] == "v7"
 
+    mark = registry.mark()
     pushed = pybuild("manifest", "push", "--purge", f"{prefix}:v1", root=store_root).stdout.splitlines()
+    sent = [(method, path) for method, path, _, _ in registry.requests(since=mark) if method not in ("GET", "HEAD")]
+    # Blobs are mounted from the members' repositories: not one travels.
+    assert {method for method, path in sent if "/blobs/" in path} == {"POST"}
+    assert all("mount=" in path for _, path in sent if "/blobs/" in path)
     assert pushed[:-1] == [f"Pushed ref {prefix}@{one} with digest: {one}" for one in digests]
     assert re.fullmatch("sha256:[0-9a-f]{64}", pushed[-1])
     kind, _, body = _pushed(registry, "doc/coolapp", "v1")
