@@ -11,6 +11,7 @@ import base64
 import binascii
 import hashlib
 import json
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO
@@ -292,7 +293,7 @@ def moved(one: ManifestList) -> list[Member]:
 
 
 class _Members:
-    """The members' manifests, and their blobs from wherever each member is."""
+    """The members' manifests, and their blobs from wherever each member is. Thread-safe."""
 
     def __init__(self, env: Environment, one: ManifestList) -> None:
         self._env = env
@@ -300,6 +301,7 @@ class _Members:
         self._raw = {member.descriptor.digest: member.raw for member in one.members}
         self._owners: dict[Digest, Member] = {}
         self._contents: dict[str, Content] = {}
+        self._lock = threading.Lock()
         for member in one.members:
             parsed = parse_manifest(member.raw, member.descriptor.media_type)
             if isinstance(parsed, Manifest):
@@ -330,13 +332,14 @@ class _Members:
         member = self._owners.get(descriptor.digest)
         if member is None:
             raise ImageError(f"{self.where} has no {descriptor.digest}")
-        if member.name not in self._contents:
-            if member.reference is None:
-                self._contents[member.name] = locate(member.name, self._env).content
-            else:
-                from builder.registry.repository import RepositoryContent
+        with self._lock:
+            if member.name not in self._contents:
+                self._contents[member.name] = self._opened(member)
+            return self._contents[member.name]
 
-                self._contents[member.name] = RepositoryContent(
-                    self._env.registry(), member.reference, self._env.store.blobs, self._env.reporter
-                )
-        return self._contents[member.name]
+    def _opened(self, member: Member) -> Content:
+        if member.reference is None:
+            return locate(member.name, self._env).content
+        from builder.registry.repository import RepositoryContent
+
+        return RepositoryContent(self._env.registry(), member.reference, self._env.store.blobs, self._env.reporter)
