@@ -22,6 +22,7 @@ from builder.cache.filesystem import filesystem_type, is_network
 from builder.cache.location import prepare_root
 from builder.cache.locks import hold, try_lock
 from builder.cache.parsed import Parsed
+from builder.cache.records import Records
 from builder.cache.refs import References
 from builder.cache.scratch import Scratch
 from builder.cache.selectors import Selectors
@@ -32,6 +33,8 @@ from builder.image.digest import DiffID
 
 if TYPE_CHECKING:
     import threading
+
+    from builder.cache.imported import Imported
 
 
 class Store:
@@ -47,6 +50,7 @@ class Store:
         self.variants = Variants(self._table("variants", "variant"))
         self.refs = References(self._table("refs", "reference"))
         self.lists = self._table("manifests", "manifest list")
+        self.records = Records(root, self._table("records/places", "places of records"), self._scratch)
         self.parsed = Parsed(root, self._scratch, warn)
         self.mounts = CacheMounts(root, warn)
 
@@ -143,6 +147,12 @@ class Store:
     ) -> AbstractContextManager[Path]:
         """Hold the directory of a cache mount while the block runs; see ``CacheMounts.acquire``."""
         return self.mounts.acquire(mount_id, sharing, cancel=cancel, waiting=waiting)
+
+    def imported(self, name: str) -> Imported:
+        """Return what is kept of the source ``name`` of shared results."""
+        from builder.cache.imported import Imported
+
+        return Imported(self.root, name, self._scratch, self._locks, self._warn)
 
     # The rest belongs to other packages, which only need a place.
 

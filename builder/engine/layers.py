@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 from builder.cache.store import Store
 from builder.errors import CacheError, OutputError
@@ -23,6 +23,22 @@ from builder.rootfs.view import View
 
 _AT_ONCE = 4
 """Layers that are fetched or looked through at a time."""
+
+
+class Claims(Protocol):
+    """What sources of shared results say that layers hold, which nobody here has seen."""
+
+    def table(self, diff_id: DiffID) -> Toc | None:
+        """Return a claimed table of contents; it is to be checked when the layer's bytes are here."""
+        ...
+
+    def known(self, diff_id: DiffID) -> bool:
+        """Say whether there is something to check; nobody is asked."""
+        ...
+
+    def check(self, diff_id: DiffID, found: Toc) -> None:
+        """Compare with what the bytes say. Raises SharedCacheError for another table."""
+        ...
 
 
 class StoreLayer:
@@ -50,6 +66,20 @@ class StoreLayer:
         self._source = source
         self._lock = threading.Lock()
         self._toc: Toc | None = None
+        self._claims: Claims | None = None
+        self._claimed = False
+
+    @property
+    def claimed(self) -> bool:
+        """Whether the table of contents is what somebody claims, and the bytes have not been seen yet."""
+        return self._claimed
+
+    def believe(self, claims: Claims | None) -> None:
+        """Let a table of contents that is not here come from ``claims``; None forgets what was claimed."""
+        with self._lock:
+            self._claims = claims
+            if self._claimed:
+                self._claimed, self._toc = False, None
 
     def available(self) -> bool:
         """Say whether the bytes can be had: they are here, or somebody has them for us."""
@@ -65,6 +95,9 @@ class StoreLayer:
         with self._lock:
             if not self.here():
                 self._fetch()
+            if self._claimed:
+                # Somebody else brought the bytes.
+                self._compare()
         return self._store.blobs.path(self.descriptor.digest)
 
     def toc(self) -> Toc:
@@ -73,6 +106,14 @@ class StoreLayer:
             if self._toc is None:
                 self._toc = self._open_toc()
             return self._toc
+
+    def true_toc(self) -> Toc:
+        """Return the table of contents that the bytes say, fetching them where there is only a claim."""
+        found = self.toc()
+        if not self._claimed:
+            return found
+        self.path()
+        return self.toc()
 
     def indexed(self) -> bool:
         """Say whether there is a table of contents."""
@@ -94,11 +135,19 @@ class StoreLayer:
             # Of another size: a source that looks into the same store must not find a damaged one there.
             self._store.blobs.verify(digest)
         with self._source.open() as stream:
-            if self.here():
-                return
-            with self._store.blobs.writer() as writer:
-                copy_verified(stream, writer, digest, self.descriptor.size, f"layer {digest}")
-                writer.commit(digest)
+            if not self.here():
+                with self._store.blobs.writer() as writer:
+                    copy_verified(stream, writer, digest, self.descriptor.size, f"layer {digest}")
+                    writer.commit(digest)
+        if self._claims is not None and self._claims.known(self.diff_id):
+            self._compare()
+
+    def _compare(self) -> None:
+        """Let the bytes, which are here, say what was claimed before. Raises SharedCacheError if they say otherwise."""
+        self._claimed, self._toc = False, None
+        self._toc = self._open_toc()
+        if self._claims is not None:
+            self._claims.check(self.diff_id, self._toc)
 
     def _open_toc(self) -> Toc:
         try:
@@ -107,7 +156,12 @@ class StoreLayer:
             # Missing or damaged: the bytes say it again.
             self._store.drop_toc(self.diff_id)
         if not self.here():
+            if self._claims is not None and (claimed := self._claims.table(self.diff_id)) is not None:
+                self._claimed = True
+                return claimed
             self._fetch()
+            if self._toc is not None:
+                return self._toc  # made for a comparison
         temporary = self._store.temporary(".toc")
         try:
             with self._store.blobs.open(self.descriptor.digest) as blob, open(temporary, "xb") as target:
@@ -138,22 +192,30 @@ def view_of(stack: Sequence[StoreLayer]) -> View:
     return View([layer.toc() for layer in stack])
 
 
-def fetch_all(layers: Iterable[StoreLayer]) -> None:
-    """Bring the bytes of all ``layers`` here, several at a time. Raises what fetching raises."""
-    _at_once(StoreLayer.path, {layer.descriptor.digest: layer for layer in layers if not layer.here()})
+def fetch_all(layers: Iterable[StoreLayer], *, least: int = 1) -> None:
+    """Bring the bytes of all ``layers`` here, several at a time, and compare with them what was claimed.
+
+    Fewer than ``least`` are left to whoever needs them. Raises what fetching raises, SharedCacheError.
+    """
+    missing = {layer.descriptor.digest: layer for layer in layers if not layer.here() or layer.claimed}
+    if len(missing) >= least:
+        _at_once(StoreLayer.path, missing)
 
 
-def index_all(layers: Iterable[StoreLayer]) -> None:
+def index_all(layers: Iterable[StoreLayer], *, truly: bool = False) -> None:
     """Make the tables of contents that are missing, several at a time, of bytes fetched if need be.
 
-    Raises what fetching raises, DigestMismatchError, LayerFormatError.
+    ``truly``: claims will not do. Raises what fetching raises, DigestMismatchError, LayerFormatError.
     """
-    _at_once(StoreLayer.toc, {layer.descriptor.digest: layer for layer in layers if not layer.indexed()})
+    missing = {layer.descriptor.digest: layer for layer in layers if not layer.indexed() or (truly and layer.claimed)}
+    _at_once(StoreLayer.true_toc if truly else StoreLayer.toc, missing)
 
 
 def _at_once(action: Callable[[StoreLayer], object], layers: Mapping[Digest, StoreLayer]) -> None:
     if len(layers) < 2:
-        return  # whoever needs the one makes it
+        for layer in layers.values():
+            action(layer)
+        return
     from builder.registry.together import in_parallel
 
     in_parallel([_bound(action, layer) for layer in layers.values()], _AT_ONCE)

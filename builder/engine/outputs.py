@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO, assert_never
 from builder.cache.refs import RefRecord
 from builder.cache.store import Store
 from builder.engine.built import Built, BuiltImage
-from builder.engine.layers import fetch_all, view_of
+from builder.engine.layers import fetch_all, index_all, view_of
 from builder.engine.request import BuildRequest, Output
 from builder.errors import OutputError, UsageError
 from builder.events import Reporter, Warned
@@ -141,6 +141,7 @@ def _trees(built: Built, store: Store, closing: ExitStack, *, split: bool) -> It
         below = platform.full.replace("/", "_") if split else ""
         if identity in earlier and not split:
             continue
+        index_all(image.layers, truly=True)
         tree = Tree(view_of(image.layers), _contents(image, store, closing), below)
         clash = "" if split else first_clash([*earlier.values()], tree)
         if clash:

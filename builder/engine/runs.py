@@ -47,8 +47,9 @@ def run_command(
     with contextlib.ExitStack() as held:
         held.callback(blob.unlink, missing_ok=True)
         held.callback(toc.unlink, missing_ok=True)
-        fetch_all([*parent, *(layer for stack in sources for layer in stack)])
-        index_all(parent)
+        # A single one that is unpacked already need not be here.
+        fetch_all([*parent, *(layer for stack in sources for layer in stack)], least=2)
+        index_all(parent, truly=True)
         spec = _spec(operation, sources, services, held)
         result = services.sandbox.get().run(
             spec,
@@ -69,7 +70,7 @@ def layer_sources(stack: LayerStack) -> tuple[LayerSource, ...]:
             diff_id=layer.diff_id,
             chain_id=chain_id(one.diff_id for one in stack[: number + 1]),
             path=layer.path,
-            stands_alone=layer.toc().stands_alone,
+            stands_alone=layer.true_toc().stands_alone,
         )
         for number, layer in enumerate(stack)
     )

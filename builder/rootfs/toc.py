@@ -6,6 +6,7 @@ for its own layer only; what a stack of layers means together is view.py. The by
 
 from __future__ import annotations
 
+import hashlib
 import json
 import mmap
 import os
@@ -114,6 +115,33 @@ class Toc:
         other._index, other._index_at = b"".join(slots.packed()), 0
         other._pool, other._pool_at = slots.pool, slots.base
         other.slots = len(slots.keys)
+        return other
+
+    def facts(self) -> Digest:
+        """Return a digest of what the table says about its layer, whichever blob it was made from.
+
+        Two tables with equal facts answer alike, but for ``members``.
+        """
+        hasher = hashlib.sha256()
+        log, index = self._sections["log"], self._sections["index"]
+        numbers = (log, index, self.uncompressed_size, self.entries, self.irregular, self.stands_alone)
+        said = [f"{self.diff_id} {numbers}".encode()]
+        said += [self._section(name) for name in ("implied", "anchors", "sparse")]
+        try:
+            kept = json.loads(self._section("small") or b"{}")
+            said += [b"%b %b" % (name.encode(), self.small_at(int(name)) or b"") for name in sorted(kept)]
+        except (*_ERRORS, TypeError, AttributeError) as error:
+            raise broken(error) from error
+        for part in said:
+            hasher.update(b"%d %b" % (len(part), part))
+        with memoryview(self._data) as view:
+            hasher.update(view[: sum(index)])
+        return Digest.from_hex(hasher.hexdigest())
+
+    def without_members(self) -> Toc:
+        """Return the table for bytes that nobody here has seen: where their members are is not believed."""
+        other = Toc(self._data, check=self._check)
+        other._sections["members"] = (0, 0)
         return other
 
     # What the layer says.
