@@ -74,6 +74,14 @@ class Bench:
             upload_piece=upload_piece,
         )
 
+    def forget(self) -> None:
+        """Start new records: what earlier clients said and were given does not matter any more."""
+        self.proxy.forget()
+        if self.tokens is not None:
+            with self.tokens.lock:
+                self.tokens.asked.clear()
+                self.tokens.issued.clear()
+
     def secrets(self) -> dict[str, set[str]]:
         """Return, per origin, what must not arrive there; "message" is what must not be said to people."""
         passwords = {PASSWORD, base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import itertools
 import json
 import subprocess
 import threading
@@ -76,6 +77,7 @@ class TokenServer:
         self.host = ""
         self.lock = threading.RLock()
         self._key = key
+        self._numbers = itertools.count()
         self._key_id = _key_id(certificate)
 
     @property
@@ -99,7 +101,7 @@ class TokenServer:
             "iat": now,
             "nbf": now - _WHOLE,
             "exp": now + int(self.life if life is None else life) - _LEEWAY,
-            "jti": hashlib.sha256(f"{now}{len(self.issued)}{account}{scopes}".encode()).hexdigest()[:16],
+            "jti": hashlib.sha256(f"{next(self._numbers)}{account}{scopes}".encode()).hexdigest()[:16],
             "access": granted,
         }
         text = self._signed(claims)

@@ -50,15 +50,6 @@ def benches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Benc
         yield made
 
 
-@pytest.fixture(params=faultruns.KINDS)
-def bench(request: pytest.FixtureRequest, benches: dict[str, Bench]) -> Iterator[Bench]:
-    made = benches[request.param]
-    made.proxy.forget()
-    yield made
-    made.proxy.calm()
-    made.proxy.redirect_blobs = False
-
-
 def names(bench: Bench, name: str, *tags: str) -> list[Reference]:
     return [Reference.parse(f"{bench.proxy.host}/{bench.kind}/{name}:{tag}") for tag in tags]
 
@@ -80,7 +71,7 @@ def bases(benches: dict[str, Bench]) -> dict[str, Reference]:
 @pytest.mark.parametrize("kind", faultruns.KINDS)
 def test_without_faults(benches: dict[str, Bench], bases: dict[str, Reference], kind: str, tmp_path: Path) -> None:
     bench, targets = benches[kind], names(benches[kind], "calm", "1", "2")
-    bench.proxy.forget()
+    bench.forget()
     image, log = faultruns.sample(1, bases[kind]), Recorder()
     with bench.client(reporter=log) as client, Store.open(tmp_path / "store") as store:
         assert faultruns.push(bench, client, targets, image, log) == ""
@@ -99,7 +90,7 @@ def test_without_faults(benches: dict[str, Bench], bases: dict[str, Reference], 
 @pytest.mark.parametrize("name", sorted(FAULTS))
 def test_one_fault_in_a_push(benches: dict[str, Bench], bases: dict[str, Reference], name: str) -> None:
     bench, targets = benches["token"], names(benches["token"], f"push/{name}", "1", "2")
-    bench.proxy.forget()
+    bench.forget()
     image, log = faultruns.sample(hash_of(name), bases["token"]), Recorder()
     with bench.client(reporter=log) as client:
         bench.proxy.schedule = once = Once(name, _known, TIMES.get(name, 1))
@@ -125,7 +116,7 @@ def test_one_fault_in_a_pull(
     benches: dict[str, Bench], bases: dict[str, Reference], name: str, kind: str, tmp_path: Path
 ) -> None:
     bench, source = benches["token"], bases["token"]
-    bench.proxy.forget()
+    bench.forget()
     image, log = faultruns.sample(0), Recorder()
     with bench.client(reporter=log) as client, Store.open(tmp_path / "store") as store:
         # What is answered to a request without a token is no matter.
@@ -166,7 +157,7 @@ def test_a_bad_mirror(benches: dict[str, Bench], bases: dict[str, Reference], na
         if "1" not in bench.proxy.registry.tags(source.repository):
             assert faultruns.push(bench, client, [source], image, log) == ""
         for one in (mirror, bench):
-            one.proxy.forget()
+            one.forget()
         mirror.proxy.schedule = lambda seen: Fault(name, len(seen.path)) if FAULTS[name](seen) else None
         assert faultruns.pull(bench, client, source, store, log) == ""
         mirror.proxy.calm()
@@ -186,7 +177,7 @@ def test_a_dropped_connection(
 ) -> None:
     """The first connection of this client is plain http, the second is to see whether it is TLS, and is kept if so."""
     bench, left = benches["tls"], [number]
-    bench.proxy.forget()
+    bench.forget()
 
     def drop(_origin: str) -> str:
         left[0] -= 1
@@ -207,7 +198,7 @@ def test_bad_statuses_on_every_verb(
 ) -> None:
     """After "done" the registry has done what it was asked: only the answer was lost in a gateway."""
     bench, targets = benches["identity"], names(benches["identity"], f"verbs/{how}/{method.lower()}", "1")
-    bench.proxy.forget()
+    bench.forget()
     image, log = faultruns.sample(hash_of(how + method), bases["identity"]), Recorder()
     faults = [Once(f"{how}-{status}", lambda seen: seen.method == method) for status in (500, 502, 503, 504)]
     with bench.client(reporter=log, upload_piece=100_000) as client, Store.open(tmp_path / "store") as store:
@@ -226,7 +217,7 @@ def test_an_answer_that_never_comes(
 ) -> None:
     """The upload is done, but nobody says so in time."""
     bench, targets = benches["token"], names(benches["token"], "silence", "1")
-    bench.proxy.forget()
+    bench.forget()
     monkeypatch.setattr("builder.registry.transport.UPLOAD_READ_SECONDS", 0.5)
     image, log = faultruns.sample(2, bases["token"]), Recorder()
     with bench.client(reporter=log) as client:
@@ -270,7 +261,7 @@ def play(seed: int, bench: Bench, base: Reference, directory: Path) -> list[str]
     With one job the run is the same each time; with several the threads' order decides which upload has which fault.
     """
     random, proxy, log = Random(f"run {seed}"), bench.proxy, Recorder()
-    proxy.forget()
+    bench.forget()
     proxy.redirect_blobs = random.random() < 0.3
     proxy.chunk = random.choice((0, 0, 50_000))
     rate, jobs, piece = random.choice(_RATES), random.choice((1, 1, 3)), random.choice((0, 0, 0, 120_000))
