@@ -115,6 +115,7 @@ def _resolved(reference: Reference, env: Environment) -> Artifact:
         artifact = from_registry(reference, env)
     except RegistryError as error:
         if record is None or not error.retryable:
+            error.message = f"{reference.familiar} is not built here, and {error.message}"
             raise
         env.reporter.emit(
             Warned(f"{error.message}; going on with the stored {reference.familiar}", "registry-unreachable")

@@ -18,6 +18,7 @@ from builder.images.deliver import deliver
 from builder.images.locate import locate
 from builder.images.places import Place, parse_place, split_target, target_name
 from builder.registry.client import Registry
+from builder.registry.errors import RegistryError
 from builder.registry.retry import RetryPolicy
 from tests.support import images
 from tests.support.fake_registry import FakeRegistry, serve
@@ -111,3 +112,8 @@ def test_nothing_there(env: Environment, layout: Path, tmp_path: Path) -> None:
         locate("store:absent", env)
     with pytest.raises(UsageError, match="what to write"):
         deliver(locate(str(layout), env), str(layout), env)
+
+
+def test_a_name_that_is_nowhere_is_named(env: Environment, fake: FakeRegistry) -> None:
+    with pytest.raises(RegistryError, match=f"^{fake.host}/no/such:1 is not built here, and cannot pull"):
+        locate(f"{fake.host}/no/such:1", env)
