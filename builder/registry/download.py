@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import httpx
 
 _CORRUPT_LIMIT = 2
+_PIECE = 1 << 18
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-", re.ASCII)
 
 
@@ -133,8 +134,7 @@ class _Download:
                 raise TransientRegistryError(f"{call.action}: it cannot be resumed", host=call.registry, status=416)
             self._session.expect(call, response, 200, 206)
             writer = self._continue(call, response)
-            for chunk in response.iter_raw():
-                self._take(writer, chunk)
+            self._receive(writer, response)
         if self.received < self._descriptor.size:
             raise TransientRegistryError(
                 f"{call.action}: it ended after {self.received} of {self._descriptor.size} bytes", host=call.registry
@@ -154,6 +154,24 @@ class _Download:
         self._writer = self._blobs.writer()
         self._writer.__enter__()
         return self._writer
+
+    def _receive(self, writer: BlobWriter, response: httpx.Response) -> None:
+        """Take a body in large pieces: each waits for its turn in Python three times, to be read, hashed and written.
+
+        What has come is kept, also if nothing else does.
+        """
+        waiting: list[bytes] = []
+        size = 0
+        try:
+            for chunk in response.iter_raw():
+                waiting.append(chunk)
+                size += len(chunk)
+                if size >= _PIECE or self.received + size > self._descriptor.size:
+                    piece, waiting, size = b"".join(waiting), [], 0
+                    self._take(writer, piece)
+        finally:
+            if waiting:
+                self._take(writer, b"".join(waiting))
 
     def _take(self, writer: BlobWriter, chunk: bytes) -> None:
         self._session.go_on()

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 from urllib.parse import urlsplit
 
+import httpcore
 import httpx
 
 from builder import __version__
@@ -32,6 +33,10 @@ UPLOAD_READ_SECONDS = 300.0
 """A registry that keeps blobs in an object store may take minutes to answer after the last byte."""
 
 _UPLOAD_CHUNK = 1 << 18
+_DOWNLOAD_CHUNK = 1 << 18
+httpcore.HTTP11Connection.READ_NUM_BYTES = _DOWNLOAD_CHUNK
+"""httpcore reads 64 KiB at a time: every read costs a turn at Python's lock, for which the transfers queue."""
+
 _KEPT_CONNECTIONS = 32
 _KEPT_SECONDS = 30.0
 _SHORT_BODY = 64 << 10
