@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from builder.events import Reporter, Transfer
 from builder.image.artifact import Artifact, Content, Document
@@ -15,8 +16,11 @@ from builder.image.descriptor import Descriptor
 from builder.image.digest import Digest
 from builder.image.reference import Reference
 from builder.registry.client import Registry
+from builder.registry.errors import RegistryError
 from builder.registry.together import in_parallel
-from builder.registry.upload import mount_or_begin
+from builder.registry.upload import Begun, mount_or_begin
+
+_MISSING = frozenset({"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +56,30 @@ def push_artifact(
         push = _Push(registry, artifact.content, reporter, held)
         in_parallel([_task(push, target, blob) for blob in blobs], jobs or registry.jobs)
         for child in children:
-            registry.put_manifest(target, child.descriptor.digest, child.raw, child.parsed.media_type)
+            _put_document(push, target, child.descriptor.digest, child, blobs)
         done.append(target)
+    push = _Push(registry, artifact.content, reporter)
     for reference in references:
-        registry.put_manifest(reference, reference.tag or root.descriptor.digest, root.raw, root.parsed.media_type)
+        _put_document(push, reference, reference.tag or root.descriptor.digest, root, blobs)
     return artifact.digest
+
+
+def _put_document(push: _Push, target: Reference, name: str, document: Document, blobs: Sequence[Descriptor]) -> None:
+    """Store a document under ``name``, a tag or its digest.
+
+    A registry that misses blobs now, though it had said that they are there or mounted, is sent those.
+    """
+    put = partial(push.registry.put_manifest, target, name, document.raw, document.parsed.media_type)
+    try:
+        put()
+    except RegistryError as error:
+        if _MISSING.isdisjoint(error.codes):
+            raise
+        named = {blob.digest for blob in document.blobs}
+        for blob in blobs:
+            if blob.digest in named and not push.registry.blob_exists(target, blob.digest, pushing=True):
+                _upload(push, target, blob, None)
+        put()
 
 
 def _blobs(documents: Sequence[Document], *, foreign: bool) -> list[Descriptor]:
@@ -92,9 +115,12 @@ def _push_blob(push: _Push, target: Reference, blob: Descriptor) -> None:
         if begun is None:
             return
         break
+    _upload(push, target, blob, begun)
 
+
+def _upload(push: _Push, target: Reference, blob: Descriptor, begun: Begun | None) -> None:
     def progress(current: int, total: int) -> None:
         push.reporter.emit(Transfer("push", blob.digest, current, total))
 
     progress(0, blob.size)
-    registry.upload(target, blob, lambda: push.content.open(blob), progress, begun)
+    push.registry.upload(target, blob, lambda: push.content.open(blob), progress, begun)

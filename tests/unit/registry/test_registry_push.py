@@ -317,6 +317,25 @@ def test_the_first_error_ends_what_is_on_its_way(fake: FakeRegistry, connect: An
     assert sum(len(one.body) for one in fake.seen) < 8 << 20
 
 
+def test_blobs_that_a_registry_only_said_it_has_are_sent(
+    fake: FakeRegistry, connect: Any, pushed: Any, layer: Any
+) -> None:
+    """A mount that did not last, and a HEAD answered by a cache that knows of a blob that is gone."""
+    image = pushed(layer(DATA), layer(b"other"))
+    push_image(connect(), [at(fake)], image, QUIET)
+    mounted = pushed(*image.layers, origins=(at(fake), None))
+    gone = Digest.of(b"other")
+    fake.plan = first(
+        lambda seen: "mount=" in seen.path or (seen.method == "HEAD" and gone in seen.path),
+        *[Fault(status=201), Fault(status=200)],
+    )
+    push_image(connect(jobs=1), [at(fake, "other/place:1")], mounted, QUIET)
+    assert_whole(fake, "other/place", "1", mounted)
+    fake.plan = lambda seen: Fault(status=200) if seen.method == "HEAD" and "/blobs/" in seen.path else None
+    with pytest.raises(RegistryError, match="MANIFEST_BLOB_UNKNOWN"):
+        push_image(connect(), [at(fake, "third/place:1")], image, QUIET)
+
+
 def test_a_manifest_that_arrived_damaged_is_sent_again(
     fake: FakeRegistry, connect: Any, pushed: Any, layer: Any
 ) -> None:
