@@ -72,6 +72,7 @@ class Registry:
         self.retry = retry or RetryPolicy(sleep=cancel.wait)
         self.jobs = jobs
         self._pieces = Pieces(upload_piece)
+        self._resolved: dict[tuple[str, str, Digest], tuple[bytes, str]] = {}
 
     def __enter__(self) -> Registry:
         return self
@@ -109,6 +110,8 @@ class Registry:
             # No HEAD here, headers missing, or an error without the body that explains it: GET tells more.
             raw, media_type, digest = self.manifest(reference, reference.digest)
             found = Descriptor(media_type=media_type, digest=digest, size=len(raw))
+            # Whoever resolves wants it next, and registries count every GET.
+            self._resolved[reference.registry, reference.repository, digest] = raw, media_type
         return found
 
     def manifest(self, reference: Reference, digest: Digest | None = None) -> tuple[bytes, str, Digest]:
@@ -117,6 +120,9 @@ class Registry:
         ``digest`` overrides the reference's tag. Raises ManifestError beyond 4 MiB, DigestMismatchError.
         """
         wanted = digest or reference.digest
+        kept = None if wanted is None else self._resolved.pop((reference.registry, reference.repository, wanted), None)
+        if kept is not None and wanted is not None:
+            return *kept, wanted
         call = self._manifest_call("GET", reference, wanted)
         damaged = False
 

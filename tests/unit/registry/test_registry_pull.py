@@ -134,6 +134,18 @@ def test_resolving_where_head_is_unknown(
     assert [one.method for one in fake.seen] == ["HEAD", "GET"]
 
 
+def test_without_head_a_manifest_is_fetched_once(
+    fake: FakeRegistry, connect: Any, blobs: MemoryBlobs, stored: Any, pushed: Any, layer: Any
+) -> None:
+    fake.head_manifests = False
+    digest = stored("a/b", "1", pushed(layer(DATA)))
+    client = connect()
+    assert fetch_image(client, at(fake), AMD64, blobs).digest == digest
+    assert [one.path for one in fake.asked("GET", "/manifests/")] == ["/v2/a/b/manifests/1"]
+    client.manifest(at(fake), digest)
+    assert len(fake.asked("GET", "/manifests/")) == 2, "what was kept is given once"
+
+
 @pytest.mark.parametrize(
     "headers", [{"Content-Length": "1" * 5000}, {"Docker-Content-Digest": "sha256:zz"}, {"Content-Length": "\u00b2"}]
 )
