@@ -186,6 +186,9 @@ FAULTS: Mapping[str, Callable[[Seen], bool]] = {
     "location-bad": _uploads,
     "mount-refused": lambda seen: _uploads(seen) and "mount" in seen.query,
     "mount-error": lambda seen: _uploads(seen) and "mount" in seen.query,
+    "mount-lie": lambda seen: _uploads(seen) and "mount" in seen.query,
+    "head-lie": lambda seen: _own(seen) and seen.method == "HEAD" and seen.kind == "blobs",
+    "head-length": lambda seen: seen.method == "HEAD",
 }
 """Every fault that takes no time, and which requests it can happen to. There is "silence" too."""
 
@@ -278,6 +281,7 @@ class FaultProxy:
         """The proxy's own; a test that uses it looks here at the end."""
         self._signed: dict[str, str] = {}
         self._opaque: dict[str, str] = {}
+        self._lied: set[str] = set()
         self._lock = threading.Lock()
 
     def calm(self) -> None:
@@ -289,6 +293,8 @@ class FaultProxy:
         """Start a new record."""
         with self._lock:
             self.seen, self.early = [], []
+            self._lied.clear()
+        self.redirect_blobs, self.chunk = False, 0
 
     def record(self, seen: Seen) -> None:
         """Note a request, and whether it is a manifest that comes too early."""
@@ -334,6 +340,16 @@ class FaultProxy:
         extra = urlencode([(key, value) for key, value in parse_qsl(parts.query) if key != "signature"])
         return hidden + (("&" if "?" in hidden else "?") + extra if extra else "")
 
+    def lie(self, seen: Seen) -> Answer:
+        """Return what a registry says of a blob that it has, or has mounted, and remember that it is not true."""
+        digest = seen.query.get("mount") or urlsplit(seen.path).path.rpartition("/")[2]
+        with self._lock:
+            self._lied.add(digest)
+        location = f"/v2/x/blobs/{digest}"
+        return Answer(
+            201 if seen.method == "POST" else 200, {"Location": location, "Docker-Content-Digest": digest}, b""
+        )
+
     def _check_order(self, seen: Seen) -> None:
         repository = urlsplit(seen.path).path.removeprefix("/v2/").partition("/manifests/")[0]
         value = json.loads(seen.body)
@@ -341,7 +357,8 @@ class FaultProxy:
         absent = [one["digest"] for one in named if not self.registry.has_blob(repository, one["digest"])]
         held = self.registry.manifests(repository)
         absent += [one["digest"] for one in value.get("manifests", ()) if one["digest"] not in held]
-        self.early += [f"{seen.path} names {digest}" for digest in absent]
+        with self._lock:
+            self.early += [f"{seen.path} names {digest}" for digest in absent if digest not in self._lied]
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -441,6 +458,9 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if fault.name in ("elsewhere", "elsewhere-head") or (self.proxy.redirect_blobs and _is_blob(seen)):
             self._send(Answer(fault.random.choice(_REDIRECTS), {"Location": self.proxy.sign(path)}, b"moved"))
+            return
+        if fault.name in ("mount-lie", "head-lie"):
+            self._send(self.proxy.lie(seen))
             return
         if fault.name == "mount-error":
             self._send(_refusal(fault.random.choice((400, 404, 405)), "UNSUPPORTED"))
@@ -622,6 +642,8 @@ def _damaged(answer: Answer, fault: Fault) -> Answer:
         case "shorter":
             length = random.randrange(len(body)) if body else 0
             return Answer(answer.status, {**headers, "Content-Length": str(length)}, body)
+        case "head-length":
+            return Answer(answer.status, {**headers, "Content-Length": "7"}, body)
         case "length-garbage":
             return Answer(answer.status, {**headers, "Content-Length": random.choice(("x", "-1", "5, 6"))}, body)
         case "chunked" if answer.status in (200, 206):
