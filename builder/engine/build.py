@@ -29,7 +29,7 @@ from builder.engine.services import Services
 from builder.engine.solver import Solver
 from builder.engine.sources import local_dockerfile, parse_dockerfile, read_dockerfile
 from builder.errors import BuilderError, InterruptedBuildError
-from builder.events import BuildFinished, Reporter
+from builder.events import BuildFinished, Notice, Reporter
 from builder.image.digest import Digest, DigestMismatchError
 from builder.image.reference import Reference
 from builder.plan.graph import Base, ImageSource, Plan, merged
@@ -121,11 +121,17 @@ def _deliver(
 ) -> tuple[Built, tuple[Reference, ...]]:
     """Keep the result and write all outputs; return what is reported, and its names."""
 
+    def before(work: str) -> None:
+        if env.cancel.is_set():
+            raise InterruptedBuildError("interrupted before every layer was compressed as it should be")
+        env.reporter.emit(Notice(work))
+
     @functools.cache
     def made(form: Form) -> Built:
         annotations = (*request.annotations, *form.annotations)
         chosen = Form(annotations=annotations, compression=compression_of(request, form))
-        return compose(contents, form.image_format or request.image_format, chosen, env.store, several=request.several)
+        kind = form.image_format or request.image_format
+        return compose(contents, kind, chosen, env.store, several=request.several, before=before)
 
     built = made(reported(request))
     names = outputs.kept_names(request, built.digest)

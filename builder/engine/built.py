@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from builder.cache.store import Store
 from builder.engine.layers import LayerStack
-from builder.engine.recompress import shaped
+from builder.engine.recompress import Before, shaped
 from builder.engine.request import Form
 from builder.image import descriptor as media
 from builder.image.annotations import Annotation, annotations_for
@@ -140,13 +140,21 @@ class Built:
 
 
 def compose(
-    contents: Sequence[Content], image_format: Format, form: Form, store: Store, *, several: bool = False
+    contents: Sequence[Content],
+    image_format: Format,
+    form: Form,
+    store: Store,
+    *,
+    several: bool = False,
+    before: Before = lambda _: None,
 ) -> Built:
     """Return the images in ``form``, its annotations being all there are; ``several`` get an index, in their order.
 
+    ``before`` is told of every layer whose compression has to be changed.
+
     Raises ImageError where the format cannot say it, and what changing the compression of layers raises.
     """
-    images = [_image(one, image_format, form, store) for one in contents]
+    images = [_image(one, image_format, form, store, before) for one in contents]
     platforms = tuple(one.described for one in contents)
     if not several:
         about = annotations_for(form.annotations, "manifest-descriptor", contents[0].asked)
@@ -175,8 +183,8 @@ def compose(
     return Built(images=tuple(images), platforms=platforms, descriptor=descriptor, raw_index=raw)
 
 
-def _image(content: Content, image_format: Format, form: Form, store: Store) -> BuiltImage:
-    stack = shaped(content.stack, content.inherited, form.compression, store)
+def _image(content: Content, image_format: Format, form: Form, store: Store, before: Before) -> BuiltImage:
+    stack = shaped(content.stack, content.inherited, form.compression, store, before)
     base = content.base if image_format == "oci" else {}
     annotations = {**base, **annotations_for(form.annotations, "manifest", content.asked)}
     layers = [layer.descriptor for layer in stack]

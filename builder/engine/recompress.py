@@ -6,7 +6,7 @@ form builds nothing again. Layers of a base image are left as they are, and wher
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import assert_never
 
 from builder.cache.store import Store
@@ -26,6 +26,14 @@ from builder.rootfs.recompress import recompress
 
 _OF_BYTES = ("containerd.io/snapshot/stargz/", "io.containers.zstd-chunked", "io.github.containers.zstd-chunked")
 """Starts of annotations that say something about compressed bytes, which others must not inherit."""
+
+
+Before = Callable[[str], None]
+"""Told what is about to be done; may raise to prevent it."""
+
+
+def _silent(_: str) -> None:
+    pass
 
 
 def coding_of(choice: CompressionChoice | None) -> Coding:
@@ -61,7 +69,9 @@ def refuse_zstd(request: BuildRequest, base: Manifest | None) -> None:
             )
 
 
-def shaped(stack: LayerStack, inherited: int, choice: CompressionChoice | None, store: Store) -> LayerStack:
+def shaped(
+    stack: LayerStack, inherited: int, choice: CompressionChoice | None, store: Store, before: Before = _silent
+) -> LayerStack:
     """Return ``stack`` with its layers as ``choice`` wants them; the lowest ``inherited`` ones are the base's.
 
     Those are changed only where that is forced, they have another compression or a level is asked for, and they may
@@ -73,7 +83,7 @@ def shaped(stack: LayerStack, inherited: int, choice: CompressionChoice | None, 
     return tuple(
         layer
         if number < inherited and not (forced and differs(layer.descriptor, coding))
-        else recompressed(layer, coding, store)
+        else recompressed(layer, coding, store, before)
         for number, layer in enumerate(stack)
     )
 
@@ -96,13 +106,18 @@ def differs(descriptor: Descriptor, coding: Coding) -> bool:
     return kind is not None and (kind is not coding.compression or coding.level is not None)
 
 
-def recompressed(layer: Layer, coding: Coding, store: Store) -> StoreLayer:
-    """Return ``layer`` as ``coding`` writes it: itself, a variant of the store, or made now and kept as one."""
+def recompressed(layer: Layer, coding: Coding, store: Store, before: Before = _silent) -> StoreLayer:
+    """Return ``layer`` as ``coding`` writes it: itself, a variant of the store, or made now and kept as one.
+
+    ``before`` is told of the work, which may take long.
+    """
     own = [layer] if isinstance(layer, StoreLayer) and layer.here() else []
     forms = list(known_forms(store, layer.diff_id))
     for form in own + forms:
         if coding.made(form.compressor):
             return form
+    plain = coding.compression is Compression.NONE
+    before(f"layer {layer.diff_id}: {'uncompressing' if plain else f'compressing with {coding.compression}'}")
     failure: BuilderError = CacheError(f"the layer {layer.descriptor.digest} is not in the store any more")
     # What is here already costs no transfer; the layer itself may have to be fetched.
     for form in own + forms:

@@ -64,10 +64,13 @@ def _converted(layer: ContentLayer, choice: CompressionChoice | None, image_form
     coding = coding_for(layer.descriptor, choice, image_format)
     if coding is None:
         return layer
-    if env.cancel.is_set():
-        raise InterruptedBuildError("interrupted before every layer was converted")
-    env.reporter.emit(Notice(f"recompressing {layer.descriptor.digest} with {coding.compression}"))
-    made = recompressed(layer, coding, env.store)
+
+    def before(work: str) -> None:
+        if env.cancel.is_set():
+            raise InterruptedBuildError("interrupted before every layer was converted")
+        env.reporter.emit(Notice(work))
+
+    made = recompressed(layer, coding, env.store, before)
     return layer if made.descriptor.digest == layer.descriptor.digest else made
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from builder.engine.request import CompressionChoice, Form, Output
 from builder.errors import ImageError
+from builder.events import Notice
 from builder.registry.client import Registry
 from tests.support.builds import Built, Workshop
 from tests.support.fake_registry import FakeRegistry, serve
@@ -35,6 +36,8 @@ def test_the_image_is_the_same_in_every_compression(shop: Workshop, tmp_path: Pa
     plain = shop.build(TEXT, FILES, epoch=0)
     built = shop.build(TEXT, epoch=0, compression=choice(kind))
     assert built.seen.executed == []
+    said = [one.message for one in built.seen.events if isinstance(one, Notice)]
+    assert len(said) == (0 if kind == "gzip" else 3)
     assert built.image_id == plain.image_id
     assert types(built) == [KINDS[kind]] * 3
     assert layer_digests(built.layers) == layer_digests(plain.layers)
