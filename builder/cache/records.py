@@ -1,0 +1,208 @@
+"""Records: what the keys of executed steps were made of, by name, for explaining why a later key is another one.
+
+Written after a result, never read when one is found. A record that is missing, damaged or refused by the store only
+makes an explanation poorer. ``places`` say which records are worth comparing: those made at the same place of a
+Dockerfile. What the components mean is the engine's business.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from builder.cache import sealed
+from builder.cache.keys import Component, Key
+from builder.cache.scratch import Scratch
+from builder.cache.table import Table
+from builder.errors import CacheError, OutputError
+
+_KIND = "record"
+_VERSION = 1
+_SMALLEST, _LARGEST = 8 << 20, 64 << 20
+"""Bytes of a record as it is kept, and unpacked."""
+
+_MOST = 150_000
+"""Components of a record; of more, files are told by their directories."""
+
+_PER_PLACE, _PER_STAGE = 16, 512
+"""Keys that are remembered of one place, and of all places of a stage."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where in which Dockerfile a step stands: a kind of operation, the ``ordinal``-th step of a stage.
+
+    ``project`` tells the builds of a machine apart; it is empty where that does not matter.
+    """
+
+    project: str
+    stage: str
+    kind: str
+    ordinal: int
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What a key was made of. ``base`` describes the image it was made on, empty where it was no image.
+
+    ``by_directory``: files are told by their directories, because they are too many.
+    """
+
+    place: Place
+    base: str
+    components: tuple[Component, ...]
+    by_directory: bool = False
+
+
+class Records:
+    """All records of a store. Thread-safe, process-safe."""
+
+    def __init__(self, root: Path, places: Table, scratch: Scratch) -> None:
+        self._directory = root / "records"
+        self._places = places
+        self._scratch = scratch
+
+    def find(self, key: Key) -> Record | None:
+        """Return a record; missing, damaged and not to be understood are all None."""
+        data = self.packed(key)
+        return None if data is None else unpack(data)
+
+    def has(self, key: Key) -> bool:
+        """Say whether there is a record, in whatever state."""
+        return self._path(key).exists()
+
+    def packed(self, key: Key) -> bytes | None:
+        """Return a record as it is kept, for those who send it elsewhere: ``unpack`` and ``add`` take it."""
+        try:
+            return sealed.read(self._path(key), _KIND, key, limit=_SMALLEST)
+        except CacheError as error:
+            self._places.warn(f"{error.message}; it is ignored")
+            sealed.discard(self._path(key))
+            return None
+
+    def add(self, key: Key, data: bytes, place: Place) -> None:
+        """Keep what ``pack`` returned, as far as the store lets us, and remember its place."""
+        path = self._path(key)
+        try:
+            if not path.exists():
+                temporary = self._scratch.file()
+                try:
+                    sealed.write_temporary(temporary, sealed.seal(_KIND, key, data))
+                    sealed.replace(temporary, path)
+                finally:
+                    sealed.discard(temporary)
+            self._remember(key, place)
+        except (OSError, OutputError):
+            pass  # whoever needs the disk for results hears about it there
+
+    def near(self, place: Place) -> Iterator[tuple[Key, bool]]:
+        """Yield the keys of steps like that of ``place``, of the same project, step and latest first.
+
+        With them, whether they stood at this very place.
+        """
+        seen: set[str] = set()
+        for project in dict.fromkeys((place.project, "")):
+            entries = self._entries(project, place.stage)
+            latest = sorted(enumerate(entries), key=lambda one: (abs(one[1][1] - place.ordinal), -one[0]))
+            for _, (kind, ordinal, key) in latest:
+                if kind == place.kind and key not in seen:
+                    seen.add(key)
+                    yield Key(key), project == place.project and ordinal == place.ordinal
+
+    def _remember(self, key: Key, place: Place) -> None:
+        entry = (place.kind, place.ordinal, str(key))
+        for project in dict.fromkeys((place.project, "")):
+            entries = self._entries(project, place.stage)
+            same = [one for one in entries if one[:2] == entry[:2] and one != entry]
+            gone = {entry, *same[: max(0, len(same) - _PER_PLACE + 1)]}
+            kept = [one for one in entries if one not in gone][-_PER_STAGE + 1 :]
+            value = {"version": _VERSION, "keys": [*kept, entry]}
+            self._places.put(_place_name(project, place.stage), value)
+
+    def _entries(self, project: str, stage: str) -> list[tuple[str, int, str]]:
+        match self._places.get(_place_name(project, stage)):
+            case {"version": 1, "keys": list(entries)}:
+                return [(one[0], one[1], one[2]) for one in entries if _is_entry(one)]
+            case _:
+                return []
+
+    def _path(self, key: Key) -> Path:
+        return self._directory / key[:2] / key
+
+
+def pack(record: Record) -> bytes | None:
+    """Return a record as bytes, None for one that would be too large."""
+    components: Sequence[Component] = record.components
+    many = len(components) > _MOST
+    if many:
+        components = coarse(components)
+    place = record.place
+    value = {
+        "version": _VERSION,
+        "place": [place.stage, place.kind, place.ordinal],
+        "base": record.base,
+        "by_directory": many,
+        "components": components,
+    }
+    data = zlib.compress(json.dumps(value, separators=(",", ":")).encode(), 1)
+    return data if len(components) <= _MOST and len(data) <= _SMALLEST else None
+
+
+def unpack(data: bytes) -> Record | None:
+    """Return the record that ``pack`` made bytes of, None for anything else, whoever made it."""
+    try:
+        inflater = zlib.decompressobj()
+        value = json.loads(inflater.decompress(data, _LARGEST))
+    except (zlib.error, ValueError, RecursionError):
+        return None
+    match value:
+        case {
+            "version": 1,
+            "place": [str(stage), str(kind), int(ordinal)],
+            "base": str(base),
+            "by_directory": bool(many),
+            "components": list(components),
+        } if all(map(_is_component, components)):
+            found = cast("list[list[str]]", components)
+            return Record(Place("", stage, kind, ordinal), base, tuple((name, text) for name, text in found), many)
+        case _:
+            return None
+
+
+def coarse(components: Sequence[Component]) -> list[Component]:
+    """Return components with those that have a slash in their names put together by what stands before the last."""
+    groups: dict[str, hashlib._Hash] = {}
+    kept: list[Component] = []
+    for name, text in components:
+        directory, slash, _ = name.rpartition("/")
+        if not slash:
+            kept.append((name, text))
+            continue
+        digest = groups.setdefault(f"{directory}/", hashlib.sha256())
+        digest.update(f"{name}\0{text}\0".encode("utf-8", "surrogatepass"))
+    return [*((name, f"sha256={digest.hexdigest()[:16]}") for name, digest in groups.items()), *kept]
+
+
+def _place_name(project: str, stage: str) -> str:
+    return hashlib.sha256(json.dumps([project, stage]).encode()).hexdigest()[:32]
+
+
+def _is_entry(value: object) -> bool:
+    match value:
+        case [str(), int(), str(key)]:
+            return len(key) == 64 and set(key) <= set("0123456789abcdef")
+        case _:
+            return False
+
+
+def _is_component(value: object) -> bool:
+    match value:
+        case [str(), str()]:
+            return True
+        case _:
+            return False
