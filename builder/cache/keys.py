@@ -8,7 +8,8 @@ not here. See cache-and-graph.md 5.4.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, NewType, TypeAlias
 
 Key = NewType("Key", str)
@@ -19,6 +20,33 @@ _MANY = 4096
 
 Value: TypeAlias = "bool | int | str | bytes | tuple[Value, ...] | Mapping[str, Value] | None"
 """What a key can be made of. No floats (no canonical text), no lists or sets (one type per meaning)."""
+
+
+Component: TypeAlias = "tuple[str, str]"
+"""A part of what a key is made of: its name, which means something to people, and its value as a text."""
+
+
+@dataclass(slots=True, eq=False)
+class Identity:
+    """What a key stands for. ``describe`` tells it to people, when somebody asks; it holds no secrets."""
+
+    kind: str
+    version: int
+    value: Value = field(repr=False)
+    describe: Callable[[], Iterator[Component]] = field(repr=False)
+    _key: Key | None = None
+
+    @property
+    def key(self) -> Key:
+        """The key."""
+        if self._key is None:
+            self._key = key(self.kind, self.version, self.value)
+        return self._key
+
+    def components(self) -> Iterator[Component]:
+        """Yield the parts by name, the most telling first; names may repeat."""
+        yield from self.describe()
+        yield "pybuild's version of keys", str(self.version)
 
 
 def encode(value: Value) -> bytes:
