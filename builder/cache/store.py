@@ -22,7 +22,6 @@ from builder.cache.filesystem import filesystem_type, is_network
 from builder.cache.location import prepare_root
 from builder.cache.locks import hold, try_lock
 from builder.cache.parsed import Parsed
-from builder.cache.records import Records
 from builder.cache.refs import References
 from builder.cache.scratch import Scratch
 from builder.cache.selectors import Selectors
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     import threading
 
     from builder.cache.imported import Imported
+    from builder.cache.records import Records
 
 
 class Store:
@@ -50,7 +50,6 @@ class Store:
         self.variants = Variants(self._table("variants", "variant"))
         self.refs = References(self._table("refs", "reference"))
         self.lists = self._table("manifests", "manifest list")
-        self.records = Records(root, self._table("records/places", "places of records"), self._scratch)
         self.parsed = Parsed(root, self._scratch, warn)
         self.mounts = CacheMounts(root, warn)
 
@@ -153,6 +152,13 @@ class Store:
         from builder.cache.imported import Imported
 
         return Imported(self.root, name, self._scratch, self._locks, self._warn)
+
+    @functools.cached_property
+    def records(self) -> Records:
+        """What the keys of executed steps were made of. A build that finds everything needs none of it."""
+        from builder.cache.records import Records
+
+        return Records(self.root, self._table("records/places", "places of records"), self._scratch)
 
     # The rest belongs to other packages, which only need a place.
 
