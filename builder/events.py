@@ -26,12 +26,13 @@ class VertexStarted:
 
 @dataclass(frozen=True, slots=True)
 class VertexCompleted:
-    """A vertex has its result. ``cached`` means nothing was executed for it."""
+    """A vertex has its result. ``cached`` means nothing was executed for it; else ``reason`` says why, if known."""
 
     vertex: str
     name: str
     seconds: float
     cached: bool
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ PULL = ("auto", "always", "missing", "never")
 GROUPS = {
     "build": {
         "build": "build an image; the word may be left out",
+        "explain": "say which steps of a build are cached, and why the others are not",
     },
     "registry": {
         "pull": "fetch images from registries into the store",
@@ -127,8 +128,11 @@ def split_command(argv: Sequence[str]) -> tuple[str, list[str]]:
 def parse(command: str, argv: Sequence[str]) -> argparse.Namespace:
     """Return the options of ``command``. Raises UsageError; ``--help`` and ``--version`` print and exit."""
     if command == "build":
-        return _parse_build(argv)
+        about = "Build a container image from a Dockerfile, without a daemon."
+        return _parse_build(build_parser("pybuild", about, _epilog()), argv)
     module = load(command)
+    if command == "explain":
+        return _parse_build(cast(Command, module).parser(), argv)
     if _has_actions(module):
         action, rest = chosen_action(command, module.ACTIONS, argv)
         options = module.parser(action).parse_args(rest)
@@ -137,8 +141,7 @@ def parse(command: str, argv: Sequence[str]) -> argparse.Namespace:
     return cast(Command, module).parser().parse_args(argv)
 
 
-def _parse_build(argv: Sequence[str]) -> argparse.Namespace:
-    parser = _build()
+def _parse_build(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
     following = [after for word, after in itertools.pairwise(argv) if word == "--pull" and after in PULL]
     parser.pull = following[0] if following else ""
     # A bare --pull means always; argparse would take the next word, which is the context.
@@ -154,8 +157,9 @@ def _epilog() -> str:
     return "\n\n".join([*groups, _EXIT_STATUSES])
 
 
-def _build() -> Parser:
-    parser = base("pybuild", "Build a container image from a Dockerfile, without a daemon.", _epilog())
+def build_parser(prog: str, about: str, epilog: str) -> Parser:
+    """Return the grammar of a build, for the commands that take its options."""
+    parser = base(prog, about, epilog)
     parser.add_argument("context", metavar="CONTEXT", help="directory, git or http(s) URL, or - for a tar on stdin")
     what = parser.add_argument_group("what to build")
     what.add_argument("-f", "--file", metavar="FILE", help="the Dockerfile, - for stdin (default: CONTEXT/Dockerfile)")
@@ -231,33 +235,7 @@ def _build() -> Parser:
     where.add_argument("--iidfile", metavar="FILE", help="write the image ID")
     where.add_argument("--digest-file", metavar="FILE", help="write the manifest digest")
     where.add_argument("--metadata-file", metavar="FILE", help="write how the build ended, as JSON, also if it failed")
-    how = parser.add_argument_group("how to build")
-    how.add_argument("--no-cache", action="store_true", help="execute everything again")
-    how.add_argument(
-        "--pull",
-        metavar="[=WHEN]",
-        choices=PULL,
-        default="auto",
-        help="when to ask the registry for a base: always (also without a value), missing, never, "
-        "or auto, which is once an hour",
-    )
-    how.add_argument("--source-date-epoch", metavar="SECONDS", help="clamp times (default: $SOURCE_DATE_EPOCH)")
-    how.add_argument(
-        "--reproducible", action="store_true", help="the same bytes from every checkout: set times and modes"
-    )
-    isolations = ("auto", "root", "userns", "single", "chroot", "oci")
-    how.add_argument("--isolation", choices=isolations, default="auto", help="sandbox of RUN")
-    how.add_argument(
-        "--snapshotter",
-        choices=("auto", "overlay", "fuse", "copy"),
-        default="auto",
-        help="how RUN gets a tree to write to",
-    )
-    how.add_argument(
-        "--ignore-user", action="store_true", help="where there is one uid only, RUN as root instead of refusing USER"
-    )
-    how.add_argument("--jobs", metavar="N", help="steps at a time (default: the CPUs this process may use)")
-    how.add_argument("--timeout", metavar="SECONDS", help="end a RUN that takes longer")
+    _add_how(parser.add_argument_group("how to build"))
     add_registry_options(parser)
     return parser
 
@@ -285,3 +263,39 @@ def _add_grants(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--ulimit", metavar="NAME=SOFT[:HARD]", action="append", default=[], help="e.g. nofile=1024")
     group.add_argument("--memory", metavar="SIZE", help="memory of a step, where there is a cgroup v2 to use")
     group.add_argument("--cpus", metavar="NUMBER", help="CPUs of a step, where there is a cgroup v2 to use")
+
+
+def _add_how(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--no-cache", action="store_true", help="execute everything again")
+    group.add_argument(
+        "--no-cache-filter",
+        metavar="STAGE[,STAGE]",
+        action="append",
+        default=[],
+        help="execute these stages again: names, or numbers from 0",
+    )
+    group.add_argument(
+        "--pull",
+        metavar="[=WHEN]",
+        choices=PULL,
+        default="auto",
+        help="when to ask the registry for a base: always (also without a value), missing, never, "
+        "or auto, which is once an hour",
+    )
+    group.add_argument("--source-date-epoch", metavar="SECONDS", help="clamp times (default: $SOURCE_DATE_EPOCH)")
+    group.add_argument(
+        "--reproducible", action="store_true", help="the same bytes from every checkout: set times and modes"
+    )
+    isolations = ("auto", "root", "userns", "single", "chroot", "oci")
+    group.add_argument("--isolation", choices=isolations, default="auto", help="sandbox of RUN")
+    group.add_argument(
+        "--snapshotter",
+        choices=("auto", "overlay", "fuse", "copy"),
+        default="auto",
+        help="how RUN gets a tree to write to",
+    )
+    group.add_argument(
+        "--ignore-user", action="store_true", help="where there is one uid only, RUN as root instead of refusing USER"
+    )
+    group.add_argument("--jobs", metavar="N", help="steps at a time (default: the CPUs this process may use)")
+    group.add_argument("--timeout", metavar="SECONDS", help="end a RUN that takes longer")

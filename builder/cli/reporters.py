@@ -94,11 +94,12 @@ class PlainReporter:
         match event:
             case VertexStarted(vertex, name):
                 return [f"#{self._number(vertex)} {printable(name)}"]
-            case VertexCompleted(vertex, name, seconds, cached):
+            case VertexCompleted(vertex, name, seconds, cached, reason):
                 rest = self._rest(vertex)
                 if cached:
                     return [*rest, f"#{self._number(vertex)} {printable(name)}", f"#{self._number(vertex)} CACHED"]
-                return [*rest, f"#{self._number(vertex)} DONE {seconds:.1f}s"]
+                why = [f"#{self._number(vertex)} MISS: {printable(reason)}"] if reason else []
+                return [*rest, f"#{self._number(vertex)} DONE {seconds:.1f}s", *why]
             case VertexFailed(vertex, name, seconds, _):
                 head = [] if vertex in self._numbers else [f"#{self._number(vertex)} {printable(name)}"]
                 return [*head, *self._rest(vertex), f"#{self._number(vertex)} FAILED {seconds:.1f}s"]

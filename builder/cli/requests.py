@@ -58,6 +58,7 @@ def make_request(options: argparse.Namespace, environment: Mapping[str, str]) ->
         image_format=options.format,
         pull=options.pull,
         no_cache=options.no_cache,
+        fresh_stages=tuple(name for text in options.no_cache_filter for name in text.split(",") if name),
         network=_network(options.network, environment),
         isolation=options.isolation,
         snapshotter=options.snapshotter,

@@ -233,10 +233,15 @@ def _one(item: Instruction) -> Iterator[Finding]:
             return
 
 
+def looks_secret(name: str) -> bool:
+    """Say whether a variable of this name probably holds a secret."""
+    tokens = frozenset(name.strip("'\"").lower().split("_"))
+    return bool(tokens & _SECRET) and not tokens & _NOT_SECRET
+
+
 def _secrets(keyword: str, names: list[str], span: Span) -> Iterator[Finding]:
     for name in names:
-        tokens = frozenset(name.strip("'\"").lower().split("_"))
-        if tokens & _SECRET and not tokens & _NOT_SECRET:
+        if looks_secret(name):
             detail = f'{keyword} "{name}" looks like a secret, which would stay in the image or its history'
             yield Finding(rules.SECRETS_USED_IN_ARG_OR_ENV, detail, span)
 

@@ -84,6 +84,18 @@ def find_target(dockerfile: Dockerfile, target: str | None) -> Stage:
     return found
 
 
+def numbers_of(dockerfile: Dockerfile, text: str) -> list[int]:
+    """Return the stages that a name, case-insensitively, or a number stands for. Raises DockerfileError for none."""
+    found = [
+        stage.index for stage in dockerfile.stages if text.lower() in ((stage.name or "").lower(), str(stage.index))
+    ]
+    if not found:
+        names = [stage.name for stage in dockerfile.stages if stage.name]
+        hint = f"stages with a name: {', '.join(names)}" if names else "stages count from 0"
+        raise DockerfileError(f'there is no stage "{text}"{did_you_mean(text, names)}', hint=hint)
+    return found
+
+
 def target_stage_name(dockerfile: Dockerfile, target: str | None) -> str:
     """Return the value of TARGETSTAGE: the target's name, or ``default``."""
     return target or dockerfile.stages[-1].name or "default"

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
+import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from builder.cache.store import Store
+from builder.context.source import is_remote
 from builder.dockerfile.instructions import Dockerfile
 from builder.dockerfile.source import Span, locate
 from builder.dockerfile.suggest import nearest
@@ -67,53 +70,77 @@ def build(request: BuildRequest, env: Environment) -> BuildResult:
     clock = int(time.time())
     with contextlib.ExitStack() as closing:
         rights = PushRights(request, env.registry)
-        contexts = open_contexts(request, env)
-        closing.callback(contexts.close)
-        text = read_dockerfile(request, contexts)
-        dockerfile = parse_dockerfile(text, env.store, request.build_args.get("BUILDKIT_SYNTAX"))
-        times = time_policy(request, dockerfile, contexts, clock)
-        bases = Bases(env.store, env.registry, env.reporter, pull=request.pull, now=lambda: int(time.time()))
-        options = plan_options(request, times.epoch)
-        known = resolve_bases(dockerfile, options, bases)
-        plans = [lower(dockerfile, one, known) for one in options]
-        checks = Checks.of(dockerfile, request.build_args, env.reporter)
-        for one in options:
-            checks.tell(text_findings(dockerfile, one, known, contexts.ignores, every_stage=False))
-        if checks.options.error:
-            for plan in plans:
-                checks.copies(plan, contexts)
-        checks.enforce()
-        for plan in plans:
-            refuse_zstd(request, bases.resolve(plan.base_source).manifest if plan.base_source else None)
-        sandbox = LazySandbox(
-            env.store, request.isolation, request.snapshotter, env.reporter, ignore_user=request.ignore_user
-        )
-        closing.callback(sandbox.close)
-        services = Services(
-            checks=checks,
-            store=env.store,
-            bases=bases,
-            contexts=contexts,
-            sandbox=sandbox,
-            times=times,
-            reporter=env.reporter,
-            secrets=request.secrets,
-            no_cache=request.no_cache,
-            coding=common_coding([compression_of(request, form) for form in forms_of(request)]),
-            timeout=request.timeout,
-            provision=request.provision,
-            agents=_agents(request, env, closing),
-            cancel=env.cancel,
-        )
+        prepared = prepare(request, env, closing, clock)
+        plans, services = prepared.plans, prepared.services
         exported = {step.vertex for plan in plans for step in plan.steps if step.vertex is not None}
         solver = Solver(merged(plans), services, max(1, request.jobs), exported)
         rights.enforce()
         with _healing(solver):
             results = solver.solve()
+            bases = services.bases
             contents = [assemble(one, results, services, _named_base(one, request, bases)) for one in plans]
             built, names = _deliver(request, contents, env, clock)
     env.reporter.emit(BuildFinished(built.digest, time.monotonic() - started))
-    return BuildResult(built, names, tuple((source.location, base.digest) for source, base in known.items()))
+    return BuildResult(built, names, tuple((source.location, base.digest) for source, base in prepared.known.items()))
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What a build will do, and what it works with; ``known`` are the images it starts from."""
+
+    plans: tuple[Plan, ...]
+    services: Services
+    known: Mapping[ImageSource, Base]
+
+
+def prepare(request: BuildRequest, env: Environment, closing: contextlib.ExitStack, clock: int) -> Prepared:
+    """Read, check and plan; ``closing`` gets what is to be closed. Nothing is executed. Raises BuilderError."""
+    contexts = open_contexts(request, env)
+    closing.callback(contexts.close)
+    text = read_dockerfile(request, contexts)
+    dockerfile = parse_dockerfile(text, env.store, request.build_args.get("BUILDKIT_SYNTAX"))
+    times = time_policy(request, dockerfile, contexts, clock)
+    bases = Bases(env.store, env.registry, env.reporter, pull=request.pull, now=lambda: int(time.time()))
+    options = plan_options(request, times.epoch)
+    known = resolve_bases(dockerfile, options, bases)
+    plans = tuple(lower(dockerfile, one, known) for one in options)
+    checks = Checks.of(dockerfile, request.build_args, env.reporter)
+    for one in options:
+        checks.tell(text_findings(dockerfile, one, known, contexts.ignores, every_stage=False))
+    if checks.options.error:
+        for plan in plans:
+            checks.copies(plan, contexts)
+    checks.enforce()
+    for plan in plans:
+        refuse_zstd(request, bases.resolve(plan.base_source).manifest if plan.base_source else None)
+    sandbox = LazySandbox(
+        env.store, request.isolation, request.snapshotter, env.reporter, ignore_user=request.ignore_user
+    )
+    closing.callback(sandbox.close)
+    services = Services(
+        checks=checks,
+        store=env.store,
+        bases=bases,
+        contexts=contexts,
+        sandbox=sandbox,
+        times=times,
+        reporter=env.reporter,
+        secrets=request.secrets,
+        no_cache=request.no_cache,
+        project=_project(request, text.name),
+        coding=common_coding([compression_of(request, form) for form in forms_of(request)]),
+        timeout=request.timeout,
+        provision=request.provision,
+        agents=_agents(request, env, closing),
+        cancel=env.cancel,
+    )
+    return Prepared(plans, services, known)
+
+
+def _project(request: BuildRequest, dockerfile: str) -> str:
+    """Return what tells the builds of one machine apart, for explanations: not part of any key."""
+    context = request.context if is_remote(request.context) else os.path.abspath(request.context)
+    return hashlib.sha256(f"{context}\0{dockerfile}".encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 def _deliver(
@@ -212,6 +239,7 @@ def plan_options(request: BuildRequest, epoch: int | None = None) -> tuple[PlanO
         ulimits=request.ulimits,
         shm_size=request.shm_size,
         allow=request.allow,
+        fresh_stages=request.fresh_stages,
     )
     return tuple(replace(options, platform=one) for one in request.platforms)
 

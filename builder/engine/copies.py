@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import assert_never
 
-from builder.cache.keys import Key, Value
+from builder.cache.keys import Identity, Value
 from builder.context.contenthash import ContentHasher
 from builder.dockerfile.source import Span
 from builder.engine import keys
@@ -64,19 +64,20 @@ class CopyWork:
     def __exit__(self, *exc: object) -> None:
         self._cleanup.close()
 
-    def keys(self) -> Iterator[Key]:
-        """Yield the keys to look under, cheapest first: by identity, then by content."""
+    def identities(self) -> Iterator[Identity]:
+        """Yield what to look under, cheapest first: by identity, then by content."""
         operation, parent, times = self.operation, stack_id(self.parent), self.services.times
         if isinstance(operation.origin, StageOrigin):
             stack = stack_id(self.sources[operation.origin.source])
-            yield keys.copy_key(
-                operation, parent, times, [self._identity(one, stack) for one in operation.sources], by_content=False
+            yield keys.copy_identity(
+                operation, parent, times, [self._identity(one, stack) for one in operation.sources], None
             )
         contents = [self._content(one) for one in operation.sources]
-        yield keys.copy_key(operation, parent, times, contents, by_content=True)
+        selections = [self._selected(one) for one in operation.sources]
+        yield keys.copy_identity(operation, parent, times, contents, selections)
         if operation.link and operation.instruction == "COPY":
             # The same layer on every image that shows the same directories on the way.
-            yield keys.copy_key(operation, self._way(), times, contents, by_content=True)
+            yield keys.copy_identity(operation, self._way(), times, contents, selections)
 
     def _way(self) -> Value:
         """Return the directories down to the destination as the layer will have them."""
@@ -95,6 +96,9 @@ class CopyWork:
         kind = type(source).__name__
         mtimes = tuple(one.top.mtime for one in selections) if isinstance(source, RemoteFile) else ()
         return (kind, keys.content_of(selections, tree, self.services.times), mtimes)
+
+    def _selected(self, source: CopySource) -> tuple[Selection, ...]:
+        return () if isinstance(source, InlineFile) else self._choose(source)[1]
 
     def execute(self) -> StoreLayer | None:
         """Assemble and pack the layer; None when it would be empty. Raises ContextError, OutputError."""

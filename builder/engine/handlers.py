@@ -11,10 +11,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
-from builder.cache.keys import Key
+from builder.cache.keys import Identity, Key
 from builder.cache.selectors import Selector
 from builder.engine.copies import CopyWork, make_directory
-from builder.engine.keys import directory_key, flat_key, run_key
+from builder.engine.keys import directory_identity, flat_identity, run_identity
 from builder.engine.layers import LayerStack, StoreLayer, stack_id
 from builder.engine.packing import stored_layer
 from builder.engine.runs import run_command
@@ -35,25 +35,44 @@ class Result:
 
 @dataclass(slots=True)
 class Task:
-    """A vertex whose inputs are complete."""
+    """A vertex whose inputs are complete. ``below`` is its parent where that is an image from elsewhere.
+
+    ``reason`` says after its execution why it was executed, as far as that is known.
+    """
 
     vertex: Vertex
     parent: LayerStack
     sources: Sequence[LayerStack]
     services: Services
+    below: BaseImage | None = None
+    reason: str = ""
 
     def find(self) -> Result | None:
         """Return the recorded result, None where the vertex has to be executed."""
         operation = self.vertex.operation
         if isinstance(operation, BaseImage):
             return Result(self.services.bases.resolve(operation.source).layers, added=False, created=0)
-        if self.services.no_cache:
+        if self.fresh:
             return None
         with self._work() as work:
-            found = self._lookup(self._keys(work))
+            found = self._lookup(one.key for one in self._identities(work))
             if found is None and isinstance(operation, RunCommand) and self.services.sandbox.surely_single:
-                found = self._lookup(self._flat(operation, self._keys(work)))
+                found = self._lookup(one.key for one in self._flat(operation, self._identities(work)))
             return found
+
+    @property
+    def fresh(self) -> bool:
+        """Whether it is to be executed whatever is recorded."""
+        return self.services.no_cache or self.vertex.fresh
+
+    def identities(self) -> list[Identity]:
+        """Return what its results are recorded under. Raises what looking at its files raises."""
+        operation = self.vertex.operation
+        with self._work() as work:
+            found = list(self._identities(work))
+        if isinstance(operation, RunCommand) and self.services.sandbox.surely_single:
+            return list(self._flat(operation, found))
+        return found
 
     def execute(self) -> Result:
         """Do the work and record it, unless another process does it first. Raises what the operation raises."""
@@ -70,18 +89,26 @@ class Task:
 
     def _execute(self) -> Result:
         with self._work() as work:
-            known = list(self._keys(work))
+            identities = list(self._identities(work))
             operation = self.vertex.operation
             if isinstance(operation, RunCommand) and self.services.sandbox.get().mode == "single":
-                known = list(self._flat(operation, known))
+                identities = list(self._flat(operation, identities))
+            known = [one.key for one in identities]
             with self.services.store.lock(known[-1], cancel=self.services.cancel, waiting=self._say_waiting):
-                if not self.services.no_cache and (found := self._lookup(iter(known))) is not None:
+                if not self.fresh and (found := self._lookup(iter(known))) is not None:
                     return found
-                return self._record(known, self._perform(work))
+                result = self._record(known, self._perform(work))
+            self._remember(identities)
+            return result
 
-    def _flat(self, operation: RunCommand, known: Iterable[Key]) -> Iterator[Key]:
+    def _remember(self, identities: Sequence[Identity]) -> None:
+        from builder.engine.comparing import remember
+
+        self.reason = remember(self.vertex, identities, self.services, self.below)
+
+    def _flat(self, operation: RunCommand, exact: Iterable[Identity]) -> Iterator[Identity]:
         ignored = bool(operation.user) and self.services.sandbox.ignore_user
-        return (flat_key(key, ignored=ignored) for key in known)
+        return (flat_identity(one, ignored=ignored) for one in exact)
 
     def _say_waiting(self) -> None:
         name = self.vertex.name
@@ -93,16 +120,16 @@ class Task:
             return CopyWork(operation, self.parent, self.sources, self.services, self.vertex.span)
         return contextlib.nullcontext()
 
-    def _keys(self, work: CopyWork | None) -> Iterator[Key]:
+    def _identities(self, work: CopyWork | None) -> Iterator[Identity]:
         operation, services = self.vertex.operation, self.services
         match operation:
             case CopyFiles() if work is not None:
-                yield from work.keys()
+                yield from work.identities()
             case MakeDirectory():
-                yield directory_key(operation, stack_id(self.parent), services.times)
+                yield directory_identity(operation, stack_id(self.parent), services.times)
             case RunCommand():
                 stacks = [stack_id(one) for one in self.sources]
-                yield run_key(operation, stack_id(self.parent), stacks, services.times)
+                yield run_identity(operation, stack_id(self.parent), stacks, services.times)
 
     def _lookup(self, candidates: Iterator[Key]) -> Result | None:
         missed: list[Key] = []
@@ -112,7 +139,7 @@ class Task:
             if selector is None or result is None:
                 missed.append(key)
                 continue
-            for other in missed:
+            for other in missed if self.services.recording else ():
                 self.services.store.selectors.record(other, selector)
             return result
         return None
@@ -141,7 +168,7 @@ class Task:
         selectors, created = self.services.store.selectors, self.services.times.fresh()
         mine = Selector(None if layer is None else layer.diff_id, created)
         for key in known:
-            if self.services.no_cache or selectors.find(key) is not None:
+            if self.fresh or selectors.find(key) is not None:
                 # Either its layer is gone, or it was asked not to count: ours takes its place.
                 selectors.forget(key)
         winner = selectors.record(known[-1], mine)

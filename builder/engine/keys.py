@@ -6,9 +6,9 @@ a key: secrets' values, proxies, host paths, the clock, where the build runs.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 
-from builder.cache.keys import Key, Value, key
+from builder.cache.keys import Component, Identity, Value
 from builder.context.contenthash import record
 from builder.engine.copying import Source
 from builder.engine.selecting import Selection
@@ -28,20 +28,37 @@ RUN_VERSION = 1
 DIRECTORY_VERSION = 2
 
 
-def directory_key(operation: MakeDirectory, parent: ChainID, times: TimePolicy) -> Key:
-    """Return the key of a WORKDIR."""
-    return key("directory", DIRECTORY_VERSION, (parent, operation.path, operation.user, times.identity()))
+def directory_identity(operation: MakeDirectory, parent: ChainID, times: TimePolicy) -> Identity:
+    """Return what a WORKDIR is."""
+
+    def described() -> Iterator[Component]:
+        from builder.engine.components import of_directory
+
+        return of_directory(operation, parent, times)
+
+    value = (parent, operation.path, operation.user, times.identity())
+    return Identity("directory", DIRECTORY_VERSION, value, described)
 
 
-def copy_key(
-    operation: CopyFiles, parent: Value, times: TimePolicy, sources: Sequence[Value], *, by_content: bool
-) -> Key:
-    """Return the key of a COPY or ADD whose sources have these identities, or these contents.
+def copy_identity(
+    operation: CopyFiles,
+    parent: Value,
+    times: TimePolicy,
+    sources: Sequence[Value],
+    selections: Sequence[Sequence[Selection]] | None,
+) -> Identity:
+    """Return what a COPY or ADD is whose sources have these identities, or with ``selections`` these contents.
 
     ``parent`` is a ChainID, or what a ``--link`` shows of the image below.
     """
-    return key(
-        "copy by content" if by_content else "copy",
+
+    def described() -> Iterator[Component]:
+        from builder.engine.components import of_copy
+
+        return of_copy(operation, parent, times, sources, selections)
+
+    return Identity(
+        "copy" if selections is None else "copy by content",
         COPY_VERSION,
         {
             "parent": parent,
@@ -56,6 +73,7 @@ def copy_key(
             "times": times.identity(),
             "sources": tuple(sources),
         },
+        described,
     )
 
 
@@ -98,18 +116,29 @@ def _link_numbers(selection: Selection, source: Source) -> dict[str, int]:
     return {name: number for number, names in enumerate(shared) for name in names}
 
 
-def run_key(operation: RunCommand, parent: ChainID, sources: Sequence[ChainID], times: TimePolicy) -> Key:
-    """Return the key of a RUN."""
-    return key("run", RUN_VERSION, _run(operation, parent, sources, times))
+def run_identity(operation: RunCommand, parent: ChainID, sources: Sequence[ChainID], times: TimePolicy) -> Identity:
+    """Return what a RUN is."""
+
+    def described() -> Iterator[Component]:
+        from builder.engine.components import of_run
+
+        return of_run(operation, parent, sources, times)
+
+    return Identity("run", RUN_VERSION, _run(operation, parent, sources, times), described)
 
 
-def flat_key(exact: Key, *, ignored: bool = False) -> Key:
-    """Return where a RUN's result is kept that was made with a single uid: its owners are the recorded ones.
+def flat_identity(exact: Identity, *, ignored: bool = False) -> Identity:
+    """Return what a RUN is that was made with a single uid: its owners are the recorded ones.
 
     Only builds that cannot do better look there. ``ignored``: it ran as root although USER says otherwise, which is
     for those only who asked for that.
     """
-    return key("run with one uid, owners recorded", RUN_VERSION, (exact, ignored))
+
+    def described() -> Iterator[Component]:
+        yield from exact.describe()
+        yield "users", "one uid, USER ignored" if ignored else "one uid"
+
+    return Identity("run with one uid, owners recorded", RUN_VERSION, (exact.key, ignored), described)
 
 
 def _run(operation: RunCommand, parent: ChainID, sources: Sequence[ChainID], times: TimePolicy) -> Value:

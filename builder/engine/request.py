@@ -85,7 +85,8 @@ class BuildRequest:
     For several ``platforms`` the result is an index of images. ``base_annotations``: say on which base an image is.
     ``hosts`` are (name, address), ``ulimits`` (name, soft, hard), ``shm_size`` is bytes or 0 for the usual; ``allow``
     holds what the Dockerfile may ask for beyond the usual: ``security.insecure``, ``network.host``. ``push_foreign``
-    pushes layers that are not for redistribution too.
+    pushes layers that are not for redistribution too. ``fresh_stages`` names stages whose steps are executed whatever
+    is recorded.
     """
 
     context: str
@@ -104,6 +105,7 @@ class BuildRequest:
     compression: CompressionChoice = field(default_factory=CompressionChoice)
     pull: PullPolicy = "auto"
     no_cache: bool = False
+    fresh_stages: tuple[str, ...] = ()
     ignore_user: bool = False
     network: str = "default"
     isolation: str = "auto"

@@ -26,7 +26,10 @@ SecretReader = Callable[[], bytes]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """Everything a vertex may need besides its inputs. Shared by threads."""
+    """Everything a vertex may need besides its inputs. Shared by threads.
+
+    ``project`` tells builds of one store apart, for explanations; with ``recording`` off, looking writes no results.
+    """
 
     checks: Checks
     store: Store
@@ -37,6 +40,8 @@ class Services:
     reporter: Reporter
     secrets: Mapping[str, SecretReader] = field(default_factory=dict, repr=False)
     no_cache: bool = False
+    project: str = ""
+    recording: bool = True
     coding: Coding = USUAL
     timeout: float | None = None
     provision: Provision = field(default_factory=Provision)

@@ -16,7 +16,7 @@ from builder.engine.handlers import Result, Task
 from builder.engine.services import Services
 from builder.errors import BuilderError, InterruptedBuildError, SandboxError
 from builder.events import BuildStarted, VertexCompleted, VertexFailed, VertexStarted
-from builder.plan.graph import Vertex, VertexID
+from builder.plan.graph import Vertex, VertexID, image_below
 from builder.rootfs.chunked import USUAL
 
 _TICK = 0.2
@@ -29,6 +29,7 @@ class _Done:
     result: Result | None
     error: BaseException | None
     seconds: float
+    reason: str
 
 
 @dataclass(slots=True)
@@ -100,7 +101,8 @@ class Solver:
         services = self.services
         if vertex.id not in self.exported and services.coding != USUAL:
             services = replace(services, coding=USUAL)
-        return Task(vertex, parent, [self.results[one].stack for one in vertex.sources], services)
+        sources = [self.results[one].stack for one in vertex.sources]
+        return Task(vertex, parent, sources, services, image_below(vertex, self.vertices))
 
     def _execute(self, task: Task) -> None:
         started = time.monotonic()
@@ -111,7 +113,7 @@ class Solver:
             result = task.execute()
         except BaseException as caught:  # noqa: BLE001  # carried to the main thread, whatever it is
             error = caught
-        self._finished.put(_Done(task.vertex, result, error, time.monotonic() - started))
+        self._finished.put(_Done(task.vertex, result, error, time.monotonic() - started, task.reason))
 
     def _collect(self) -> None:
         try:
@@ -121,7 +123,7 @@ class Solver:
         self._running -= 1
         if done.result is not None:
             self.results[done.vertex.id] = done.result
-            self._emit_completed(done.vertex, done.seconds, cached=False)
+            self._emit_completed(done.vertex, done.seconds, cached=False, reason=done.reason)
         elif done.error is not None:
             self._fail(done.vertex, done.error, done.seconds)
 
@@ -134,8 +136,8 @@ class Solver:
             self._failure = error
             self.services.reporter.emit(VertexFailed(vertex.id, vertex.name, seconds, str(error)))
 
-    def _emit_completed(self, vertex: Vertex, seconds: float, *, cached: bool) -> None:
-        self.services.reporter.emit(VertexCompleted(vertex.id, vertex.name, seconds, cached))
+    def _emit_completed(self, vertex: Vertex, seconds: float, *, cached: bool, reason: str = "") -> None:
+        self.services.reporter.emit(VertexCompleted(vertex.id, vertex.name, seconds, cached, reason))
 
     def _drain(self) -> None:
         if self._running:

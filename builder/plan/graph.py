@@ -6,6 +6,7 @@ Instructions that only change the config are not here; they have folded into ``P
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Literal, NewType
 
 from builder.dockerfile.source import Span
@@ -177,7 +178,10 @@ Operation = BaseImage | MakeDirectory | CopyFiles | RunCommand
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vertex:
-    """One operation on the file system of ``parent`` (None: an empty one), reading from ``sources``."""
+    """One operation on the file system of ``parent`` (None: an empty one), reading from ``sources``.
+
+    ``ordinal`` counts the vertices of a stage from 1; ``fresh`` asks for it to be executed whatever is recorded.
+    """
 
     id: VertexID
     operation: Operation
@@ -186,11 +190,19 @@ class Vertex:
     name: str
     span: Span | None = None
     stage: str = ""
+    ordinal: int = 0
+    fresh: bool = False
 
     @property
     def inputs(self) -> tuple[VertexID, ...]:
         """All vertices that must be complete first."""
         return self.sources if self.parent is None else (self.parent, *self.sources)
+
+
+def image_below(vertex: Vertex, vertices: Mapping[VertexID, Vertex]) -> BaseImage | None:
+    """Return the image that a vertex is the first step on, None where there is no such."""
+    operation = None if vertex.parent is None else vertices[vertex.parent].operation
+    return operation if isinstance(operation, BaseImage) else None
 
 
 def vertex_id(operation: Operation, parent: VertexID | None, sources: tuple[VertexID, ...]) -> VertexID:
@@ -233,5 +245,7 @@ def merged(plans: Iterable[Plan]) -> dict[VertexID, Vertex]:
     found: dict[VertexID, Vertex] = {}
     for plan in plans:
         for key, vertex in plan.vertices.items():
-            found.setdefault(key, vertex)
+            known = found.setdefault(key, vertex)
+            if vertex.fresh and not known.fresh:
+                found[key] = replace(known, fresh=True)
     return found

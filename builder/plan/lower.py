@@ -121,6 +121,7 @@ class _Lowering:
     names: Names
     bases: Mapping[ImageSource, Base]
     vertices: dict[VertexID, Vertex] = field(default_factory=dict)
+    counts: dict[int, int] = field(default_factory=dict)
     stages: dict[int, StageState] = field(default_factory=dict)
 
     def stage(self, index: int) -> StageState:
@@ -206,10 +207,23 @@ class _Lowering:
         stage: df.Stage,
     ) -> VertexID:
         key = vertex_id(operation, parent, sources)
-        vertex = Vertex(
-            id=key, operation=operation, parent=parent, sources=sources, name=name, span=span, stage=stage.display
-        )
-        self.vertices.setdefault(key, vertex)
+        ordinal = self.counts[stage.index] = self.counts.get(stage.index, 0) + 1
+        fresh = stage.index in self.names.fresh
+        known = self.vertices.get(key)
+        if known is None:
+            self.vertices[key] = Vertex(
+                id=key,
+                operation=operation,
+                parent=parent,
+                sources=sources,
+                name=name,
+                span=span,
+                stage=stage.display,
+                ordinal=ordinal,
+                fresh=fresh,
+            )
+        elif fresh:
+            self.vertices[key] = replace(known, fresh=True)
         return key
 
     def _instruction(

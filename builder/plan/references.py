@@ -29,7 +29,8 @@ class PlanOptions:
 
     ``several``: the build is for other platforms, too, so that names of vertices say which one they are for.
     ``hosts`` are (name, address), ``ulimits`` (name, soft, hard), ``shm_size`` is bytes or 0 for the usual; ``allow``
-    holds what RUN is granted beyond the usual: ``security.insecure``, ``network.host``.
+    holds what RUN is granted beyond the usual: ``security.insecure``, ``network.host``. ``fresh_stages`` are names or
+    numbers of stages whose steps are executed whatever is recorded.
     """
 
     platform: Platform
@@ -44,6 +45,7 @@ class PlanOptions:
     ulimits: tuple[tuple[str, int, int], ...] = ()
     shm_size: int = 0
     allow: frozenset[str] = frozenset()
+    fresh_stages: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,7 @@ class Names:
         self.expand = Expander(dockerfile.source)
         self._contexts = {name.lower(): name for name in options.contexts}
         self.target = stages.find_target(dockerfile, options.target).index
+        self.fresh = frozenset(number for one in options.fresh_stages for number in stages.numbers_of(dockerfile, one))
         automatic = platform_args(
             options.build_platform, options.platform, stages.target_stage_name(dockerfile, options.target)
         )

@@ -1,0 +1,96 @@
+"""``pybuild explain``: why steps of a build would not be found in the cache, for people and as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from builder.cli.answers import answer, answer_json
+from builder.cli.options import build_parser
+from builder.cli.parsing import Parser, add_json
+from builder.cli.reporters import make_reporter, printable
+from builder.cli.session import environment
+
+if TYPE_CHECKING:
+    from builder.engine.explaining import Explanation
+
+EXAMPLES = """
+examples:
+  pybuild explain .
+  pybuild explain -f Dockerfile.ci --build-arg VERSION=2 --target test .
+  pybuild explain --json . | jq '.steps[] | select(.cached | not)'
+"""
+
+_SHOWN = 12
+"""Changes of a step that people are shown."""
+
+_MOST = 1000
+"""Changes of a step that programs are told."""
+
+
+def parser() -> Parser:
+    """Return the grammar: that of ``build``."""
+    parser = build_parser(
+        "pybuild explain",
+        "Say for every step of a build whether its result is there, and for the others what changed since the most "
+        "similar step that was built. Takes the options of a build; nothing is executed and no output is written.",
+        EXAMPLES,
+    )
+    add_json(parser)
+    return parser
+
+
+def run(options: argparse.Namespace) -> int:
+    """Carry it out and return the exit status."""
+    from builder.cli.requests import make_request
+    from builder.engine.explaining import explain
+
+    request = make_request(options, os.environ)
+    with environment(options, make_reporter(options.progress, sys.stderr), request.jobs) as env:
+        found = explain(request, env)
+    if options.json:
+        answer_json({"cached": all(one.cause == "hit" for one in found), "steps": [_value(one) for one in found]})
+    else:
+        answer(_text(found))
+    return 0
+
+
+def _text(found: Iterable[Explanation]) -> str:
+    lines: list[str] = []
+    for one in found:
+        lines.append(f"{'CACHED' if one.cause == 'hit' else 'MISS  '}  {printable(one.vertex.name)}")
+        lines += [f"        {printable(line)}" for line in _why(one)]
+    return "\n".join(lines) or "there is no step: the image is its base with another config"
+
+
+def _why(one: Explanation) -> Iterable[str]:
+    from builder.engine.comparing import named
+    from builder.engine.explaining import said
+
+    if text := said(one):
+        yield text
+    yield from (named(change, one.below) for change in one.changes[:_SHOWN])
+    if len(one.changes) > _SHOWN:
+        yield f"and {len(one.changes) - _SHOWN} more"
+    if one.missing:
+        also = "also " if one.cause == "changed" else ""
+        yield f"{also}made of what is missing: {'; '.join(each.name for each in one.missing)}"
+
+
+def _value(one: Explanation) -> dict[str, object]:
+    """Return an explanation for programs."""
+    return {
+        "name": one.vertex.name,
+        "stage": one.vertex.stage,
+        "line": None if one.vertex.span is None else one.vertex.span.start_line,
+        "cached": one.cause == "hit",
+        "cause": one.cause,
+        "reason": "; ".join(_why(one)),
+        "changes": [
+            {"component": change.component, "was": change.was, "now": change.now} for change in one.changes[:_MOST]
+        ],
+        "missing": [each.name for each in one.missing],
+    }

@@ -1,0 +1,189 @@
+"""Why a step was not found: its key's components against the records of steps that stood at the same place.
+
+Comparing never decides what is executed and never fails a build. What the components are is ``engine.components``'s
+business, how records are kept ``cache.records``'s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from builder.cache.keys import Component, Identity
+from builder.cache.records import Place, Record, Records, coarse, pack
+from builder.engine.components import FILE, ORDERS, PARENT, fields_of
+from builder.engine.services import Services
+from builder.plan.graph import BaseImage, Vertex
+
+BASE = "base image"
+"""The change that stands for another parent, where that is an image from elsewhere."""
+
+GONE = "its result was here and has been removed from the store"
+
+_CANDIDATES = 4
+"""Records that a build compares a step with: it has other things to do."""
+
+_TOLD = 3
+"""Changes that one line tells."""
+
+_AROUND, _WIDTH = 12, 48
+"""Characters of a long text that are shown before its first difference, and in all."""
+
+_WORDS = {"mode": "mode", "owner": "owner", "target": "link target", "attributes": "extended attributes"}
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A component that differs; None where there is none on that side."""
+
+    component: str
+    was: str | None
+    now: str | None
+
+    def __str__(self) -> str:
+        """Return it for people, without where it matters."""
+        name = self.component.removeprefix(FILE) if self.component.startswith(FILE) else self.component
+        if self.component == PARENT:
+            return "what it is made on changed"
+        if self.was is None or self.now is None:
+            return f"{self.component} {'added' if self.was is None else 'removed'}"
+        if self.component.startswith(FILE):
+            return f"file {name}: {_file_change(self.was, self.now)}"
+        if "sha256" in self.was or "sha256" in self.now:
+            return f"{name} changed" if self.component != BASE else f"{name}: was {self.was}, is {self.now}"
+        return f"{name}: was {_excerpt(self.was, self.now)}, is {_excerpt(self.now, self.was)}"
+
+
+def named(change: Change, below: str) -> str:
+    """Return a change for people who are to read which step lies below."""
+    return f"its parent changed: {below}" if change.component == PARENT and below else str(change)
+
+
+def place_of(vertex: Vertex, project: str) -> Place:
+    """Return where a step stands."""
+    return Place(project, vertex.stage, type(vertex.operation).__name__, vertex.ordinal)
+
+
+def telling(identities: Sequence[Identity]) -> Identity:
+    """Return the identity that says most: by content, and on the image it is for."""
+    exact = [one for one in identities if one.kind != "copy"]
+    return exact[0]
+
+
+def base_of(below: BaseImage | None, services: Services) -> str:
+    """Return which image a step is made on, by name, platform and digest; empty for none."""
+    if below is None:
+        return ""
+    source = below.source
+    location = source.location.removeprefix("docker-image://").removeprefix("docker.io/library/")
+    return f"{location} {source.platform.full} {services.bases.resolve(source).base().digest}"
+
+
+def remember(vertex: Vertex, identities: Sequence[Identity], services: Services, below: BaseImage | None = None) -> str:
+    """Keep what an executed step's key was made of; return why it was executed, empty where nothing is known."""
+    records, identity, place = services.store.records, telling(identities), place_of(vertex, services.project)
+    base = base_of(below, services)
+    components = tuple(identity.components())
+    reason = ""
+    if services.no_cache:
+        reason = "--no-cache asks for it"
+    elif vertex.fresh:
+        reason = f"--no-cache-filter asks for the stage {vertex.stage}"
+    elif records.has(identity.key):
+        reason = GONE
+    else:
+        found = nearest(records, place, components, base, most=_CANDIDATES)
+        reason = told(found) if found else ""
+    data = pack(Record(place, base, components))
+    if data is not None:
+        records.add(identity.key, data, place)
+    return reason
+
+
+def nearest(
+    records: Records,
+    place: Place,
+    components: Sequence[Component],
+    base: str,
+    *,
+    most: int,
+    unknown: Iterable[str] = (),
+) -> tuple[Change, ...] | None:
+    """Return what differs from the most similar of the ``most`` nearest records, None where there is none.
+
+    Components whose names begin with one of ``unknown`` do not count.
+    """
+    hidden = tuple(unknown)
+    best: tuple[Change, ...] | None = None
+    for key, same in islice(records.near(place), most):
+        record = records.find(key)
+        if record is None or not (same or _akin(record, components, hidden)):
+            continue
+        found = changes(record, components, base, hidden)
+        if best is None or len(found) < len(best):
+            best = found
+        if len(best) <= (0 if hidden else 1):
+            break
+    return best
+
+
+def _akin(record: Record, components: Sequence[Component], hidden: tuple[str, ...]) -> bool:
+    """Say whether a step from somewhere else was made on the same, or does the same, as the first component says."""
+    parents = [text for name, text in components if name == PARENT and PARENT not in hidden]
+    return record.components[:1] == tuple(components[:1]) or (PARENT, *parents) in record.components
+
+
+def changes(
+    record: Record, components: Sequence[Component], base: str, hidden: tuple[str, ...] = ()
+) -> tuple[Change, ...]:
+    """Return what differs between a record and ``components``: what is below first, mere orders only if alone."""
+    was, now = _grouped(record.components), _grouped(coarse(components) if record.by_directory else components)
+    names = [name for name, text in now.items() if was.get(name) != text] + [name for name in was if name not in now]
+    found = [Change(name, was.get(name), now.get(name)) for name in names if not name.startswith(hidden or "\0")]
+    below = [one for one in found if one.component == PARENT]
+    others = [one for one in found if one.component != PARENT and one.component not in ORDERS]
+    if base and record.base and base != record.base and (below or others) and PARENT not in hidden:
+        below = [Change(BASE, record.base, base)]
+    if others:
+        return (*below, *others)
+    return (*below, *(one for one in found if one.component in ORDERS))
+
+
+def told(found: Sequence[Change], most: int = _TOLD) -> str:
+    """Return changes as one line."""
+    texts = [str(one) for one in found[:most]]
+    return "; ".join([*texts, f"and {len(found) - most} more"] if len(found) > most else texts)
+
+
+def _grouped(components: Iterable[Component]) -> dict[str, str]:
+    """Return components by name; the texts of those of one name in their order."""
+    found: dict[str, str] = {}
+    for name, text in components:
+        found[name] = f"{found[name]}\n{text}" if name in found else text
+    return found
+
+
+def _file_change(was: str, now: str) -> str:
+    before, after = fields_of(was), fields_of(now)
+    if before["kind"] != after["kind"]:
+        return f"was a {before['kind']}, is a {after['kind']}"
+    differing = [name for name in dict.fromkeys((*after, *before)) if before.get(name) != after.get(name)]
+    if "sha256" in differing or "size" in differing:
+        differing = ["contents", *(name for name in differing if name not in ("sha256", "size"))]
+    said = [
+        f"{_WORDS[name]} was {before.get(name, 'none')}, is {after.get(name, 'none')}"
+        if name in ("mode", "owner", "target")
+        else f"{_WORDS.get(name, name)} changed"
+        for name in differing
+    ]
+    return ", ".join(said) or "changed"
+
+
+def _excerpt(text: str, other: str) -> str:
+    """Return a text in quotes, of a long one what lies around the first difference."""
+    common = next((at for at, (one, two) in enumerate(zip(text, other, strict=False)) if one != two), None)
+    start = max(0, (min(len(text), len(other)) if common is None else common) - _AROUND)
+    start = start if len(text) > _WIDTH else 0
+    piece = text[start : start + _WIDTH]
+    return repr(f"{'...' if start else ''}{piece}{'...' if start + _WIDTH < len(text) else ''}")

@@ -1,0 +1,148 @@
+"""``pybuild explain``: which steps of a build would be found, and of those that would not, which part of them changed.
+
+Plans and looks up as a build does, executes nothing and records no result. A step below one that is missing is
+compared without what it is made on, which nobody knows yet.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from builder.cache.keys import Component
+from builder.dockerfile.source import Source, locate
+from builder.engine import components
+from builder.engine.build import Environment, prepare
+from builder.engine.comparing import GONE, Change, base_of, nearest, place_of, telling
+from builder.engine.handlers import Result, Task
+from builder.engine.request import BuildRequest
+from builder.engine.services import Services
+from builder.errors import BuilderError
+from builder.image.digest import EMPTY_CHAIN
+from builder.plan.graph import CopyFiles, RunCommand, StageOrigin, Vertex, VertexID, image_below, merged
+
+Cause = Literal["hit", "asked", "gone", "never", "changed", "parent"]
+"""Why a step is found or not: it is there; it is to be executed anyway; its result was removed; nothing like it was
+ever built; parts of it changed; only what it is made on changed."""
+
+_CANDIDATES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What would become of one step, which stands on that called ``below``.
+
+    ``missing`` are steps it is made of that are not there themselves, ``changes`` are what differs from the nearest
+    earlier step, without what follows from ``missing``.
+    """
+
+    vertex: Vertex
+    cause: Cause
+    below: str = ""
+    changes: tuple[Change, ...] = ()
+    missing: tuple[Vertex, ...] = ()
+
+
+def explain(request: BuildRequest, env: Environment) -> tuple[Explanation, ...]:
+    """Return an explanation of every step of a build, inputs before users. Raises what planning and looking raise."""
+    with contextlib.ExitStack() as closing:
+        prepared = prepare(request, env, closing, int(time.time()))
+        services = replace(prepared.services, recording=False)
+        looking = _Looking(merged(prepared.plans), services, services.checks.dockerfile.source)
+        return tuple(looking.at(vertex) for vertex in looking.vertices.values())
+
+
+class _Looking:
+    def __init__(self, vertices: dict[VertexID, Vertex], services: Services, source: Source) -> None:
+        self.vertices = vertices
+        self._services = services
+        self._source = source
+        self._found: dict[VertexID, Result] = {}
+
+    def at(self, vertex: Vertex) -> Explanation:
+        """Look one vertex up; those before it have been looked at."""
+        missing = tuple(self.vertices[one] for one in dict.fromkeys(vertex.inputs) if one not in self._found)
+        try:
+            if missing:
+                return self._below_missing(vertex, missing)
+            task = self._task(vertex)
+            found = task.find()
+            if found is not None:
+                self._found[vertex.id] = found
+                return Explanation(vertex, "hit")
+            return self._missed(task)
+        except BuilderError as error:
+            if vertex.span is not None:
+                locate(error, self._source, vertex.span)
+            raise
+
+    def _task(self, vertex: Vertex) -> Task:
+        """Return a task that reads nothing of inputs nobody knows."""
+        stacks = {one: self._found[one].stack if one in self._found else () for one in vertex.inputs}
+        parent = () if vertex.parent is None else stacks[vertex.parent]
+        return Task(
+            vertex, parent, [stacks[one] for one in vertex.sources], self._services, image_below(vertex, self.vertices)
+        )
+
+    def _missed(self, task: Task) -> Explanation:
+        vertex, store = task.vertex, self._services.store
+        if task.fresh:
+            return Explanation(vertex, "asked")
+        identity = telling(task.identities())
+        if store.records.has(identity.key) or store.selectors.find(identity.key) is not None:
+            return Explanation(vertex, "gone")
+        base = base_of(task.below, self._services)
+        found = self._compare(vertex, tuple(identity.components()), base, ())
+        below = "" if vertex.parent is None else self.vertices[vertex.parent].name
+        return Explanation(vertex, "never" if found is None else "changed", below, found or ())
+
+    def _below_missing(self, vertex: Vertex, missing: tuple[Vertex, ...]) -> Explanation:
+        if self._services.no_cache or vertex.fresh:
+            return Explanation(vertex, "asked", missing=missing)
+        unknown = {one.id for one in missing}
+        known, hidden = self._known_components(vertex, unknown)
+        found = self._compare(vertex, known, "", hidden)
+        if found is None:
+            return Explanation(vertex, "never", missing=missing)
+        return Explanation(vertex, "changed" if found else "parent", changes=found, missing=missing)
+
+    def _known_components(
+        self, vertex: Vertex, unknown: set[VertexID]
+    ) -> tuple[tuple[Component, ...], tuple[str, ...]]:
+        """Return the components that do not depend on ``unknown`` vertices, and how the others' names begin."""
+        operation, times = vertex.operation, self._services.times
+        hidden: tuple[str, ...] = (components.PARENT,) if vertex.parent in unknown else ()
+        if isinstance(operation, CopyFiles) and not unknown.isdisjoint(vertex.sources):
+            # No file of it is known.
+            found = components.of_copy(operation, EMPTY_CHAIN, times, (), None)
+            return tuple(found), (*hidden, *components.FILES)
+        if isinstance(operation, RunCommand):
+            hidden += tuple(
+                components.shown(mount)
+                for mount in operation.mounts
+                if isinstance(mount.origin, StageOrigin) and vertex.sources[mount.origin.source] in unknown
+            )
+        return tuple(telling(self._task(vertex).identities()).components()), hidden
+
+    def _compare(
+        self, vertex: Vertex, known: tuple[Component, ...], base: str, hidden: tuple[str, ...]
+    ) -> tuple[Change, ...] | None:
+        place = place_of(vertex, self._services.project)
+        return nearest(self._services.store.records, place, known, base, most=_CANDIDATES, unknown=hidden)
+
+
+def said(explanation: Explanation) -> str:
+    """Return the explanation of a miss as one line, without the changes."""
+    match explanation.cause:
+        case "asked":
+            return "it is to be executed whatever is there (--no-cache, --no-cache-filter)"
+        case "gone":
+            return GONE
+        case "never":
+            return "never built here"
+        case "parent":
+            return "what it is made of changed; nothing else"
+        case _:
+            return ""
