@@ -19,7 +19,7 @@ from urllib.parse import quote
 from builder.image.descriptor import Descriptor
 from builder.image.digest import Digest, copy_verified
 from builder.image.reference import Reference
-from builder.registry.endpoints import blob_path, pull_scope, push_scope, short
+from builder.registry.endpoints import blob_path, delete_scope, pull_scope, push_scope, short
 from builder.registry.errors import AuthenticationError, RegistryError, TransientRegistryError
 from builder.registry.retry import RetryPolicy
 from builder.registry.session import Call, Session
@@ -110,7 +110,8 @@ def check_rights(session: Session, retry: RetryPolicy, reference: Reference) -> 
         registry=reference.registry,
         repository=reference.repository,
         target=begun.location,
-        scopes=push_scope(reference.repository),
+        # Some want the right to delete for it, in a token of its own: the one for pushing stays good.
+        scopes=push_scope(reference.repository) | delete_scope(reference.repository),
     )
     # A registry that cannot cancel forgets it some day.
     with contextlib.suppress(RegistryError), session.open(call):

@@ -26,6 +26,7 @@ def test_a_token_for_a_push_is_kept_for_it(fake: FakeRegistry, connect: Connect)
     client.check_push(at(fake))
     assert fake.uploads == {}
     assert fake.asked("GET", origin="token")[0].query["scope"] == ["repository:a/b:pull,push"]
+    assert [one.method for one in fake.asked("DELETE")] == ["DELETE"], "the right to cancel was asked for first"
     before = len(fake.asked("GET", origin="token"))
     client.blob_exists(at(fake), "sha256:" + "0" * 64, pushing=True)  # type: ignore[arg-type]  # only its text counts
     assert len(fake.asked("GET", origin="token")) == before
