@@ -84,21 +84,27 @@ class FileBlobWriter:
 class FileBlobStore:
     """Blobs in files. Safe for many threads and processes."""
 
-    def __init__(self, root: Path, scratch: Scratch, warn: Callable[[str], None]) -> None:
+    def __init__(
+        self, root: Path, scratch: Scratch, warn: Callable[[str], None], touch: Callable[[Path], bool]
+    ) -> None:
+        """``touch`` says that a file is used from now on, and returns whether it is there."""
         self._directory = root / "blobs" / "sha256"
         self._scratch = scratch
         self._warn = warn
+        self._touch = touch
 
     def path(self, digest: Digest) -> Path:
         """Return where the blob is, or would be."""
         return self._directory / digest.hex[:2] / digest.hex
 
-    def open(self, digest: Digest) -> BinaryIO:
-        """Open a blob for reading, seekable.
+    def open(self, digest: Digest, *, used: bool = True) -> BinaryIO:
+        """Open a blob for reading, seekable; ``used``: it counts as used now.
 
         Raises FileNotFoundError when it is not there, OutputError when it cannot be read.
         """
         path = self.path(digest)
+        if used:
+            self._touch(path)
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         except FileNotFoundError:
@@ -119,10 +125,10 @@ class FileBlobStore:
         return info.st_size if stat.S_ISREG(info.st_mode) else None
 
     def contains(self, digest: Digest, size: int | None = None) -> bool:
-        """Say whether ``open`` would find it; with ``size``, a blob of another size is a miss and a warning."""
+        """Say whether ``open`` finds it from now on; with ``size``, a blob of another size is a miss and a warning."""
         found = self.size(digest)
         if found is None or size is None or found == size:
-            return found is not None
+            return found is not None and self._touch(self.path(digest))
         # Not dropped: the size may come from a stranger's manifest.
         self._warn(f"{self.path(digest)} has {found} bytes instead of {size}; it is not used")
         return False
@@ -161,10 +167,10 @@ class FileBlobStore:
             raise _refused(path, error) from error
         return path
 
-    def read(self, digest: Digest, *, limit: int = SMALL) -> bytes | None:
+    def read(self, digest: Digest, *, limit: int = SMALL, used: bool = True) -> bytes | None:
         """Return a small blob whose bytes were checked again, None when it is missing, too large or damaged."""
         try:
-            with self.open(digest) as stream:
+            with self.open(digest, used=used) as stream:
                 data = stream.read(limit + 1)
                 if len(data) > limit:
                     self._warn(f"{self.path(digest)} is larger than {limit} bytes; it is not used")

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 Sharing = Literal["shared", "private", "locked"]
 
+MOUNT_ID = "id"
+"""The file in ``mounts/<hash of id>`` that says the id, for people."""
+
 
 class CacheMounts:
     """All cache mounts of a store. Whoever needs several acquires them sorted by id, so that nobody waits in a ring."""
@@ -50,13 +53,23 @@ class CacheMounts:
             make_directories(home)
         except OSError as error:
             raise OutputError(f"cannot write {home}: {error.strerror}") from error
+        self._say_id(home, mount_id)
         if sharing == "private":
             with self._first_free(home) as path:
                 yield path
             return
         lock = home / "0.lock"
-        with hold(lock, shared=sharing == "shared", cancel=cancel, waiting=waiting, warn=self._warn):
+        with (
+            hold(lock, shared=sharing == "shared", cancel=cancel, waiting=waiting, warn=self._warn),
+            _in_use(lock),
+        ):
             yield _made(home / "0")
+
+    def _say_id(self, home: Path, mount_id: str) -> None:
+        with contextlib.suppress(OSError):
+            descriptor = os.open(home / MOUNT_ID, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            with open(descriptor, "wb") as stream:
+                stream.write(mount_id.encode("utf-8", "surrogatepass"))
 
     @contextlib.contextmanager
     def _first_free(self, home: Path) -> Iterator[Path]:
@@ -70,9 +83,20 @@ class CacheMounts:
                 break
             number += 1
         try:
-            yield _made(home / str(number))
+            with _in_use(home / f"{number}.lock"):
+                yield _made(home / str(number))
         finally:
             os.close(fd)
+
+
+@contextlib.contextmanager
+def _in_use(lock: Path) -> Iterator[None]:
+    """Let the lock file's mtime say when its directory was last used."""
+    with contextlib.suppress(OSError):
+        os.utime(lock)
+    yield
+    with contextlib.suppress(OSError):
+        os.utime(lock)
 
 
 def _made(path: Path) -> Path:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from builder.cache.table import Table
 from builder.cache.variants import parse_descriptor
@@ -71,12 +72,16 @@ class References:
     def records(self) -> Iterator[RefRecord]:
         """Yield every record, images built here first; damaged ones are passed over with a warning."""
         for name in self._table.names():
-            record = self._read(name)
+            record = self._read(name, used=False)
             if record is not None and name == _name(record.reference, built_here=record.built_here):
                 yield record
 
-    def _read(self, name: str) -> RefRecord | None:
-        value = self._table.get(name)
+    def path(self, record: RefRecord) -> Path:
+        """Return the file of a record; its mtime says when it was last used."""
+        return self._table.path(_name(record.reference, built_here=record.built_here))
+
+    def _read(self, name: str, *, used: bool = True) -> RefRecord | None:
+        value = self._table.get(name, used=used)
         if value is None:
             return None
         descriptor = parse_descriptor(value)

@@ -8,11 +8,13 @@ RUN (``.run``) hold files of other user ids; the sandbox's worker removes those,
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from builder.cache.locks import try_lock
@@ -27,7 +29,14 @@ _OURS = re.compile(r"[0-9]+-[0-9a-f]{16}\.[0-9a-f]{16}(\..*)?", re.DOTALL)
 class Scratch:
     """The temporary area of one store, for one process. Thread-safe."""
 
-    def __init__(self, root: Path, warn: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        root: Path,
+        warn: Callable[[str], None],
+        using: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
+    ) -> None:
+        """``using`` keeps others from removing files while a lease is taken: they see it, or are done."""
+        self._using = using
         self._tmp = root / "tmp"
         self._leases = root / "leases"
         self._warn = warn
@@ -42,7 +51,8 @@ class Scratch:
         """
         with self._mutex:
             if not self._owner:
-                self._owner = self._take_lease()
+                with self._using():
+                    self._owner = self._take_lease()
             return self._owner
 
     def file(self, suffix: str = "") -> Path:
@@ -79,6 +89,11 @@ class Scratch:
     def leases(self) -> list[str]:
         """Name the leases that are held, ours included."""
         return [owner for owner in _names(self._leases) if not self._is_dead(owner)]
+
+    def others_began(self) -> float | None:
+        """Return when the first of the others that hold a lease began, in unix seconds; None where there are none."""
+        began = [time.time() - _age(self._leases / owner) for owner in self.leases() if owner != self._owner]
+        return min(began, default=None)
 
     def close(self) -> None:
         """Remove our own temporary files and give back the lease."""

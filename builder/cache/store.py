@@ -7,10 +7,11 @@ costs a handful of system calls. What the files mean to a build is decided in ``
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ from builder.cache import sealed
 from builder.cache.blobs import FileBlobStore
 from builder.cache.cachemounts import CacheMounts, Sharing
 from builder.cache.filesystem import filesystem_type, is_network
+from builder.cache.lastuse import MARGIN, LastUse
 from builder.cache.location import prepare_root
 from builder.cache.locks import hold, try_lock
 from builder.cache.parsed import Parsed
@@ -44,8 +46,9 @@ class Store:
         self.root = root
         self._warn = warn
         self._locks = root / "locks"
-        self._scratch = Scratch(root, warn)
-        self.blobs = FileBlobStore(root, self._scratch, warn)
+        self._uses = LastUse(root)
+        self._scratch = Scratch(root, warn, self._uses.using)
+        self.blobs = FileBlobStore(root, self._scratch, warn, self._uses.touch)
         self.selectors = Selectors(self._table("selectors", "selector"))
         self.variants = Variants(self._table("variants", "variant"))
         self.refs = References(self._table("refs", "reference"))
@@ -75,6 +78,10 @@ class Store:
         """Remove our temporary files and give back the lease; the store may be used again."""
         self._scratch.close()
 
+    def warn(self, message: str) -> None:
+        """Pass on a warning about a file of the store."""
+        self._warn(message)
+
     # Temporary files: on the store's own file system, so that they can be renamed into place.
 
     def hold_lease(self) -> None:
@@ -84,6 +91,29 @@ class Store:
     def leases(self) -> list[str]:
         """Name the running processes that hold a lease."""
         return self._scratch.leases()
+
+    def others_began(self) -> float | None:
+        """Return when the first of the other processes that hold a lease began, in unix seconds; None without any."""
+        return self._scratch.others_began()
+
+    def touch(self, path: Path) -> bool:
+        """Say that a file of the store is used from now on, so that it is not removed; return whether it is there."""
+        return self._uses.touch(path)
+
+    @contextlib.contextmanager
+    def removing(self, path: Path, before: float) -> Iterator[bool]:
+        """Keep others from using files while the block runs; yield whether ``path`` may be removed.
+
+        That is when it was last used before that time, and before every other process that runs. The block is short.
+        """
+        with self._uses.removing():
+            try:
+                used = os.lstat(path).st_mtime
+            except FileNotFoundError:
+                yield False
+                return
+            began = self.others_began()
+            yield used < (before if began is None else min(before, began - MARGIN))
 
     def temporary(self, suffix: str = "") -> Path:
         """Return a name for a new temporary file; the caller creates it. Raises OutputError."""
@@ -180,7 +210,7 @@ class Store:
         return is_network(filesystem_type(self.root))
 
     def _table(self, name: str, kind: str) -> Table:
-        return Table(self.root / name, kind, self._scratch, self._locks, self._warn)
+        return Table(self.root / name, kind, self._scratch, self._locks, self._warn, self._uses.touch)
 
     def _sweep_locks(self) -> None:
         """Remove the lock files of dead processes; they hurt nobody but pile up."""

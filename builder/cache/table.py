@@ -23,18 +23,39 @@ _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 class Table:
     """Records of one ``kind`` under ``directory``. Thread-safe, process-safe."""
 
-    def __init__(self, directory: Path, kind: str, scratch: Scratch, locks: Path, warn: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        kind: str,
+        scratch: Scratch,
+        locks: Path,
+        warn: Callable[[str], None],
+        touch: Callable[[Path], bool] = lambda _: True,
+    ) -> None:
+        """``touch`` says that a file was used now."""
+        self._touch = touch
         self._directory = directory
         self._kind = kind
         self._scratch = scratch
         self._locks = locks
         self._warn = warn
 
-    def get(self, name: str) -> Mapping[str, object] | None:
-        """Return the record ``name`` (a relative path), None when there is none that can be used."""
+    def path(self, name: str) -> Path:
+        """Return where a record is, or would be."""
+        return self._directory / name
+
+    def get(self, name: str, *, used: bool = True) -> Mapping[str, object] | None:
+        """Return the record ``name`` (a relative path), None when there is none that can be used.
+
+        ``used``: it counts as used now; not so for who only looks through all of them.
+        """
         try:
             body = sealed.read(self._directory / name, self._kind, name, limit=_LIMIT)
-            return None if body is None else self._parse(name, body)
+            if body is None:
+                return None
+            if used:
+                self._touch(self._directory / name)
+            return self._parse(name, body)
         except CacheError as error:
             self._warn(f"{error.message}; it is ignored")
             return None

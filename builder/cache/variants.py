@@ -53,13 +53,13 @@ class Variants:
                 yield name.rpartition("/")[2], descriptor
 
     def everything(self) -> Iterator[Descriptor]:
-        """Yield every known compressed form of every layer."""
+        """Yield every known compressed form of every layer; none of them counts as used."""
         for name in self._table.names():
-            if (descriptor := self._read(name)) is not None:
+            if (descriptor := self._read(name, used=False)) is not None:
                 yield descriptor
 
-    def _read(self, name: str) -> Descriptor | None:
-        record = self._table.get(name)
+    def _read(self, name: str, *, used: bool = True) -> Descriptor | None:
+        record = self._table.get(name, used=used)
         if record is None:
             return None
         descriptor = parse_descriptor(record)

@@ -56,6 +56,7 @@ GROUPS = {
         "validate": "read an image and check every digest in it",
     },
     "machine": {
+        "cache": "show what the store holds, and remove what can go",
         "doctor": "try what RUN can use on this machine, and say what to change",
     },
 }

@@ -31,8 +31,8 @@ from builder.engine.sandboxes import LazySandbox
 from builder.engine.services import Services
 from builder.engine.solver import Solver
 from builder.engine.sources import local_dockerfile, parse_dockerfile, read_dockerfile
-from builder.errors import BuilderError, InterruptedBuildError
-from builder.events import BuildFinished, Notice, Reporter
+from builder.errors import BuilderError, InterruptedBuildError, OutputError
+from builder.events import BuildFinished, Notice, Reporter, Warned
 from builder.image.digest import Digest, DigestMismatchError
 from builder.image.reference import Reference
 from builder.plan.graph import Base, ImageSource, Plan, merged
@@ -68,6 +68,7 @@ def build(request: BuildRequest, env: Environment) -> BuildResult:
     """Carry out ``request``. Raises BuilderError of every kind; nothing half-written stays behind."""
     started = time.monotonic()
     clock = int(time.time())
+    _hold_lease(env)
     with contextlib.ExitStack() as closing:
         rights = PushRights(request, env.registry)
         prepared = prepare(request, env, closing, clock)
@@ -143,6 +144,14 @@ def _project(request: BuildRequest, dockerfile: str) -> str:
     return hashlib.sha256(f"{context}\0{dockerfile}".encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
+def _hold_lease(env: Environment) -> None:
+    """Let nobody take away what this build finds in the store. A full one may still have all that it needs."""
+    try:
+        env.store.hold_lease()
+    except OutputError as error:
+        env.reporter.emit(Warned(f"{error.message}; only a build that finds everything can go on", "store"))
+
+
 def _deliver(
     request: BuildRequest, contents: Sequence[Content], env: Environment, clock: int
 ) -> tuple[Built, tuple[Reference, ...]]:
@@ -163,9 +172,6 @@ def _deliver(
     built = made(reported(request))
     names = outputs.kept_names(request, built.digest)
     outputs.keep(env.store, built, names, clock)
-    if request.outputs:
-        # A build whose layers were all there has written nothing yet: nobody may take them away meanwhile.
-        env.store.hold_lease()
     places = outputs.Places(env.store, env.registry, env.reporter, request.push_foreign)
     for output in request.outputs:
         if env.cancel.is_set():

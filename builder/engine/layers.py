@@ -150,11 +150,14 @@ class StoreLayer:
             self._claims.check(self.diff_id, self._toc)
 
     def _open_toc(self) -> Toc:
-        try:
-            return Toc.open(self._store.toc_path(self.diff_id))
-        except CacheError:
-            # Missing or damaged: the bytes say it again.
-            self._store.drop_toc(self.diff_id)
+        path = self._store.toc_path(self.diff_id)
+        if self._store.touch(path):
+            try:
+                return Toc.open(path)
+            except CacheError as error:
+                # The bytes say it again.
+                self._store.warn(f"{path} is damaged ({error.message}); it is made again")
+                self._store.drop_toc(self.diff_id)
         if not self.here():
             if self._claims is not None and (claimed := self._claims.table(self.diff_id)) is not None:
                 self._claimed = True

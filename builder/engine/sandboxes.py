@@ -54,6 +54,7 @@ class LazySandbox:
                     isolation=self._isolation,
                     snapshotter=self._snapshotter,
                     ignore_user=self.ignore_user,
+                    touch=self._store.touch,
                     reporter=self._reporter,
                 )
             return self._sandbox

@@ -76,7 +76,7 @@ def _reach(store: Store, descriptor: Descriptor, found: dict[Digest, Descriptor]
 
 
 def _parsed(store: Store, descriptor: Descriptor) -> Manifest | Index | None:
-    raw = store.blobs.read(descriptor.digest)
+    raw = store.blobs.read(descriptor.digest, used=False)
     try:
         return None if raw is None else parse_manifest(raw, descriptor.media_type)
     except ImageError:
@@ -130,7 +130,7 @@ def _image(store: Store, manifest: Manifest) -> _Facts:
     facts.whole = all(
         store.blobs.size(one.digest) == one.size for one in (manifest.config, *manifest.layers) if not one.is_elsewhere
     )
-    raw = store.blobs.read(manifest.config.digest)
+    raw = store.blobs.read(manifest.config.digest, used=False)
     if raw is None or manifest.config.media_type not in (media.OCI_CONFIG, media.DOCKER_CONFIG):
         return facts
     try:

@@ -1,6 +1,7 @@
 """Unpacked layers in the store, one directory each, for one ownership view (design, "The store"). Worker side.
 
-``layers/<view>/<name>`` appears by rename, complete or not at all. Nothing is synced to the disk: after a crash of the
+``layers/<view>/<name>`` appears by rename, complete or not at all. ``.locks/<name>`` holds its size in bytes, and has
+the mtime of its last use: the directory's own is the image's. Nothing is synced to the disk: after a crash of the
 machine any file may be short, so the layers of an earlier boot are not used.
 """
 
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from builder.errors import ImageError
+from builder.rootfs.measure import allocated
 from builder.rootfs.rooted import DIRECTORY, remove, remove_tree
 from builder.rootfs.whiteout import is_overlay_whiteout, make_whiteout
 
@@ -41,13 +43,14 @@ class Layers:
         others of ``rootfs.unpack``, which also uses ``warn``; ImageError for a blob that is another layer.
         """
         final = self._home / name
-        if final.is_dir():
+        if self._is_there(final):
             return final
-        with self._locked(name):
-            if final.is_dir():
+        with self._locked(name) as lock:
+            if self._is_there(final):
                 return final
             temporary = self.temporary()
             self.unpack(temporary, blob, diff_id, warn, lower=lower, bottom=name.endswith(".0"))
+            _note_size(lock, temporary)
             os.rename(temporary, final)
         return final
 
@@ -77,20 +80,26 @@ class Layers:
         """
         _normalise(os.fsencode(upper), {os.fsencode(path): mtime for path, mtime in emitted.items()})
         final = self._home / name
-        with self._locked(name):
+        with self._locked(name) as lock:
             if not final.exists():
+                _note_size(lock, upper)
                 os.rename(upper, final)
 
     def temporary(self) -> Path:
         """Return a name for a new directory beside the layers."""
         return self._scratch / f"layer-{next(self._counter)}"
 
+    def _is_there(self, final: Path) -> bool:
+        with contextlib.suppress(OSError):
+            os.utime(self._home / ".locks" / final.name)
+        return final.is_dir()
+
     @contextlib.contextmanager
-    def _locked(self, name: str) -> Iterator[None]:
+    def _locked(self, name: str) -> Iterator[int]:
         fd = os.open(self._home / ".locks" / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
-            yield
+            yield fd
         finally:
             os.close(fd)
 
@@ -108,6 +117,12 @@ class Layers:
                     os.rename(self._home / name, stale / name)
             marker.write_text(boot)
         remove_tree(stale)
+
+
+def _note_size(lock: int, tree: Path) -> None:
+    with contextlib.suppress(OSError):
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, b"%d\n" % allocated(tree), 0)
 
 
 def _normalise(upper: bytes, emitted: Mapping[bytes, int | None]) -> None:

@@ -46,11 +46,12 @@ class Sandbox:
         reporter: Reporter | None = None,
         resolver: Path = Path("/etc/resolv.conf"),
         ignore_user: bool = False,
+        touch: Callable[[Path], bool] = os.path.lexists,
     ) -> None:
         """``root`` is the store; ``scratch`` makes a directory in it that survives us, ``stale`` names those that have.
 
-        They are ``Store.scratch(run=True)`` and ``Store.stale_scratch``. ``ignore_user``: where there is only one uid,
-        commands of other users run as root instead of being refused.
+        They are ``Store.scratch(run=True)`` and ``Store.stale_scratch``; ``touch`` is ``Store.touch``. ``ignore_user``:
+        where there is only one uid, commands of other users run as root instead of being refused.
         """
         self._root = Path(os.path.abspath(root))
         self._make_scratch = scratch
@@ -60,6 +61,7 @@ class Sandbox:
         self._reporter = reporter or SilentReporter()
         self._resolver = resolver
         self._ignore_user = ignore_user
+        self._touch = touch
         self._mutex = threading.Lock()
         self._started: tuple[Attempt, Worker] | None = None
         self._groups = cgroups.Groups(lambda text: self._reporter.emit(Warned(text, "cgroup")))
@@ -163,6 +165,15 @@ class Sandbox:
         if paths:
             self._start()[1].ask("delete", paths).result()
 
+    def delete(self, trees: Sequence[Path]) -> None:
+        """Delete trees of the store with files of any user. Raises SandboxError, OutputError."""
+        self._start()[1].ask("delete", [os.fsencode(path) for path in trees]).result()
+
+    def measure(self, trees: Sequence[Path]) -> list[int]:
+        """Return the bytes that trees of the store take on the disk. Raises SandboxError, OutputError."""
+        found: list[int] = self._start()[1].ask("measure", [os.fsencode(path) for path in trees]).result()
+        return found
+
     def close(self) -> None:
         """End the worker; afterwards no process, mount or file of a step is left. It can be started again."""
         with self._mutex:
@@ -203,7 +214,8 @@ class Sandbox:
             alone = number == 0 or layer.stands_alone
             # The lowest layer may hide nothing, so it is unpacked without its whiteouts and under another name.
             name = f"{layer.diff_id.hex}.0" if number == 0 else (layer.diff_id if alone else layer.chain_id).hex
-            blob = b"" if (home / name).is_dir() else os.fsencode(layer.path())
+            there = self._touch(home / ".locks" / name) and (home / name).is_dir()
+            blob = b"" if there else os.fsencode(layer.path())
             found.append((name, blob, str(layer.diff_id), alone))
         return found
 

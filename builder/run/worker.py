@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from builder.errors import BuilderError, OutputError
+from builder.rootfs.measure import allocated
 from builder.rootfs.rooted import remove_tree
 from builder.run import namespaces, wire
 from builder.run.choice import choose
@@ -157,6 +158,8 @@ class _Worker:
                 return self._run(number, payload, fds)
             case "emulate":
                 return namespaces.register_format(os.fsencode(self._scratch / "formats"), payload)
+            case "measure":
+                return [allocated(os.fsdecode(path)) for path in payload]
             case _:
                 return self._delete(payload)
 

@@ -1,0 +1,22 @@
+"""Lengths of time, and sizes of the store, as people write them."""
+
+from __future__ import annotations
+
+import re
+
+from builder.errors import UsageError
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+_PART = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)([smhdw])", re.ASCII)
+_LONGEST = 100 * 366 * 86400
+
+
+def duration(option: str, text: str) -> float:
+    """Return the seconds of ``90s``, ``36h``, ``1h30m``, ``7d`` or ``2w``. Raises UsageError."""
+    parts = _PART.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise UsageError(f"{option} {text}: expected a length of time", hint="e.g. 90m, 36h, 7d or 2w")
+    seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
+    if seconds > _LONGEST:
+        raise UsageError(f"{option} {text}: more than a hundred years")
+    return float(seconds)
