@@ -6,13 +6,13 @@ business, how records are kept ``cache.records``'s.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from builder.cache.keys import Component, Identity
-from builder.cache.records import Place, Record, Records, coarse, pack
-from builder.engine.components import FILE, ORDERS, PARENT, fields_of
+from builder.cache.keys import Identity
+from builder.cache.records import Place, Record, Records, coarse, grouped, pack
+from builder.engine.components import FILE, MOUNT, ORDERS, PARENT, fields_of
 from builder.engine.services import Services
 from builder.plan.graph import BaseImage, Vertex
 
@@ -50,6 +50,8 @@ class Change:
             return f"{self.component} {'added' if self.was is None else 'removed'}"
         if self.component.startswith(FILE):
             return f"file {name}: {_file_change(self.was, self.now)}"
+        if self.component.startswith(MOUNT):
+            return f"{name}: {_fields_change(self.was, self.now)}"
         if "sha256" in self.was or "sha256" in self.now:
             return f"{name} changed" if self.component != BASE else f"{name}: was {self.was}, is {self.now}"
         return f"{name}: was {_excerpt(self.was, self.now)}, is {_excerpt(self.now, self.was)}"
@@ -84,7 +86,7 @@ def remember(vertex: Vertex, identities: Sequence[Identity], services: Services,
     """Keep what an executed step's key was made of; return why it was executed, empty where nothing is known."""
     records, identity, place = services.store.records, telling(identities), place_of(vertex, services.project)
     base = base_of(below, services)
-    components = tuple(identity.components())
+    components = grouped(identity.components())
     reason = ""
     if services.no_cache:
         reason = "--no-cache asks for it"
@@ -104,7 +106,7 @@ def remember(vertex: Vertex, identities: Sequence[Identity], services: Services,
 def nearest(
     records: Records,
     place: Place,
-    components: Sequence[Component],
+    components: Mapping[str, str],
     base: str,
     *,
     most: int,
@@ -128,17 +130,19 @@ def nearest(
     return best
 
 
-def _akin(record: Record, components: Sequence[Component], hidden: tuple[str, ...]) -> bool:
+def _akin(record: Record, components: Mapping[str, str], hidden: tuple[str, ...]) -> bool:
     """Say whether a step from somewhere else was made on the same, or does the same, as the first component says."""
-    parents = [text for name, text in components if name == PARENT and PARENT not in hidden]
-    return record.components[:1] == tuple(components[:1]) or (PARENT, *parents) in record.components
+    first = next(iter(components))
+    if record.components.get(first) == components[first]:
+        return True
+    return PARENT not in hidden and record.components.get(PARENT, "") == components[PARENT]
 
 
 def changes(
-    record: Record, components: Sequence[Component], base: str, hidden: tuple[str, ...] = ()
+    record: Record, components: Mapping[str, str], base: str, hidden: tuple[str, ...] = ()
 ) -> tuple[Change, ...]:
     """Return what differs between a record and ``components``: what is below first, mere orders only if alone."""
-    was, now = _grouped(record.components), _grouped(coarse(components) if record.by_directory else components)
+    was, now = record.components, coarse(components) if record.by_directory else components
     names = [name for name, text in now.items() if was.get(name) != text] + [name for name in was if name not in now]
     found = [Change(name, was.get(name), now.get(name)) for name in names if not name.startswith(hidden or "\0")]
     below = [one for one in found if one.component == PARENT]
@@ -156,14 +160,6 @@ def told(found: Sequence[Change], most: int = _TOLD) -> str:
     return "; ".join([*texts, f"and {len(found) - most} more"] if len(found) > most else texts)
 
 
-def _grouped(components: Iterable[Component]) -> dict[str, str]:
-    """Return components by name; the texts of those of one name in their order."""
-    found: dict[str, str] = {}
-    for name, text in components:
-        found[name] = f"{found[name]}\n{text}" if name in found else text
-    return found
-
-
 def _file_change(was: str, now: str) -> str:
     before, after = fields_of(was), fields_of(now)
     if before["kind"] != after["kind"]:
@@ -178,6 +174,12 @@ def _file_change(was: str, now: str) -> str:
         for name in differing
     ]
     return ", ".join(said) or "changed"
+
+
+def _fields_change(was: str, now: str) -> str:
+    before, after = (dict(one.partition("=")[::2] for one in text.split(",")) for text in (was, now))
+    differing = [name for name in dict.fromkeys((*after, *before)) if before.get(name) != after.get(name)]
+    return ", ".join(f"{name} was {before.get(name, '')}, is {after.get(name, '')}" for name in differing)
 
 
 def _excerpt(text: str, other: str) -> str:

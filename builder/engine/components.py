@@ -6,6 +6,7 @@ Nothing here decides whether a result is used.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
@@ -42,6 +43,9 @@ FILES = (FILE, "here-document ", "time of ", "order of the sources", "pybuild's 
 
 VARIABLE = "variable "
 """How the names of components begin that are ARGs and ENVs."""
+
+MOUNT = "--mount="
+"""How the names of components begin that hold the fields of a mount."""
 
 SHOWN = "files of "
 """How the names of components begin that are the file systems behind mounts."""
@@ -161,7 +165,7 @@ def shown(mount: Mount) -> str:
 
 
 def _mount_name(mount: Mount) -> str:
-    return f"--mount={mount.kind} {mount.target or mount.id or mount.env}"
+    return f"{MOUNT}{mount.kind} {mount.target or mount.id or mount.env}"
 
 
 def _listed(source: CopySource, found: Sequence[Selection]) -> str:
@@ -207,9 +211,11 @@ def _path(source: CopySource, one: Selection) -> tuple[str, str]:
 def _entry(recorded: Record, link: int | None) -> str:
     """Return a line of fields; the target, which may hold blanks, is the last one."""
     kind, mode, uid, gid, size, target, major, minor, xattrs, sha256 = recorded
-    text = f"{_KINDS.get(kind, kind)} mode={mode:o} owner={uid}:{gid}"
+    text = _start(kind, mode, uid, gid)
     if sha256 is not None:
-        text += f" size={size} sha256={sha256[:8].hex()}"
+        text = f"{text} size={size} sha256={sha256[:8].hex()}"
+    if not (xattrs or major or minor or target) and link is None:
+        return text
     if xattrs:
         text += f" attributes={_digest(repr(xattrs)).removeprefix('sha256:')}"
     if major or minor:
@@ -217,6 +223,11 @@ def _entry(recorded: Record, link: int | None) -> str:
     if link is not None:
         text += f" hardlink={link}"
     return f"{text} target={target}" if target else text
+
+
+@functools.lru_cache(maxsize=1024)
+def _start(kind: str, mode: int, uid: int, gid: int) -> str:
+    return f"{_KINDS.get(kind, kind)} mode={mode:o} owner={uid}:{gid}"
 
 
 def fields_of(text: str) -> Mapping[str, str]:

@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from builder.cache.keys import Component
+from builder.cache.records import grouped
 from builder.dockerfile.source import Source, locate
 from builder.engine import components
 from builder.engine.build import Environment, prepare
@@ -94,7 +94,7 @@ class _Looking:
         if store.records.has(identity.key) or store.selectors.find(identity.key) is not None:
             return Explanation(vertex, "gone")
         base = base_of(task.below, self._services)
-        found = self._compare(vertex, tuple(identity.components()), base, ())
+        found = self._compare(vertex, grouped(identity.components()), base, ())
         below = "" if vertex.parent is None else self.vertices[vertex.parent].name
         return Explanation(vertex, "never" if found is None else "changed", below, found or ())
 
@@ -108,26 +108,24 @@ class _Looking:
             return Explanation(vertex, "never", missing=missing)
         return Explanation(vertex, "changed" if found else "parent", changes=found, missing=missing)
 
-    def _known_components(
-        self, vertex: Vertex, unknown: set[VertexID]
-    ) -> tuple[tuple[Component, ...], tuple[str, ...]]:
+    def _known_components(self, vertex: Vertex, unknown: set[VertexID]) -> tuple[dict[str, str], tuple[str, ...]]:
         """Return the components that do not depend on ``unknown`` vertices, and how the others' names begin."""
         operation, times = vertex.operation, self._services.times
         hidden: tuple[str, ...] = (components.PARENT,) if vertex.parent in unknown else ()
         if isinstance(operation, CopyFiles) and not unknown.isdisjoint(vertex.sources):
             # No file of it is known.
             found = components.of_copy(operation, EMPTY_CHAIN, times, (), None)
-            return tuple(found), (*hidden, *components.FILES)
+            return grouped(found), (*hidden, *components.FILES)
         if isinstance(operation, RunCommand):
             hidden += tuple(
                 components.shown(mount)
                 for mount in operation.mounts
                 if isinstance(mount.origin, StageOrigin) and vertex.sources[mount.origin.source] in unknown
             )
-        return tuple(telling(self._task(vertex).identities()).components()), hidden
+        return grouped(telling(self._task(vertex).identities()).components()), hidden
 
     def _compare(
-        self, vertex: Vertex, known: tuple[Component, ...], base: str, hidden: tuple[str, ...]
+        self, vertex: Vertex, known: dict[str, str], base: str, hidden: tuple[str, ...]
     ) -> tuple[Change, ...] | None:
         place = place_of(vertex, self._services.project)
         return nearest(self._services.store.records, place, known, base, most=_CANDIDATES, unknown=hidden)

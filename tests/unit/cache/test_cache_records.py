@@ -1,0 +1,160 @@
+"""Records: what is put in comes out, damage and strangers' bytes are no record, places remember so much and no more."""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from builder.cache import records
+from builder.cache.keys import Key, key
+from builder.cache.records import Place, Record, coarse, grouped, pack, unpack
+from builder.cache.store import Store
+
+PLACE = Place("project", "build", "RunCommand", 2)
+RECORD = Record(PLACE, "base", {"command": "make", "variable A": "", "file x": "file mode=644"})
+_text = st.text(st.characters(codec=None, exclude_categories=()), max_size=8)
+
+
+def key_of(number: int) -> Key:
+    return key("test", 1, number)
+
+
+def packed(record: Record = RECORD) -> bytes:
+    data = pack(record)
+    assert data is not None
+    return data
+
+
+@given(st.dictionaries(_text, _text, max_size=5), _text, _text)
+def test_what_is_packed_is_unpacked(components: dict[str, str], base: str, stage: str) -> None:
+    record = Record(Place("", stage, "CopyFiles", 1), base, components)
+    found = unpack(packed(record))
+    assert found is not None
+    assert found.base == base
+    assert found.place == record.place
+    plain = {name.replace("\0", "\ufffd"): text.replace("\0", "\ufffd") for name, text in components.items()}
+    assert found.components == plain
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"x",
+        zlib.compress(b""),
+        zlib.compress(b"\xff"),
+        zlib.compress(b"[]"),
+        zlib.compress(b"[" * 100_000),
+        zlib.compress(json.dumps({"version": 2, "place": ["", "", 1], "base": "", "by_directory": False}).encode()),
+        zlib.compress(json.dumps({"version": 1, "place": ["", ""], "base": "", "by_directory": False}).encode()),
+        zlib.compress(zlib.decompress(packed()) + b"\0odd"),
+        zlib.compress(b"0" * (65 << 20)),
+        packed()[:-3],
+    ],
+)
+def test_other_bytes_are_no_record(data: bytes, tmp_path: Path) -> None:
+    assert unpack(data) is None
+    with Store.open(tmp_path) as store:
+        store.records.receive(key_of(1), data)
+        assert store.records.find(key_of(1)) is None
+    assert not (tmp_path / "records").exists()
+
+
+def test_a_record_is_found_under_its_key_and_place(tmp_path: Path) -> None:
+    with Store.open(tmp_path) as store:
+        assert store.records.find(key_of(1)) is None
+        store.records.add(key_of(1), packed(), PLACE)
+        assert store.records.has(key_of(1))
+        found = store.records.find(key_of(1))
+        assert found is not None
+        assert found.components == RECORD.components
+        assert list(store.records.near(PLACE)) == [(key_of(1), True)]
+
+
+def test_steps_of_the_same_place_come_first_and_others_are_told_apart(tmp_path: Path) -> None:
+    other = Place("other", "build", "RunCommand", 2)
+    with Store.open(tmp_path) as store:
+        store.records.add(key_of(1), packed(), PLACE)
+        store.records.add(key_of(2), packed(), Place("project", "build", "RunCommand", 5))
+        store.records.add(key_of(3), packed(), other)
+        store.records.add(key_of(4), packed(), PLACE)
+        store.records.add(key_of(5), packed(), Place("project", "build", "CopyFiles", 2))
+        store.records.add(key_of(6), packed(), Place("project", "test", "RunCommand", 2))
+        found = list(store.records.near(PLACE))
+    assert found == [(key_of(4), True), (key_of(1), True), (key_of(2), False), (key_of(3), False)]
+
+
+def test_what_another_machine_made_is_near_too(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "a") as there, Store.open(tmp_path / "b") as here:
+        there.records.add(key_of(1), packed(), PLACE)
+        data = there.records.packed(key_of(1))
+        assert data is not None
+        here.records.receive(key_of(1), data)
+        assert list(here.records.near(PLACE)) == [(key_of(1), False)]
+
+
+def test_a_place_remembers_its_latest_keys_and_a_stage_so_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records, "_PER_STAGE", 20)
+    with Store.open(tmp_path) as store:
+        for number in range(18):
+            store.records.add(key_of(number), packed(), PLACE)
+        store.records.add(key_of(5), packed(), PLACE)
+        found = [one for one, _ in store.records.near(PLACE)]
+        assert found == [key_of(5), *(key_of(number) for number in range(17, 1, -1) if number != 5)]
+        for number in range(100, 120):
+            store.records.add(key_of(number), packed(), Place("project", "build", "RunCommand", number))
+        assert len(list(store.records.near(PLACE))) == 20
+
+
+def test_a_damaged_record_is_dropped_with_a_warning(tmp_path: Path) -> None:
+    warnings: list[str] = []
+    with Store.open(tmp_path, warn=warnings.append) as store:
+        store.records.add(key_of(1), packed(), PLACE)
+        path = tmp_path / "records" / key_of(1)[:2] / key_of(1)
+        path.write_bytes(path.read_bytes()[:-1] + b"?")
+        assert store.records.find(key_of(1)) is None
+        assert str(path) in warnings[0]
+        assert not path.exists()
+
+
+def test_a_store_that_refuses_records_is_no_error(tmp_path: Path) -> None:
+    with Store.open(tmp_path) as store:
+        (tmp_path / "records").write_text("in the way")
+        store.records.add(key_of(1), packed(), PLACE)
+        assert not store.records.has(key_of(1))
+        assert list(store.records.near(PLACE)) == []
+
+
+def test_records_are_for_their_owner_only(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        with Store.open(tmp_path) as store:
+            store.records.add(key_of(1), packed(), PLACE)
+    finally:
+        os.umask(before)
+    for path in (tmp_path / "records").rglob("*"):
+        assert path.stat().st_mode & 0o077 == 0, path
+
+
+def test_too_many_files_are_told_by_directories(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records, "_MOST", 10)
+    files = {f"file d{number % 3}/f{number}": "file mode=644" for number in range(30)}
+    found = unpack(packed(Record(PLACE, "", {"destination": "/x", **files})))
+    assert found is not None
+    assert found.by_directory
+    assert set(found.components) == {"destination", "file d0/", "file d1/", "file d2/"}
+    assert found.components == coarse({"destination": "/x", **files})
+    assert coarse({**files, "file d1/new": ""})["file d1/"] != found.components["file d1/"]
+    assert coarse({**files, "file d1/new": ""})["file d0/"] == found.components["file d0/"]
+    monkeypatch.setattr(records, "_MOST", 2)
+    assert pack(Record(PLACE, "", {"destination": "/x", **files})) is None
+
+
+def test_texts_of_one_name_are_kept_together() -> None:
+    assert grouped([("a", "1"), ("b", "2"), ("a", "1")]) == {"a": "1\n1", "b": "2"}
