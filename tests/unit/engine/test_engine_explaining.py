@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from builder.engine.explaining import Explanation, explain
+from builder.engine.comparing import GONE
+from builder.engine.explaining import Explanation, explain, said
 from builder.engine.request import BuildRequest, EpochChoice
-from tests.support.builds import NATIVE, Recording, Workshop
+from builder.errors import BuilderError
+from builder.events import VertexCompleted
+from tests.support.builds import NATIVE, Built, Recording, Workshop
+from tests.support.cli import pybuild, write_context
 
 TEXT = """\
 FROM scratch AS base
@@ -83,7 +90,7 @@ def retarget(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("files", "text", "said"),
+    ("files", "text", "expected"),
     [
         ({"src/a.txt": "A"}, TEXT, ["file src/a.txt: contents changed"]),
         ({"src/deep/c.txt": "c"}, TEXT, ["file src/deep/c.txt added"]),
@@ -107,7 +114,198 @@ def retarget(path: Path) -> None:
         ),
     ],
 )
-def test_the_change_is_named(shop: Workshop, files: dict[str, Any], text: str, said: list[str]) -> None:
+def test_the_change_is_named(shop: Workshop, files: dict[str, Any], text: str, expected: list[str]) -> None:
     shop.put(files)
     found = misses(explained(shop, text))
-    assert said in found.values(), found
+    assert expected in found.values(), found
+
+
+def test_what_is_below_a_change_is_told_apart_from_what_changed_too(shop: Workshop) -> None:
+    shop.put({"src/a.txt": "A"})
+    found = explained(shop, TEXT.replace("/work", "/worked"))
+    below = found["WORKDIR /worked"]
+    assert below.cause == "changed"
+    assert [str(one) for one in below.changes] == ["directory: was '/work', is '/worked'"]
+    assert [one.name for one in below.missing] == ["[base 2/3] COPY --chmod=644 src ${TOP}/src"]
+    read = found["COPY --from=base /top/src/a.txt /a"]
+    assert (read.cause, read.changes) == ("parent", ())
+    assert found["COPY two.txt two-link /two/"].cause == "parent"
+    assert "COPY one.txt /one" not in found  # no stage that the target needs
+
+
+def test_files_of_a_stage_are_named(shop: Workshop) -> None:
+    text = TEXT.replace("/top/src/a.txt /a", "/top/src/deep /a")
+    shop.build(text)
+    shop.put({"src/deep/b.txt": "B"})
+    shop.build(text, target="base")
+    change = ["file /top/src/deep/b.txt: contents changed"]
+    assert misses(explained(shop, text)) == {"COPY --from=base /top/src/deep /a": change}
+
+
+def test_links_and_kinds(shop: Workshop) -> None:
+    text = "FROM scratch\nCOPY tree /tree\n"
+    shop.build(
+        text,
+        {
+            "tree/link": lambda path: path.symlink_to("a"),
+            "tree/x": "x",
+            "tree/y": lambda path: os.link(path.parent / "x", path),
+        },
+    )
+    shop.put({"tree/link": lambda path: path.unlink() or path.symlink_to("b")})
+    assert misses(explained(shop, text)) == {"COPY tree /tree": ["file tree/link: link target was a, is b"]}
+    shop.put({"tree/link": lambda path: path.unlink() or path.write_text("a")})
+    assert misses(explained(shop, text)) == {"COPY tree /tree": ["file tree/link: was a symlink, is a file"]}
+    shop.put({"tree/link": lambda path: path.unlink() or path.symlink_to("a")})
+    shop.put({"tree/y": lambda path: path.unlink() or path.write_text("x")})
+    changed = ["file tree/x: hardlink changed", "file tree/y: hardlink changed"]
+    assert misses(explained(shop, text)) == {"COPY tree /tree": changed}
+
+
+def test_the_most_similar_of_earlier_steps_is_compared_with(shop: Workshop) -> None:
+    shop.build(TEXT.replace("--chmod=644", "--chmod=600 --chown=3"))
+    shop.put({"src/a.txt": "A"})
+    found = misses(explained(shop))
+    assert found["COPY --chmod=644 src ${TOP}/src"] == ["file src/a.txt: contents changed"]
+
+
+def test_a_step_that_moved_is_only_below_a_change(shop: Workshop) -> None:
+    found = explained(shop, TEXT.replace("COPY <<EOF /doc", "COPY one.txt /new\nCOPY <<EOF /doc"))
+    assert found["COPY one.txt /new"].cause == "changed"
+    assert found["COPY <<EOF /doc"].cause == "parent"
+    assert found["COPY two.txt two-link /two/"].cause == "parent"
+
+
+def test_what_was_never_built(shop: Workshop) -> None:
+    found = explained(shop, "FROM scratch AS quite-another\nCOPY one.txt /\nWORKDIR /x\n")
+    assert [one.cause for one in found.values()] == ["never", "never"]
+    assert said(next(iter(found.values()))) == "never built here"
+
+
+def test_other_projects_are_compared_with_where_they_begin_alike(shop: Workshop, tmp_path: Path) -> None:
+    there = Workshop(shop.store, tmp_path / "checkout" / "context")
+    there.put(FILES)
+    assert {one.cause for one in explained(there).values()} == {"hit"}
+    there.put({"src/a.txt": "A"})
+    assert ["file src/a.txt: contents changed"] in misses(explained(there)).values()
+    text = TEXT.replace("--chmod=644 src ${TOP}/src", "one.txt /")
+    assert explained(there, text)["COPY one.txt /"].cause == "changed"  # on the same, nothing
+    text = text.replace("two.txt two-link /two/", "two.txt /other/")
+    assert explained(there, text)["COPY two.txt /other/"].cause == "never"
+
+
+def test_what_was_removed_is_gone(shop: Workshop) -> None:
+    shutil.rmtree(shop.store / "blobs")
+    found = explained(shop)
+    first = found["COPY --chmod=644 src ${TOP}/src"]
+    assert first.cause == "gone"
+    assert "removed from the store" in said(first)
+    shutil.rmtree(shop.store / "selectors")
+    assert explained(shop)["COPY --chmod=644 src ${TOP}/src"].cause == "gone"
+    again = shop.build(TEXT)
+    assert reasons(again)["COPY --chmod=644 src ${TOP}/src"] == GONE
+
+
+def test_looking_executes_nothing_and_writes_no_result(shop: Workshop) -> None:
+    shop.put({"src/a.txt": "A"})
+
+    def written() -> dict[str, int]:
+        kept = [
+            path
+            for path in shop.store.rglob("*")
+            if path.is_file() and "stat" not in path.parts and "parsed" not in path.parts
+        ]
+        return {str(path): path.stat().st_mtime_ns for path in kept}
+
+    before = written()
+    explained(shop)
+    explained(shop, no_cache=True)
+    assert written() == before
+    assert shop.build(TEXT).seen.executed != []
+
+
+def test_a_mistake_ends_it_as_it_ends_a_build(shop: Workshop) -> None:
+    (shop.context / "two.txt").unlink()
+    with pytest.raises(BuilderError, match=r'"/two\.txt": not found') as caught:
+        explained(shop)
+    assert "Dockerfile.test:" in str(caught.value)
+
+
+def reasons(built: Built) -> dict[str, str]:
+    """Return why steps were executed, by their texts."""
+    return {
+        one.name.partition("] ")[2]: one.reason
+        for one in built.seen.events
+        if isinstance(one, VertexCompleted) and not one.cached
+    }
+
+
+def test_a_build_says_why_it_executes_a_step(shop: Workshop) -> None:
+    shop.put({"src/a.txt": "A", "src/b": "", "src/c": "", "src/d": ""})
+    found = reasons(shop.build(TEXT))
+    assert (
+        found["COPY --chmod=644 src ${TOP}/src"]
+        == "file src/a.txt: contents changed; file src/b added; file src/c added; and 1 more"
+    )
+    assert found["WORKDIR /work"] == "what it is made on changed"
+    assert shop.build(TEXT).seen.executed == []
+
+
+def test_no_cache_is_a_reason(shop: Workshop) -> None:
+    assert set(reasons(shop.build(TEXT, no_cache=True)).values()) == {"--no-cache asks for it"}
+    assert {one.cause for one in explained(shop, no_cache=True).values()} == {"asked"}
+
+
+@pytest.mark.parametrize("stage", ["base", "BASE", "0"])
+def test_steps_of_one_stage_are_executed_again(shop: Workshop, stage: str) -> None:
+    found = explained(shop, fresh_stages=(stage,))
+    asked = {"COPY --chmod=644 src ${TOP}/src", "WORKDIR /work"}
+    assert {name for name, one in found.items() if one.cause == "asked"} == asked
+    built = shop.build(TEXT, fresh_stages=(stage,))
+    assert asked <= set(reasons(built))
+    assert reasons(built)["WORKDIR /work"] == "--no-cache-filter asks for the stage base"
+    assert explained(shop)["WORKDIR /work"].cause == "hit"
+
+
+def test_a_step_of_two_stages_is_executed_again_for_either(shop: Workshop) -> None:
+    text = "FROM scratch AS a\nWORKDIR /x\nFROM scratch AS b\nWORKDIR /x\nCOPY --from=a /x /y\n"
+    shop.build(text)
+    for stage in ("a", "b"):
+        assert "WORKDIR /x" in reasons(shop.build(text, fresh_stages=(stage,)))
+
+
+def test_a_stage_that_is_not_there(shop: Workshop) -> None:
+    with pytest.raises(BuilderError, match=r'there is no stage "bse" \(did you mean base\?\)') as caught:
+        explained(shop, fresh_stages=("bse",))
+    assert caught.value.hint == "stages with a name: base, other"
+
+
+def test_the_command_line(tmp_path: Path) -> None:
+    context = write_context(tmp_path / "context", "FROM scratch\nCOPY a /a\nWORKDIR /b\n", {"a": "1"})
+    root = tmp_path / "store"
+    assert "never built here" in pybuild("explain", context, root=root).stdout
+    pybuild(context, "-t", "x", root=root)
+    assert pybuild("explain", context, root=root).stdout == "CACHED  [2/3] COPY a /a\nCACHED  [3/3] WORKDIR /b\n"
+    (context / "a").write_text("2")
+    assert pybuild("explain", context, root=root).stdout.splitlines() == [
+        "MISS    [2/3] COPY a /a",
+        "        file a: contents changed",
+        "MISS    [3/3] WORKDIR /b",
+        "        what it is made of changed; nothing else",
+        "        made of what is missing: [2/3] COPY a /a",
+    ]
+    told = json.loads(pybuild("explain", "--json", context, root=root).stdout)
+    assert told["cached"] is False
+    assert told["steps"][0]["line"] == 2
+    assert told["steps"][0]["cause"] == "changed"
+    assert told["steps"][0]["changes"][0]["component"] == "file a"
+    assert told["steps"][1]["missing"] == ["[2/3] COPY a /a"]
+    assert "#1 MISS: file a: contents changed" in pybuild(context, root=root).stderr
+    done = pybuild("explain", "--no-cache-filter", "0", context, root=root)
+    assert done.stdout.count("whatever is there") == 2
+    pybuild("explain", "--no-cache-filter", "nobody", context, root=root, status=65)
+
+
+def test_an_image_without_steps(tmp_path: Path) -> None:
+    context = write_context(tmp_path / "context", "FROM scratch\nENV A=1\n")
+    assert "no step" in pybuild("explain", context, root=tmp_path / "store").stdout
