@@ -34,7 +34,8 @@ class Recorder:
     def emit(self, event: Event) -> None:
         """Take one event."""
         if isinstance(event, VertexCompleted):
-            self.steps.append({"name": event.name, "seconds": round(event.seconds, 3), "cached": event.cached})
+            step: dict[str, object] = {"name": event.name, "seconds": round(event.seconds, 3), "cached": event.cached}
+            self.steps.append({**step, "reason": event.reason} if event.reason else step)
         elif isinstance(event, VertexFailed):
             self.failed = event.name
         self.reporter.emit(event)
