@@ -8,74 +8,34 @@ observe, so that any part that a key forgets shows in the image.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import random
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from builder.engine import build as building
-from builder.engine import handlers
 from builder.engine.explaining import Explanation, explain
-from builder.engine.layerbuilder import LayerBuilder, NewDirectory
-from builder.engine.layers import LayerStack, StoreLayer, stack_id, view_of
-from builder.engine.packing import pack_layer
 from builder.engine.request import BuildRequest, EpochChoice
-from builder.engine.services import Services
 from builder.events import VertexCompleted
 from builder.image.platform import Platform
-from builder.plan.graph import RunCommand, Vertex
-from builder.rootfs.entry import Entry, Kind
 from tests.support import images
 from tests.support.builds import NATIVE, Built, Recording, Workshop
-from tests.support.mutations import Change, Project, age, change_meaning, change_nothing, generate, predict, token_in
+from tests.support.mutations import Change, Project, age, change_meaning, change_nothing, generate, predict
+from tests.support.observing import install, token_in
 
 PROJECTS, CHANGES = 7, 7
 MANY_PROJECTS, MANY_CHANGES = 110, 20
 """The latter ones times each other are more than 2,000."""
 
 
-class NoSandbox:
-    """Takes the place of the sandbox, which no step of these builds needs."""
-
-    mode = "root"
-    surely_single = False
-    ignore_user = False
-
-    def __init__(self, *_args: object, **_options: object) -> None:
-        pass
-
-    def get(self) -> NoSandbox:
-        return self
-
-    def close(self) -> None:
-        pass
-
-
-def observe(
-    vertex: Vertex, operation: RunCommand, parent: LayerStack, sources: Sequence[LayerStack], services: Services
-) -> StoreLayer:
-    """Leave the digest of all that a command sees; where hosts are and proxies are not its business."""
-    uid = token_in(vertex.name)
-    seen = replace(operation, proxies=(), hosts=tuple((name, "") for name, _ in operation.hosts))
-    text = hashlib.sha256(repr((seen, stack_id(parent), [stack_id(one) for one in sources])).encode()).hexdigest()
-    target = LayerBuilder(view_of(parent), mtime=services.times.fresh())
-    target.make_directories(f"d-u{uid}u", NewDirectory())
-    entry = Entry(path=f"d-u{uid}u/seen", kind=Kind.FILE, mode=0o644, size=len(text), mtime=services.times.fresh())
-    target.add(entry, text.encode())
-    return pack_layer(services.store, target.items(), services.coding)
-
-
 @pytest.fixture(autouse=True)
 def _observing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(building, "LazySandbox", NoSandbox)
-    monkeypatch.setattr(handlers, "run_command", observe)
+    install(monkeypatch)
 
 
 @pytest.fixture

@@ -19,14 +19,6 @@ from typing import Any
 FILE_STEPS = ("run", "copy", "from", "text", "workdir")
 """Kinds of steps that may have a layer."""
 
-_TOKEN = re.compile(r"\bu(\d+)u\b")
-
-
-def token_in(name: str) -> int | None:
-    """Return the number of the step that an event's or vertex's name is about, None for one of another kind."""
-    found = _TOKEN.findall(name)
-    return int(found[-1]) if found else None
-
 
 @dataclass
 class Step:
@@ -583,12 +575,17 @@ def _inserted(chance: random.Random, project: Project) -> Change | None:
 
 
 def _dropped(chance: random.Random, project: Project) -> Change | None:
-    text = project.dockerfile()
+    used = {step.fields.get("path") for _, step in project.steps if step.kind == "from"}
+    used |= {
+        one.partition("source=")[2].partition(",")[0]
+        for _, step in project.steps
+        for one in step.fields.get("mounts", ())
+    }
     found = [
         (stage, number)
         for stage in project.stages
         for number, step in enumerate(stage.steps)
-        if step.kind in ("run", "copy", "text") and text.count(step.place) < 2 and len(stage.steps) > 1
+        if step.kind in ("run", "copy", "text") and step.place not in used and len(stage.steps) > 1
     ]
     if not found:
         return None
