@@ -25,6 +25,7 @@
       CommandFailedError           *  builder.run.spec: the command's own status
       InterruptedBuildError      130  Ctrl-C or SIGTERM
       CacheError                  73  a warning and a miss, never the end of a build
+        SharedCacheError          73  builder.engine.layers: source, lies, lost
 
 The numbers are sysexits(3) values, so that they rarely meet the status of a failed RUN.
 """

@@ -276,6 +276,21 @@ def _add_how(group: argparse._ArgumentGroup) -> None:
         help="execute these stages again: names, or numbers from 0",
     )
     group.add_argument(
+        "--cache-from",
+        metavar="type=TYPE,ref=REF",
+        action="append",
+        default=[],
+        help="look results up there too: TYPE is registry (the default, REF alone will do), local (src=DIR) or inline",
+    )
+    group.add_argument(
+        "--cache-to",
+        metavar="type=TYPE,ref=REF",
+        action="append",
+        default=[],
+        help="share results there: registry, local (dest=DIR) or inline; mode=max has those of all stages, "
+        "ignore-error=true makes failures warnings",
+    )
+    group.add_argument(
         "--pull",
         metavar="[=WHEN]",
         choices=PULL,

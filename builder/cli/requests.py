@@ -71,6 +71,7 @@ def make_request(options: argparse.Namespace, environment: Mapping[str, str]) ->
         stdin=sys.stdin.buffer if "-" in (options.file, options.context) else None,
         environment=environment,
         **_grants(options, environment),
+        **_caches(options),
     )
     _refuse_mismatches(request)
     return request
@@ -91,6 +92,15 @@ def _grants(options: argparse.Namespace, environment: Mapping[str, str]) -> dict
         "ulimits": granting.ulimits(options.ulimit),
         "provision": granting.provision(options.memory, options.cpus, options.dns, options.dns_search),
     }
+
+
+def _caches(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the shared caches. Most builds name none, and import nothing."""
+    if not (options.cache_from or options.cache_to):
+        return {}
+    from builder.cli import caching
+
+    return {"cache_from": caching.sources(options.cache_from), "cache_to": caching.targets(options.cache_to)}
 
 
 def _tag(text: str) -> Reference:

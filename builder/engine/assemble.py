@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from builder.cache.keys import key
+from builder.cache.keys import Key, key
 from builder.cache.selectors import Selector
-from builder.engine.built import BASE_DIGEST, BASE_NAME, Content
+from builder.engine.built import BASE_DIGEST, BASE_NAME, INLINE, Content
 from builder.engine.handlers import Result
 from builder.engine.layers import LayerStack, stack_id
 from builder.engine.services import Services
@@ -30,9 +30,9 @@ def assemble(
         config=plan.config,
         diff_ids=tuple(layer.diff_id for layer in stack),
         author=plan.author,
-        extra=plan.base.config.extra if plan.base else {},
+        extra=_inherited(plan.base.config.extra) if plan.base else {},
     )
-    created = _created(plan, results, services, config, stack)
+    created, recorded = _created(plan, results, services, config, stack)
     history = _history(plan, results, created, services.times.epoch)
     latest = (history[-1].created if history else "") or rfc3339(created)
     return Content(
@@ -41,7 +41,13 @@ def assemble(
         inherited=len(plan.base.config.diff_ids) if plan.base else 0,
         asked=plan.asked,
         base={} if base is None else _base_annotations(*base),
+        recorded=None if recorded is None else (recorded, created),
     )
+
+
+def _inherited(extra: Mapping[str, object]) -> Mapping[str, object]:
+    """Return what an image takes over of its base's unknown fields: not which results that was made of."""
+    return {name: value for name, value in extra.items() if name != INLINE}
 
 
 def _base_annotations(reference: Reference, digest: Digest) -> dict[str, str]:
@@ -51,21 +57,25 @@ def _base_annotations(reference: Reference, digest: Digest) -> dict[str, str]:
 
 def _created(
     plan: Plan, results: Mapping[VertexID, Result], services: Services, config: ImageConfig, stack: LayerStack
-) -> int:
+) -> tuple[int, Key | None]:
     """Return the image's own time: the epoch, else that of its last step, else when it was first put together.
 
-    The last is recorded, so that a rebuild of an image without steps of its own has the same digest.
+    The last is recorded under the key, so that a rebuild of an image without steps of its own has the same digest.
     """
     if services.times.epoch is not None:
-        return services.times.epoch
+        return services.times.epoch, None
     times = [results[step.vertex].created for step in plan.steps if step.vertex is not None]
     if times:
-        return max(times)
+        return max(times), None
     identity = key("image", _VERSION, (stack_id(stack), config.to_bytes(), tuple(repr(step) for step in plan.steps)))
     selectors = services.store.selectors
     if services.no_cache:
         selectors.forget(identity)
-    return selectors.record(identity, Selector(None, services.times.fresh())).created
+    elif services.imports is not None and selectors.find(identity) is None:
+        shared = services.imports.find(identity, services.coding)
+        if shared is not None:
+            return shared.created, None
+    return selectors.record(identity, Selector(None, services.times.fresh())).created, identity
 
 
 def _history(

@@ -24,6 +24,8 @@ from builder.engine.built import Built, Content, compose
 from builder.engine.checks import Checks, text_findings
 from builder.engine.contexts import Contexts, ContextSpecs
 from builder.engine.epoch import EPOCH_NAME, time_policy
+from builder.engine.handlers import Result
+from builder.engine.layers import SharedCacheError
 from builder.engine.recompress import common_coding, refuse_zstd
 from builder.engine.request import IMAGE_OUTPUTS, BuildRequest, Form, compression_of, forms_of, reported
 from builder.engine.rights import PushRights
@@ -35,13 +37,14 @@ from builder.errors import BuilderError, InterruptedBuildError, OutputError
 from builder.events import BuildFinished, Notice, Reporter, Warned
 from builder.image.digest import Digest, DigestMismatchError
 from builder.image.reference import Reference
-from builder.plan.graph import Base, ImageSource, Plan, merged
+from builder.plan.graph import Base, ImageSource, Plan, VertexID, merged
 from builder.plan.lower import lower
 from builder.plan.references import PlanOptions, base_references
 from builder.rootfs.entry import LayerFormatError
 
 if TYPE_CHECKING:
     from builder.engine.agents import Agents
+    from builder.engine.imports import Imports
     from builder.registry.client import Registry
 
 
@@ -74,13 +77,22 @@ def build(request: BuildRequest, env: Environment) -> BuildResult:
         prepared = prepare(request, env, closing, clock)
         plans, services = prepared.plans, prepared.services
         exported = {step.vertex for plan in plans for step in plan.steps if step.vertex is not None}
-        solver = Solver(merged(plans), services, max(1, request.jobs), exported)
         rights.enforce()
-        with _healing(solver):
-            results = solver.solve()
-            bases = services.bases
-            contents = [assemble(one, results, services, _named_base(one, request, bases)) for one in plans]
-            built, names = _deliver(request, contents, env, clock)
+        while True:
+            solver = Solver(merged(plans), services, max(1, request.jobs), exported)
+            try:
+                with _healing(solver):
+                    contents = _contents(request, prepared, solver.solve())
+                    built, names = _deliver(request, contents, env, clock)
+                break
+            except SharedCacheError as error:
+                if services.imports is None:
+                    raise
+                services.imports.drop(error)
+        if request.cache_to:
+            from builder.engine.sharing import share
+
+            share(request, env, services, solver, contents)
     env.reporter.emit(BuildFinished(built.digest, time.monotonic() - started))
     return BuildResult(built, names, tuple((source.location, base.digest) for source, base in prepared.known.items()))
 
@@ -133,9 +145,31 @@ def prepare(request: BuildRequest, env: Environment, closing: contextlib.ExitSta
         timeout=request.timeout,
         provision=request.provision,
         agents=_agents(request, env, closing),
+        imports=_imports(request, env),
         cancel=env.cancel,
     )
     return Prepared(plans, services, known)
+
+
+def _contents(request: BuildRequest, prepared: Prepared, results: Mapping[VertexID, Result]) -> list[Content]:
+    """Return the images. Raises SharedCacheError for layers that are said to be somewhere and are not."""
+    services = prepared.services
+    made = [assemble(one, results, services, _named_base(one, request, services.bases)) for one in prepared.plans]
+    if services.imports is not None:
+        services.imports.confirm(layer for one in made for layer in one.stack)
+    if any(one.place.kind == "inline" for one in request.cache_to):
+        from builder.engine.inline import inlined
+
+        return [inlined(one, plan, results) for one, plan in zip(made, prepared.plans, strict=True)]
+    return made
+
+
+def _imports(request: BuildRequest, env: Environment) -> Imports | None:
+    if not request.cache_from:
+        return None
+    from builder.engine.sharing import open_sources
+
+    return open_sources(request, env.store, env.registry, env.reporter)
 
 
 def _project(request: BuildRequest, dockerfile: str) -> str:

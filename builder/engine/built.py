@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from builder.cache.keys import Key
 from builder.cache.store import Store
 from builder.engine.layers import LayerStack
 from builder.engine.recompress import Before, shaped
@@ -27,12 +28,16 @@ from builder.image.validate import validate
 BASE_NAME = "org.opencontainers.image.base.name"
 BASE_DIGEST = "org.opencontainers.image.base.digest"
 
+INLINE = "pybuild.cache.v1"
+"""The field of an image's config that says which results the image is made of (engine.inline)."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Content:
     """An image before it has bytes. ``inherited`` of its layers are the base's; ``asked`` is what --platform said.
 
-    ``base`` is what annotations say of the base, empty where it has no name that others could look up.
+    ``base`` is what annotations say of the base, empty where it has no name that others could look up. ``recorded`` is
+    what an image without steps of its own is known by, and when it was first put together.
     """
 
     config: ImageConfig
@@ -40,6 +45,7 @@ class Content:
     inherited: int
     asked: Platform
     base: Mapping[str, str] = field(default_factory=dict)
+    recorded: tuple[Key, int] | None = None
 
     @property
     def described(self) -> Platform:

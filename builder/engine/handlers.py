@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 from builder.cache.keys import Identity, Key
-from builder.cache.selectors import Selector
+from builder.cache.selectors import Selector, Selectors
 from builder.engine.copies import CopyWork, make_directory
 from builder.engine.keys import directory_identity, flat_identity, run_identity
 from builder.engine.layers import LayerStack, StoreLayer, stack_id
 from builder.engine.packing import stored_layer
 from builder.engine.runs import run_command
 from builder.engine.services import Services
+from builder.errors import BuilderError
 from builder.events import Notice
 from builder.plan.graph import BaseImage, ContextOrigin, CopyFiles, MakeDirectory, RunCommand, Vertex
 from builder.rootfs.pack import ContentChangedError
@@ -26,11 +27,18 @@ from builder.rootfs.pack import ContentChangedError
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A vertex's file system. ``added`` says whether it has a layer of its own; ``created`` is in unix seconds."""
+    """A vertex's file system. ``added`` says whether it has a layer of its own; ``created`` is in unix seconds.
+
+    ``keys`` are those it is known to have. ``source`` is the shared cache it depends on, empty for a result of this
+    store's own; ``made`` says that it was executed just now.
+    """
 
     stack: LayerStack
     added: bool
     created: int
+    keys: tuple[Key, ...] = ()
+    source: str = ""
+    made: bool = False
 
 
 @dataclass(slots=True)
@@ -51,14 +59,27 @@ class Task:
         """Return the recorded result, None where the vertex has to be executed."""
         operation = self.vertex.operation
         if isinstance(operation, BaseImage):
-            return Result(self.services.bases.resolve(operation.source).layers, added=False, created=0)
+            layers = self.services.bases.resolve(operation.source).layers
+            if self.services.imports is not None:
+                self.services.imports.offer(layers)
+            return Result(layers, added=False, created=0)
         if self.fresh:
             return None
-        with self._work() as work:
+        with self._doubting(), self._work() as work:
             found = self._lookup(one.key for one in self._identities(work))
             if found is None and isinstance(operation, RunCommand) and self.services.sandbox.surely_single:
                 found = self._lookup(one.key for one in self._flat(operation, self._identities(work)))
             return found
+
+    @contextlib.contextmanager
+    def _doubting(self) -> Iterator[None]:
+        """Look whether somebody's claims are to blame for a failure. Raises SharedCacheError then."""
+        try:
+            yield
+        except BuilderError:
+            if self.services.imports is not None:
+                self.services.imports.doubt((self.parent, *self.sources))
+            raise
 
     @property
     def fresh(self) -> bool:
@@ -78,7 +99,8 @@ class Task:
         """Do the work and record it, unless another process does it first. Raises what the operation raises."""
         for last in (False, True):
             try:
-                return self._execute()
+                with self._doubting():
+                    return self._execute()
             except ContentChangedError:
                 # A file changed between hashing and packing: look again, once.
                 operation = self.vertex.operation
@@ -138,11 +160,33 @@ class Task:
             result = None if selector is None else self._result(selector)
             if selector is None or result is None:
                 missed.append(key)
+                if (shared := self._shared(missed)) is not None:
+                    return shared
                 continue
-            for other in missed if self.services.recording else ():
-                self.services.store.selectors.record(other, selector)
-            return result
+            selectors, source = self._recording()
+            if selectors is not None and self.services.recording:
+                for other in missed:
+                    selectors.record(other, selector)
+            return replace(result, keys=(*missed, key), source=source)
         return None
+
+    def _shared(self, keys: Sequence[Key]) -> Result | None:
+        """Return what a shared cache knows of the last key. Nothing is recorded: it serves builds that name it."""
+        imports = self.services.imports
+        found = None if imports is None else imports.find(keys[-1], self.services.coding)
+        if found is None:
+            return None
+        _, claimant = self._recording()
+        source = found.source if claimant in ("", found.source) else f"{claimant}, {found.source}"
+        stack = self.parent if found.layer is None else (*self.parent, found.layer)
+        return Result(stack, found.layer is not None, found.created, tuple(keys), source)
+
+    def _recording(self) -> tuple[Selectors | None, str]:
+        """Return where results are recorded, and the shared cache whose claims they depend on."""
+        imports = self.services.imports
+        if imports is None:
+            return self.services.store.selectors, ""
+        return imports.selectors((self.parent, *self.sources))
 
     def _result(self, selector: Selector) -> Result | None:
         if selector.diff_id is None:
@@ -165,17 +209,17 @@ class Task:
                 assert_never(operation)
 
     def _record(self, known: Sequence[Key], layer: StoreLayer | None) -> Result:
-        selectors, created = self.services.store.selectors, self.services.times.fresh()
-        mine = Selector(None if layer is None else layer.diff_id, created)
-        for key in known:
-            if self.fresh or selectors.find(key) is not None:
-                # Either its layer is gone, or it was asked not to count: ours takes its place.
-                selectors.forget(key)
-        winner = selectors.record(known[-1], mine)
-        for key in known[:-1]:
-            selectors.record(key, winner)
+        created, (selectors, source) = self.services.times.fresh(), self._recording()
+        mine = winner = Selector(None if layer is None else layer.diff_id, created)
+        if selectors is not None:
+            for key in known:
+                if self.fresh or selectors.find(key) is not None:
+                    # Either its layer is gone, or it was asked not to count: ours takes its place.
+                    selectors.forget(key)
+            winner = selectors.record(known[-1], mine)
+            for key in known[:-1]:
+                selectors.record(key, winner)
         if winner.diff_id != mine.diff_id and (adopted := self._result(winner)) is not None:
-            return adopted
-        if layer is None:
-            return Result(self.parent, added=False, created=winner.created)
-        return Result((*self.parent, layer), added=True, created=winner.created)
+            return replace(adopted, keys=tuple(known), source=source)
+        stack = self.parent if layer is None else (*self.parent, layer)
+        return Result(stack, layer is not None, winner.created, tuple(known), source, made=True)

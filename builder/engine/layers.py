@@ -25,6 +25,20 @@ _AT_ONCE = 4
 """Layers that are fetched or looked through at a time."""
 
 
+class SharedCacheError(CacheError):
+    """A source of shared results turned out to be of no use; ``source`` names it.
+
+    ``lies``: what it said was wrong, not only out of reach. ``lost`` are blobs that are not there any more: without
+    them it may still be good.
+    """
+
+    def __init__(self, source: str, problem: str, *, lies: bool = False, lost: frozenset[Digest] = frozenset()) -> None:
+        super().__init__(f"the cache {source}: {problem}")
+        self.source = source
+        self.lies = lies
+        self.lost = lost
+
+
 class Claims(Protocol):
     """What sources of shared results say that layers hold, which nobody here has seen."""
 
@@ -36,8 +50,8 @@ class Claims(Protocol):
         """Say whether there is something to check; nobody is asked."""
         ...
 
-    def check(self, diff_id: DiffID, found: Toc) -> None:
-        """Compare with what the bytes say. Raises SharedCacheError for another table."""
+    def check(self, diff_id: DiffID, found: Toc, believed: Toc | None) -> None:
+        """Compare all claims, and what was believed, with what the bytes say. Raises SharedCacheError."""
         ...
 
 
@@ -143,13 +157,27 @@ class StoreLayer:
             self._compare()
 
     def _compare(self) -> None:
-        """Let the bytes, which are here, say what was claimed before. Raises SharedCacheError if they say otherwise."""
-        self._claimed, self._toc = False, None
-        self._toc = self._open_toc()
+        """Let the bytes, which are here, say what was claimed before. Raises SharedCacheError if they say otherwise.
+
+        It stays claimed then: what was computed from it must not be taken for the truth.
+        """
+        found = self._read_toc() or self._index()
         if self._claims is not None:
-            self._claims.check(self.diff_id, self._toc)
+            self._claims.check(self.diff_id, found, self._toc if self._claimed else None)
+        self._toc, self._claimed = found, False
 
     def _open_toc(self) -> Toc:
+        found = self._read_toc()
+        if found is not None:
+            return found
+        if not self.here():
+            if self._claims is not None and (claimed := self._claims.table(self.diff_id)) is not None:
+                self._claimed = True
+                return claimed
+            self._fetch()
+        return self._toc or self._index()
+
+    def _read_toc(self) -> Toc | None:
         path = self._store.toc_path(self.diff_id)
         if self._store.touch(path):
             try:
@@ -158,26 +186,28 @@ class StoreLayer:
                 # The bytes say it again.
                 self._store.warn(f"{path} is damaged ({error.message}); it is made again")
                 self._store.drop_toc(self.diff_id)
-        if not self.here():
-            if self._claims is not None and (claimed := self._claims.table(self.diff_id)) is not None:
-                self._claimed = True
-                return claimed
-            self._fetch()
-            if self._toc is not None:
-                return self._toc  # made for a comparison
-        temporary = self._store.temporary(".toc")
-        try:
-            with self._store.blobs.open(self.descriptor.digest) as blob, open(temporary, "xb") as target:
-                found = index_layer(blob, target, self.descriptor.digest)
-            if found != self.diff_id:
-                raise DigestMismatchError(
-                    f"layer {self.descriptor.digest} unpacks to {found}, its image's config says {self.diff_id}"
-                )
-            return Toc.open(self._store.publish_toc(temporary, self.diff_id))
-        except OSError as error:
-            raise OutputError(f"cannot write {temporary}: {error.strerror}") from error
-        finally:
-            temporary.unlink(missing_ok=True)
+        return None
+
+    def _index(self) -> Toc:
+        return index_blob(self._store, self.descriptor.digest, self.diff_id, "its image's config")
+
+
+def index_blob(store: Store, digest: Digest, diff_id: DiffID, promised: str) -> Toc:
+    """Make the table of contents of a blob that is here, and keep it.
+
+    Raises LayerFormatError for what is no layer, DigestMismatchError for another one than was ``promised``.
+    """
+    temporary = store.temporary(".toc")
+    try:
+        with store.blobs.open(digest) as blob, open(temporary, "xb") as target:
+            found = index_layer(blob, target, digest)
+        if found != diff_id:
+            raise DigestMismatchError(f"layer {digest} unpacks to {found}, {promised} says {diff_id}")
+        return Toc.open(store.publish_toc(temporary, diff_id))
+    except OSError as error:
+        raise OutputError(f"cannot write {temporary}: {error.strerror}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 LayerStack = tuple[StoreLayer, ...]

@@ -111,7 +111,8 @@ def recompressed(layer: Layer, coding: Coding, store: Store, before: Before = _s
 
     ``before`` is told of the work, which may take long.
     """
-    own = [layer] if isinstance(layer, StoreLayer) and layer.here() else []
+    # One that was written so and is in a shared cache stays there.
+    own = [layer] if isinstance(layer, StoreLayer) and layer.available() else []
     forms = list(known_forms(store, layer.diff_id))
     for form in own + forms:
         if coding.made(form.compressor):

@@ -79,10 +79,46 @@ class AgentSource:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CachePlace:
+    """Where results are shared: entries of a repository or of a directory, or what an image itself says (inline).
+
+    Entries have tags that begin with ``prefix``: several caches may share a repository.
+    """
+
+    kind: Literal["registry", "local", "inline"]
+    reference: Reference | None = None
+    path: Path | None = None
+    prefix: str = "cache"
+
+    @property
+    def name(self) -> str:
+        """What tells this cache from every other, for people too."""
+        if self.path is not None:
+            return f"{self.path}"
+        if self.reference is None:
+            return "inline"
+        where = f"{self.reference.registry}/{self.reference.repository}:{self.prefix}"
+        return f"{where} (inline)" if self.kind == "inline" else where
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheTarget:
+    """Where a build's results are shared. ``everything``: of all stages, not only what the image is made of.
+
+    Inline ones have no place of their own. ``ignore_error``: a failure is a warning.
+    """
+
+    place: CachePlace
+    everything: bool = False
+    ignore_error: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BuildRequest:
     """One build. ``context`` is a directory, a URL or ``-``; ``dockerfile`` a path, ``-`` or None for the default.
 
     For several ``platforms`` the result is an index of images. ``base_annotations``: say on which base an image is.
+    Results are looked up in ``cache_from`` where the store has none, in this order, and shared in ``cache_to``.
     ``hosts`` are (name, address), ``ulimits`` (name, soft, hard), ``shm_size`` is bytes or 0 for the usual; ``allow``
     holds what the Dockerfile may ask for beyond the usual: ``security.insecure``, ``network.host``. ``push_foreign``
     pushes layers that are not for redistribution too. ``fresh_stages`` names stages whose steps are executed whatever
@@ -106,6 +142,8 @@ class BuildRequest:
     pull: PullPolicy = "auto"
     no_cache: bool = False
     fresh_stages: tuple[str, ...] = ()
+    cache_from: tuple[CachePlace, ...] = ()
+    cache_to: tuple[CacheTarget, ...] = ()
     ignore_user: bool = False
     network: str = "default"
     isolation: str = "auto"

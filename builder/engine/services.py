@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from builder.engine.bases import Bases
     from builder.engine.checks import Checks
     from builder.engine.contexts import Contexts
+    from builder.engine.imports import Imports
     from builder.engine.sandboxes import LazySandbox
 
 SecretReader = Callable[[], bytes]
@@ -46,4 +47,5 @@ class Services:
     timeout: float | None = None
     provision: Provision = field(default_factory=Provision)
     agents: Agents | None = None
+    imports: Imports | None = None
     cancel: threading.Event = field(default_factory=threading.Event)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from builder.dockerfile.source import locate
 from builder.engine.handlers import Result, Task
+from builder.engine.layers import SharedCacheError
 from builder.engine.services import Services
 from builder.errors import BuilderError, InterruptedBuildError, SandboxError
 from builder.events import BuildStarted, VertexCompleted, VertexFailed, VertexStarted
@@ -129,6 +130,10 @@ class Solver:
 
     def _fail(self, vertex: Vertex, error: BaseException, seconds: float) -> None:
         if self._failure is None:
+            if isinstance(error, SharedCacheError) and not self.services.cancel.is_set():
+                # Nobody's mistake: it is all done again without that cache.
+                self._failure = error
+                return
             if self.services.cancel.is_set():
                 error = InterruptedBuildError("the build was interrupted")
             elif isinstance(error, BuilderError) and vertex.span is not None:
@@ -140,7 +145,7 @@ class Solver:
         self.services.reporter.emit(VertexCompleted(vertex.id, vertex.name, seconds, cached, reason))
 
     def _drain(self) -> None:
-        if self._running:
+        if self._running and not isinstance(self._failure, SharedCacheError):
             self.services.cancel.set()
         while self._running:
             self._finished.get()

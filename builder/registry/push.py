@@ -6,7 +6,7 @@ whose blobs are missing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -41,19 +41,20 @@ def push_artifact(
     *,
     jobs: int = 0,
     foreign: bool = False,
+    held: Collection[Digest] = (),
 ) -> Digest:
     """Push ``artifact`` under every reference and return its digest.
 
-    Blobs are opened only when their bytes have to travel; layers that are not for redistribution travel only with
-    ``foreign``. A reference with a digest and no tag pushes by digest. Raises RegistryError, AuthenticationError,
-    TransientRegistryError, DigestMismatchError.
+    Blobs are opened only when their bytes have to travel, and those ``held`` are known to be there; layers that are not
+    for redistribution travel only with ``foreign``. A reference with a digest and no tag pushes by digest. Raises
+    RegistryError, AuthenticationError, TransientRegistryError, DigestMismatchError.
     """
     *children, root = artifact.documents()
-    blobs = _blobs([*children, root], foreign=foreign)
+    blobs = [one for one in _blobs([*children, root], foreign=foreign) if one.digest not in held]
     done: list[Reference] = []
     for target in _repositories(references):
-        held = tuple(one for one in done if one.registry == target.registry)
-        push = _Push(registry, artifact.content, reporter, held)
+        near = tuple(one for one in done if one.registry == target.registry)
+        push = _Push(registry, artifact.content, reporter, near)
         in_parallel([_task(push, target, blob) for blob in blobs], jobs or registry.jobs)
         for child in children:
             _put_document(push, target, child.descriptor.digest, child, blobs)

@@ -1,0 +1,351 @@
+"""Results of others in a build: looked up where the store has none, believed by this build only.
+
+Who can write a cache can write the images of builds that name it. Three rules keep it at that:
+
+- What a source says is never recorded among the store's own results, and serves no build that does not name it.
+- A table of contents that a source claims takes the place of bytes that are not here. What is computed from it is kept
+  under the source (cache.imported), and of two sources under none.
+- When a layer's bytes pass, they are compared with every claim about it. One that is wrong takes its source with all
+  its records out of the build, which is then done again without it.
+
+A source that is broken, unreachable or hostile costs one warning and time, never a build.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from builder.cache.exchange import Claim, Record, index_of
+from builder.cache.imported import Imported
+from builder.cache.keys import Key
+from builder.cache.selectors import Selectors
+from builder.cache.store import Store
+from builder.engine.layers import LayerStack, SharedCacheError, StoreLayer, index_blob
+from builder.engine.packing import known_forms, stored_layer
+from builder.engine.places import Entries, Place, in_parallel
+from builder.errors import BuilderError, CacheError, ContextError, ImageError
+from builder.events import Reporter, Warned
+from builder.image.descriptor import Descriptor
+from builder.image.digest import DiffID, Digest, DigestMismatchError, copy_verified
+from builder.registry.errors import RegistryError
+from builder.rootfs.chunked import Coding
+from builder.rootfs.toc import Toc
+
+if TYPE_CHECKING:
+    pass
+
+TOC_LIMIT = 512 << 20
+"""Bytes of a claimed table of contents, inflated."""
+
+TOC_BLOB_LIMIT = 128 << 20
+PATIENCE = 8
+"""Times a build is begun again for what a source does not hold, before the source is given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A result of ``source``; ``layer`` is None where the operation adds none."""
+
+    layer: StoreLayer | None
+    created: int
+    source: str
+
+
+@dataclass(slots=True)
+class Source:
+    """One cache that a build names, and what it says once that was asked for."""
+
+    name: str
+    place: Place
+    imported: Imported
+    read: Callable[[], Entries]
+    dropped: bool = False
+    entries: Entries | None = None
+    records: Mapping[Key, Sequence[Record]] = field(default_factory=dict)
+    lost: frozenset[Digest] = frozenset()
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def claims(self) -> Mapping[DiffID, Claim]:
+        """What it says layers hold, as far as it was asked."""
+        return {} if self.entries is None or self.dropped else self.entries.exchange.claims
+
+
+class Imports:
+    """The sources of a build. Thread-safe but for ``drop``, which is called when nothing runs."""
+
+    def __init__(self, sources: Sequence[Source], store: Store, reporter: Reporter) -> None:
+        self._sources = sources
+        self._store = store
+        self._reporter = reporter
+        self._lock = threading.Lock()
+        self._offered: list[StoreLayer] = []
+        self._claimants: dict[DiffID, str] = {}
+        self._remote: dict[tuple[DiffID, Digest], tuple[StoreLayer, str]] = {}
+        self._failures = 0
+
+    # --- results
+
+    def find(self, key: Key, coding: Coding) -> Found | None:
+        """Return what the first source that knows ``key`` says; it is asked now if it was not before.
+
+        Raises SharedCacheError for a layer that turns out to be another.
+        """
+        for source in self._active():
+            own = source.imported.selectors.find(key)
+            if own is not None:
+                layer = None if own.diff_id is None else stored_layer(self._store, own.diff_id, coding)
+                if layer is not None or own.diff_id is None:
+                    return Found(layer, own.created, source.name)
+            self._load(source)
+            records = [
+                one
+                for one in source.records.get(key, ())
+                if not source.dropped and (one.layer is None or one.layer.digest not in source.lost)
+            ]
+            if records:
+                chosen = next((one for one in records if coding.made(one.compressor)), records[0])
+                return self._found(source, chosen, coding)
+        return None
+
+    def _found(self, source: Source, record: Record, coding: Coding) -> Found:
+        if record.diff_id is None or record.layer is None:
+            return Found(None, record.created, source.name)
+        layer = self._layer(source, record.diff_id, record.layer, record.compressor, coding)
+        return Found(layer, record.created, source.name)
+
+    def _layer(
+        self, source: Source, diff_id: DiffID, descriptor: Descriptor, compressor: str, coding: Coding
+    ) -> StoreLayer:
+        """Return a layer of a source, with the bytes that the store has for it already, if any."""
+        for form in known_forms(self._store, diff_id):
+            if coding.made(form.compressor):
+                return form
+        with self._lock:
+            known = self._remote.get((diff_id, descriptor.digest))
+        if known is not None:
+            return known[0]
+        remote = SharedLayer(self._store, source.name, source.place, descriptor, diff_id)
+        if self._store.blobs.contains(descriptor.digest, descriptor.size):
+            # Brought by somebody else, and perhaps as another layer.
+            remote.confirm()
+        layer = StoreLayer(
+            self._store, diff_id, descriptor, source=remote, origin=source.place.origin, compressor=compressor
+        )
+        layer.believe(self)
+        with self._lock:
+            return self._remote.setdefault((diff_id, descriptor.digest), (layer, source.name))[0]
+
+    def confirm(self, stack: Iterable[StoreLayer]) -> None:
+        """Ask whether the layers of an image that are not here are still there. Raises SharedCacheError."""
+        wanted = {(layer.diff_id, layer.descriptor.digest): layer for layer in stack if not layer.here()}
+        for source in self._active():
+            mine = [layer.descriptor for key, layer in wanted.items() if self._owner(key) == source.name]
+            try:
+                there = in_parallel(source.place.has, mine)
+            except (RegistryError, ImageError) as error:
+                raise SharedCacheError(source.name, error.message) from error
+            lost = frozenset(one.digest for one, found in zip(mine, there, strict=True) if not found)
+            if lost:
+                raise SharedCacheError(source.name, f"{len(lost)} of its layers are gone", lost=lost)
+
+    def _owner(self, key: tuple[DiffID, Digest]) -> str:
+        known = self._remote.get(key)
+        return "" if known is None else known[1]
+
+    # --- tables of contents
+
+    def offer(self, stack: LayerStack) -> None:
+        """Let the tables of contents of a base come from the sources."""
+        with self._lock:
+            self._offered += stack
+        for layer in stack:
+            layer.believe(self)
+
+    def table(self, diff_id: DiffID) -> Toc | None:
+        """Return what the first source that knows it says a layer holds."""
+        for source in self._active():
+            self._load(source)
+            claim = source.claims.get(diff_id)
+            if claim is None:
+                continue
+            try:
+                toc = self._claimed(source, diff_id, claim)
+            except (RegistryError, ImageError, ContextError) as error:
+                self._warn(f"the cache {source.name}: {error.message}")
+                continue
+            with self._lock:
+                self._claimants[diff_id] = source.name
+            return toc
+        return None
+
+    def known(self, diff_id: DiffID) -> bool:
+        """Say whether a source that was asked says something about a layer."""
+        return any(diff_id in source.claims for source in self._active())
+
+    def check(self, diff_id: DiffID, found: Toc, believed: Toc | None) -> None:
+        """Compare with every claim about a layer. Raises SharedCacheError for the first that is wrong."""
+        facts = found.facts()
+        wrong = [self._claimants.get(diff_id, "")] if believed is not None and believed.facts() != facts else []
+        for source in self._active():
+            claim = source.claims.get(diff_id)
+            if claim is not None and claim.facts != facts:
+                wrong.append(source.name)
+        if wrong:
+            raise SharedCacheError(wrong[0], f"it says something wrong about the layer {diff_id}", lies=True)
+
+    def selectors(self, stacks: Iterable[LayerStack]) -> tuple[Selectors | None, str]:
+        """Return where a result that was computed from ``stacks`` is recorded, and the source it depends on.
+
+        One that depends on claims of several sources is recorded nowhere.
+        """
+        names = {self._claimants.get(layer.diff_id, "") for stack in stacks for layer in stack if layer.claimed}
+        if not names:
+            return self._store.selectors, ""
+        found = next((one for one in self._sources if names == {one.name}), None)
+        return (None, "several caches") if found is None else (found.imported.selectors, found.name)
+
+    def doubt(self, stacks: Iterable[LayerStack]) -> None:
+        """Fetch what was claimed only, because something failed. Raises SharedCacheError if a claim is to blame."""
+        for layer in {id(layer): layer for stack in stacks for layer in stack if layer.claimed}.values():
+            layer.path()
+
+    # --- sources
+
+    def drop(self, error: SharedCacheError) -> None:
+        """Go on without what turned out to be wrong or gone, and say so."""
+        self._failures += 1
+        named = [one for one in self._active() if one.name == error.source]
+        for source in named or self._active():
+            if error.lost and self._failures < PATIENCE:
+                source.lost |= error.lost
+            else:
+                source.dropped = True
+                if error.lies:
+                    tags = () if source.entries is None else source.entries.tags
+                    source.imported.distrust(map(str, tags))
+            self._warn(f"{error.message}; going on without")
+        with self._lock:
+            layers, self._remote = [*self._offered, *(layer for layer, _ in self._remote.values())], {}
+        for layer in layers:
+            layer.believe(self)
+
+    def entries(self, name: str) -> Entries | None:
+        """Return what a source was found to say, None if it was not asked."""
+        return next((one.entries for one in self._sources if one.name == name and not one.dropped), None)
+
+    def _active(self) -> list[Source]:
+        return [source for source in self._sources if not source.dropped]
+
+    def _load(self, source: Source) -> None:
+        with source.lock:
+            if source.entries is not None or source.dropped:
+                return
+            try:
+                entries = source.read()
+            except (RegistryError, ImageError, ContextError, CacheError) as error:
+                source.dropped = True
+                self._warn(f"the cache {source.name} cannot be read: {error.message}; going on without")
+                return
+            source.records = index_of(entries.exchange)
+            source.entries = entries
+            source.imported.touch()
+
+    def _claimed(self, source: Source, diff_id: DiffID, claim: Claim) -> Toc:
+        """Return a claimed table of contents, which is kept under its source."""
+        path = source.imported.toc_path(diff_id, claim.facts)
+        try:
+            return _opened(path, diff_id, claim.facts)
+        except (CacheError, DigestMismatchError):
+            path.unlink(missing_ok=True)
+        if claim.blob.size > TOC_BLOB_LIMIT:
+            raise ImageError(f"a table of contents of {claim.blob.size} bytes")
+        temporary = self._store.temporary(".toc")
+        try:
+            with source.place.content().open(claim.blob) as stream, open(temporary, "xb") as target:
+                inflate(stream, target, claim.blob)
+            try:
+                _opened(temporary, diff_id, claim.facts)
+            except CacheError as error:
+                raise DigestMismatchError(f"its table of contents of {diff_id}: {error.message}") from error
+            return _opened(source.imported.publish_toc(temporary, diff_id, claim.facts), diff_id, claim.facts)
+        except OSError as error:
+            raise ImageError(f"cannot keep a table of contents: {error.strerror}") from error
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def _warn(self, message: str) -> None:
+        self._reporter.emit(Warned(message, "cache"))
+
+
+@dataclass(frozen=True, slots=True)
+class SharedLayer:
+    """A layer of a source, whose bytes are brought here and looked through when it is opened."""
+
+    store: Store
+    source: str
+    place: Place
+    descriptor: Descriptor
+    diff_id: DiffID
+
+    def open(self) -> BinaryIO:
+        """Open the compressed bytes. Raises SharedCacheError unless they are what was promised."""
+        blobs, blob = self.store.blobs, self.descriptor
+        try:
+            if not blobs.contains(blob.digest, blob.size):
+                with self.place.content().open(blob) as stream:
+                    if not blobs.contains(blob.digest, blob.size):
+                        with blobs.writer() as writer:
+                            copy_verified(stream, writer, blob.digest, blob.size, f"layer {blob.digest}")
+                            writer.commit(blob.digest)
+        except (RegistryError, ImageError, ContextError, FileNotFoundError) as error:
+            message = error.message if isinstance(error, BuilderError) else "a layer is gone"
+            raise SharedCacheError(self.source, message) from error
+        self.confirm()
+        return blobs.open(blob.digest)
+
+    def confirm(self) -> None:
+        """Look whether the bytes are the layer. Raises SharedCacheError."""
+        digest = self.descriptor.digest
+        if any(form.descriptor.digest == digest for form in known_forms(self.store, self.diff_id)):
+            return
+        try:
+            index_blob(self.store, digest, self.diff_id, "the cache")
+        except (ImageError, FileNotFoundError) as error:
+            message = error.message if isinstance(error, BuilderError) else "a layer is gone"
+            raise SharedCacheError(self.source, message, lies=isinstance(error, ImageError)) from error
+        # Under a name that no compressor has: who made these bytes is only claimed.
+        self.store.variants.put(self.diff_id, f"shared-{digest.hex[:16]}", self.descriptor)
+
+
+def inflate(source: BinaryIO, target: BinaryIO, blob: Descriptor) -> None:
+    """Write what a compressed table of contents holds. Raises DigestMismatchError, ImageError beyond our limit."""
+    import hashlib
+    import zlib
+
+    hasher, engine, left = hashlib.sha256(), zlib.decompressobj(), TOC_LIMIT
+    try:
+        while chunk := source.read(1 << 16):
+            hasher.update(chunk)
+            while chunk:
+                data = engine.decompress(chunk, 1 << 20)
+                chunk = engine.unconsumed_tail
+                left -= len(data)
+                if left < 0:
+                    raise ImageError(f"a table of contents of more than {TOC_LIMIT} bytes")
+                target.write(data)
+    except zlib.error as error:
+        raise ImageError("a table of contents that is not compressed as it says") from error
+    if hasher.hexdigest() != blob.digest.hex or not engine.eof:
+        raise DigestMismatchError(f"the table of contents {blob.digest} is damaged")
+
+
+def _opened(path: Path, diff_id: DiffID, facts: Digest) -> Toc:
+    toc = Toc.open(path).without_members()
+    if toc.diff_id != diff_id or toc.facts() != facts:
+        raise DigestMismatchError(f"its table of contents of {diff_id} is about something else")
+    return toc

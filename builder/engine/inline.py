@@ -1,0 +1,118 @@
+"""Results in an image's own config: which keys its layers were made under, for builds that name the image as a cache.
+
+They cost no documents and no tags of their own, but only say what the image itself is made of. Labels, history and the
+rest of the config stay as they are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from builder.cache.exchange import Exchange, Record
+from builder.cache.keys import Key
+from builder.cache.store import Store
+from builder.engine.built import INLINE, Content
+from builder.engine.handlers import Result
+from builder.errors import ImageError
+from builder.image import descriptor as media
+from builder.image.config import ImageConfig
+from builder.image.descriptor import Descriptor
+from builder.image.digest import DiffID
+from builder.image.fields import Fields
+from builder.image.platform import Platform, PlatformNotFoundError
+from builder.image.reference import Reference
+from builder.plan.graph import Plan, VertexID
+
+if TYPE_CHECKING:
+    from builder.events import Reporter
+    from builder.registry.client import Registry
+
+_KEY = re.compile("[0-9a-f]{64}")
+_LIMIT = 4096
+_TYPES = {
+    media.DOCKER_LAYER: media.OCI_LAYER,
+    media.DOCKER_LAYER_GZIP: media.OCI_LAYER_GZIP,
+    media.DOCKER_LAYER_ZSTD: media.OCI_LAYER_ZSTD,
+}
+_MADE = {media.OCI_LAYER: "none", media.OCI_LAYER_GZIP: "gzip", media.OCI_LAYER_ZSTD: "zstd"}
+
+
+def inlined(content: Content, plan: Plan, results: Mapping[VertexID, Result]) -> Content:
+    """Return the image with a field that says what its own layers are the results of.
+
+    Only the first key of each is said: which others are known differs from machine to machine.
+    """
+    records: list[dict[str, object]] = []
+    for step in plan.steps:
+        result = None if step.vertex is None else results[step.vertex]
+        if result is not None and result.keys:
+            place = len(result.stack) - 1 if result.added else None
+            made = content.stack[place].compressor if place is not None else ""
+            records.append({"key": result.keys[0], "layer": place, "created": result.created, "compressor": made})
+    if content.recorded is not None:
+        identity, created = content.recorded
+        records.append({"key": identity, "layer": None, "created": created, "compressor": ""})
+    if not records:
+        return content
+    extra = {**content.config.extra, INLINE: {"version": 1, "records": records}}
+    return replace(content, config=replace(content.config, extra=extra))
+
+
+def read_inline(
+    reference: Reference,
+    platforms: Iterable[Platform],
+    store: Store,
+    registry: Callable[[], Registry],
+    reporter: Reporter,
+) -> Exchange:
+    """Return what the images of a reference say of themselves. Raises RegistryError, ImageError."""
+    from builder.registry.pull import fetch_image
+
+    client = registry()
+    resolved = client.resolve(reference)
+    records: list[Record] = []
+    for platform in platforms:
+        try:
+            image = fetch_image(client, reference, platform, store.blobs, reporter, resolved=resolved)
+        except PlatformNotFoundError:
+            continue
+        config = ImageConfig.parse(image.raw_config)
+        if INLINE not in config.extra:
+            continue
+        fields = Fields(config.extra[INLINE], f"config.{INLINE}")
+        if fields.value.get("version") != 1:
+            raise ImageError(f"{fields.path}.version: expected 1")
+        layers = [(one.descriptor, one.diff_id) for one in image.layers]
+        for number, one in enumerate(fields.children("records")):
+            if number >= _LIMIT:
+                raise ImageError(f"{fields.path}: more than {_LIMIT} records")
+            records.append(_record(one, layers))
+    return Exchange(records=tuple(records))
+
+
+def _record(fields: Fields, layers: Sequence[tuple[Descriptor, DiffID]]) -> Record:
+    key = fields.text("key")
+    if not _KEY.fullmatch(key):
+        raise ImageError(f"{fields.path}.key: expected 64 hex digits")
+    created = fields.number("created")
+    plain = Record(keys=(Key(key),), diff_id=None, created=created, shared=created)
+    if fields.value.get("layer") is None:
+        return plain
+    place = fields.number("layer")
+    if place >= len(layers):
+        raise ImageError(f"{fields.path}.layer: there are {len(layers)} layers")
+    descriptor, diff_id = layers[place]
+    kind = _TYPES.get(descriptor.media_type, descriptor.media_type)
+    if kind not in _MADE:
+        raise ImageError(f"{fields.path}.layer: {kind[:80]!r} is no layer of ours")
+    made = fields.text("compressor")
+    return replace(
+        plain,
+        diff_id=diff_id,
+        layer=Descriptor(media_type=kind, digest=descriptor.digest, size=descriptor.size),
+        # It may have been written in another form than it was made in.
+        compressor=made if made.startswith(_MADE[kind]) else "",
+    )

@@ -1,0 +1,285 @@
+"""Where shared results are: a repository, a directory with an OCI layout, or the config of an image.
+
+A place knows how entries and blobs get there and back; what is in them, and whom they are believed, is not its
+business. Reading a cache costs one list of tags and two documents for every entry that was not seen before.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from builder.cache.exchange import (
+    BYTES_LIMIT,
+    EntryTag,
+    Exchange,
+    entry_tags,
+    manifests_of,
+    merged,
+    parse_table,
+    table_of,
+    uncovered,
+)
+from builder.cache.imported import Imported
+from builder.cache.store import Store
+from builder.engine.request import CachePlace
+from builder.errors import CacheError, ImageError
+from builder.image.artifact import Artifact, Content
+from builder.image.descriptor import Descriptor
+from builder.image.digest import Digest, DigestMismatchError
+from builder.image.reference import Reference
+from builder.registry.errors import RegistryError
+
+if TYPE_CHECKING:
+    from builder.events import Reporter
+    from builder.registry.client import Registry
+
+ENTRY_LIMIT = 2000
+"""Entries that are read of one cache, the newest first."""
+
+_AT_ONCE = 8
+T = TypeVar("T")
+S = TypeVar("S")
+
+
+class Place(Protocol):
+    """Entries and blobs of one cache. Thread-safe. Methods raise RegistryError, ImageError and OutputError."""
+
+    @property
+    def origin(self) -> Reference | None:
+        """A reference into the repository that has the blobs, for mounts."""
+        ...
+
+    def tags(self) -> list[str]:
+        """Return all tags there are; none where there is no cache yet."""
+        ...
+
+    def root(self, tag: str) -> bytes:
+        """Return the root document of an entry, whose digest is to be checked."""
+        ...
+
+    def content(self) -> Content:
+        """Return what documents and blobs are read from."""
+        ...
+
+    def has(self, blob: Descriptor) -> bool:
+        """Say whether a blob is there."""
+        ...
+
+    def write(self, artifact: Artifact, tag: str, held: Collection[Digest]) -> None:
+        """Write an entry; the blobs that are ``held`` need not be looked for."""
+        ...
+
+
+class RegistryPlace:
+    """A repository. Asked with less patience than a base image: without a cache it only takes longer."""
+
+    def __init__(
+        self, reference: Reference, store: Store, registry: Callable[[], Registry], reporter: Reporter
+    ) -> None:
+        self._reference = reference
+        self._store = store
+        self._registry = registry
+        self._reporter = reporter
+        self._content: Content | None = None
+
+    @property
+    def origin(self) -> Reference:
+        """The repository."""
+        return self._reference
+
+    def tags(self) -> list[str]:
+        """Return all tags."""
+        try:
+            return self._hasty().tags(self._reference)
+        except RegistryError as error:
+            if error.status == 404:
+                return []
+            raise
+
+    def root(self, tag: str) -> bytes:
+        """Return a manifest or index."""
+        raw, _, _ = self._hasty().manifest(replace(self._reference, tag=tag, digest=None))
+        return raw
+
+    def content(self) -> Content:
+        """Return the repository's content; what is read stays in the store."""
+        from builder.registry.repository import RepositoryContent
+
+        if self._content is None:
+            self._content = RepositoryContent(self._registry(), self._reference, self._store.blobs, self._reporter)
+        return self._content
+
+    def has(self, blob: Descriptor) -> bool:
+        """Ask with a HEAD."""
+        return self._registry().blob_exists(self._reference, blob.digest)
+
+    def write(self, artifact: Artifact, tag: str, held: Collection[Digest]) -> None:
+        """Push an entry."""
+        from builder.registry.push import push_artifact
+
+        target = replace(self._reference, tag=tag, digest=None)
+        push_artifact(self._registry(), [target], artifact, self._reporter, held=held)
+
+    def _hasty(self) -> Registry:
+        from builder.registry.retry import RetryPolicy
+
+        registry = copy.copy(self._registry())
+        registry.retry = RetryPolicy(attempts=3, connect_attempts=1, budget=15.0, sleep=registry.retry.sleep)
+        return registry
+
+
+class LayoutPlace:
+    """A directory with an OCI layout."""
+
+    origin = None
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def tags(self) -> list[str]:
+        """Return the names in the layout."""
+        return list(self._entries())
+
+    def root(self, tag: str) -> bytes:
+        """Return a manifest or index."""
+        return self.content().document(self._entries()[tag])
+
+    def content(self) -> Content:
+        """Return the layout's content."""
+        from builder.archive.files import open_files
+        from builder.archive.image import FilesContent
+
+        return FilesContent(open_files(self._path))
+
+    def has(self, blob: Descriptor) -> bool:
+        """Look for a file of the right size."""
+        try:
+            return (self._path / "blobs" / "sha256" / blob.digest.hex).stat().st_size == blob.size
+        except OSError:
+            return False
+
+    def write(self, artifact: Artifact, tag: str, held: Collection[Digest]) -> None:
+        """Add an entry to the layout, made if need be."""
+        from builder.archive.image import Entry
+        from builder.archive.oci_layout import write_oci_directory
+
+        del held
+        write_oci_directory([Entry(artifact, (tag,))], self._path)
+
+    def _entries(self) -> dict[str, Descriptor]:
+        from builder.archive.files import open_files
+        from builder.archive.oci_layout import REF_NAME, read_index
+
+        if not self._path.is_dir() or not any(self._path.iterdir()):
+            return {}
+        named = read_index(open_files(self._path)).manifests
+        return {one.annotations[REF_NAME]: one for one in named if REF_NAME in one.annotations}
+
+
+def open_place(place: CachePlace, store: Store, registry: Callable[[], Registry], reporter: Reporter) -> Place:
+    """Return the place that the command line names; nobody is asked yet."""
+    if place.path is not None:
+        return LayoutPlace(place.path)
+    if place.reference is None:
+        raise TypeError("a cache is in a repository or in a directory")
+    return RegistryPlace(place.reference, store, registry, reporter)
+
+
+# --- reading
+
+
+@dataclass(frozen=True, slots=True)
+class Entries:
+    """What a cache says, all its entries together. ``loose`` are those that no merged entry includes."""
+
+    exchange: Exchange
+    tags: tuple[EntryTag, ...] = ()
+    loose: tuple[EntryTag, ...] = ()
+    names: tuple[str, ...] = ()
+    """All tags of the repository."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Reads the entries of one cache; ``warn`` hears about those that cannot be used."""
+
+    place: Place
+    prefix: str
+    imported: Imported
+    store: Store
+    warn: Callable[[str], None]
+
+    def read(self) -> Entries:
+        """Return all there is. Raises what listing the tags raises; entries that cannot be read are warnings."""
+        names = self.place.tags()
+        tags = entry_tags(self.prefix, names)
+        distrusted = self.imported.distrusted()
+        wanted = [one for one in tags if str(one) not in distrusted]
+        parts: list[Exchange] = []
+        covered: set[str] = set()
+        for tag in wanted:
+            if not tag.merged or str(tag) in covered:
+                continue
+            part = self._entry(tag)
+            if part is not None and not distrusted.intersection(part.includes):
+                parts.append(part)
+                covered.update(part.includes, (str(tag),))
+        loose = uncovered([one for one in wanted if not one.merged], covered)[:ENTRY_LIMIT]
+        found = dict(zip(loose, in_parallel(self._entry, loose), strict=True))
+        parts += [part for part in found.values() if part is not None]
+        readable = [one for one in wanted if one.merged or found.get(one, Exchange()) is not None]
+        return Entries(
+            merged(parts),
+            tags=tuple(readable),
+            loose=tuple(one for one in loose if found[one] is not None),
+            names=tuple(names),
+        )
+
+    def _entry(self, tag: EntryTag) -> Exchange | None:
+        """Return what one entry says, None and a warning where it cannot be used."""
+        try:
+            known = self.imported.tables_of(str(tag))
+            tables = [] if known is None else [self.store.blobs.read(one) for one in known[1]]
+            if not tables or None in tables:
+                tables = list(self._fetched(tag))
+            parts = [parse_table(raw) for raw in tables if raw is not None]
+        except (ImageError, CacheError) as error:
+            self.warn(f"the entry {tag} is not used: {error.message}")
+        except RegistryError as error:
+            if error.retryable or error.status in (401, 403):
+                raise
+            self.warn(f"the entry {tag} is not used: {error.message}")
+        else:
+            return merged(parts, (name for part in parts for name in part.includes))
+        return None
+
+    def _fetched(self, tag: EntryTag) -> Iterator[bytes]:
+        """Yield the tables of an entry, and remember which they are. Raises ImageError for one that was changed."""
+        raw, content = self.place.root(str(tag)), self.place.content()
+        if not Digest.of(raw).hex.startswith(tag.start):
+            raise DigestMismatchError("its tag points to another document now; it must never be moved")
+        tables, size = [], 0
+        for manifest in [content.document(one) for one in manifests_of(raw)] or [raw]:
+            table = table_of(manifest)
+            size += table.size
+            if size > BYTES_LIMIT:
+                raise ImageError(f"its tables are larger than {BYTES_LIMIT} bytes")
+            tables.append(table)
+            document = content.document(table)
+            if not self.store.blobs.contains(table.digest):
+                self.store.blobs.put(document)
+            yield document
+        self.imported.remember(str(tag), Digest.of(raw), [one.digest for one in tables])
+
+
+def in_parallel(work: Callable[[S], T], items: Sequence[S]) -> list[T]:
+    """Return ``work`` of each item, done several at a time where there are several. Raises what the first raises."""
+    if len(items) < 2:
+        return [work(one) for one in items]
+    with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
+        return list(pool.map(work, items))
