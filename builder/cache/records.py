@@ -10,6 +10,8 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import os
+import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -28,6 +30,12 @@ _SMALLEST, _LARGEST = 8 << 20, 64 << 20
 
 _MOST = 150_000
 """Components of a record; of more, files are told by their directories."""
+
+_LARGEST_SENT = 1 << 20
+"""Bytes of a packed record that others are sent."""
+
+_HEAD = 64 + 8
+_HEADER = re.compile(rb"[0-9a-f]{72}")
 
 _PER_PLACE, _PER_STAGE = 16, 512
 """Keys that are remembered of one place, and of all places of a stage."""
@@ -74,7 +82,7 @@ class Records:
 
     def has(self, key: Key) -> bool:
         """Say whether there is a record, in whatever state."""
-        return self._path(key).exists()
+        return os.path.exists(self._path(key))
 
     def packed(self, key: Key) -> bytes | None:
         """Return a record as it is kept, for those who send it elsewhere: ``unpack`` and ``add`` take it."""
@@ -196,6 +204,33 @@ def grouped(components: Iterable[Component]) -> dict[str, str]:
     for name, text in components:
         found[name] = f"{found[name]}\n{text}" if name in found else text
     return found
+
+
+def bundle(records: Iterable[tuple[Key, bytes]]) -> bytes:
+    """Return packed records as one file for others, as many as fit; large ones stay at home."""
+    parts: list[bytes] = []
+    size = 0
+    for key, data in records:
+        size += len(data) + _HEAD
+        if len(data) > _LARGEST_SENT or size > _SMALLEST:
+            size -= len(data) + _HEAD
+            continue
+        parts.append(b"%b%08x%b" % (key.encode(), len(data), data))
+    return b"".join(parts)
+
+
+def unbundle(data: bytes) -> Iterator[tuple[Key, bytes]]:
+    """Yield what ``bundle`` was given, as far as the bytes make sense; whoever made them."""
+    start = 0
+    while start < len(data):
+        head = data[start : start + _HEAD]
+        if not _HEADER.fullmatch(head):
+            return
+        size = int(head[64:], 16)
+        start += _HEAD + size
+        if size > _LARGEST_SENT or start > len(data):
+            return
+        yield Key(head[:64].decode()), data[start - size : start]
 
 
 def coarse(components: Mapping[str, str]) -> dict[str, str]:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from builder.cache import records
 from builder.cache.keys import Key, key
-from builder.cache.records import Place, Record, coarse, grouped, pack, unpack
+from builder.cache.records import Place, Record, bundle, coarse, grouped, pack, unbundle, unpack
 from builder.cache.store import Store
 
 PLACE = Place("project", "build", "RunCommand", 2)
@@ -158,3 +158,24 @@ def test_too_many_files_are_told_by_directories(monkeypatch: pytest.MonkeyPatch)
 
 def test_texts_of_one_name_are_kept_together() -> None:
     assert grouped([("a", "1"), ("b", "2"), ("a", "1")]) == {"a": "1\n1", "b": "2"}
+
+
+def test_a_bundle_brings_records_to_another_store(tmp_path: Path) -> None:
+    large = Record(PLACE, "", {"command": os.urandom(2 << 20).hex()})
+    data = bundle([(key_of(1), packed()), (key_of(2), packed(large)), (key_of(3), packed())])
+    assert [key for key, _ in unbundle(data)] == [key_of(1), key_of(3)]
+    with Store.open(tmp_path) as store:
+        for key_, one in unbundle(data):
+            store.records.receive(key_, one)
+        assert store.records.find(key_of(3)) == Record(Place("", "build", "RunCommand", 2), "base", RECORD.components)
+    many = bundle((key_of(number), os.urandom(1 << 20)) for number in range(20))
+    assert len(many) <= 8 << 20
+    assert len(list(unbundle(many))) == 7
+
+
+@pytest.mark.parametrize("damage", [b"", b"x", b"0" * 72, b"g" * 80, b"f" * 72, "\u0661".encode() * 72])
+def test_a_damaged_bundle_gives_what_comes_before_the_damage(damage: bytes) -> None:
+    whole = bundle([(key_of(1), packed())])
+    assert [key for key, _ in unbundle(whole + damage)][:1] == [key_of(1)]
+    assert list(unbundle(whole[:-1])) == []
+    assert all(unpack(data) is None for key, data in unbundle(damage))
