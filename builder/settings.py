@@ -40,10 +40,11 @@ class MapSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Registries by host, and maps by what they replace."""
+    """Registries by host, maps by what they replace, and how large the store may become, with the field's place."""
 
     registries: Mapping[str, RegistrySettings] = field(default_factory=dict, hash=False)
     maps: Mapping[str, MapSettings] = field(default_factory=dict, hash=False)
+    store_size: tuple[str, str] | None = None
 
 
 def settings_files(named: str | None, environment: Mapping[str, str]) -> tuple[Path, ...]:
@@ -65,11 +66,13 @@ def read_settings(files: Iterable[Path]) -> Settings:
     """
     registries: dict[str, RegistrySettings] = {}
     maps: dict[str, MapSettings] = {}
+    size: tuple[str, str] | None = None
     for one in files:
         found = parse_settings(_contents(one), one)
         registries = {**found.registries, **registries}
         maps = {**found.maps, **maps}
-    return Settings(registries=registries, maps=maps)
+        size = size or found.store_size
+    return Settings(registries=registries, maps=maps, store_size=size)
 
 
 def parse_settings(raw: bytes, path: Path) -> Settings:
@@ -81,15 +84,19 @@ def parse_settings(raw: bytes, path: Path) -> Settings:
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{path}: not TOML: {error}") from error
     root = _Table(path, "", document)
-    root.allow("registry", "registries")
+    root.allow("registry", "registries", "store")
     hosts = root.table("registry")
     registries = {host: _registry(hosts.table(host)) for host in hosts.names()}
     general = root.table("registries")
     general.allow("map")
     maps = general.table("map")
+    store = root.table("store")
+    store.allow("max-size")
+    size = store.text("max-size")
     return Settings(
         registries=registries,
         maps={name: MapSettings(targets=maps.texts(name), place=maps.place(name)) for name in maps.names()},
+        store_size=(size, store.place("max-size")) if size else None,
     )
 
 

@@ -85,9 +85,19 @@ class FileBlobStore:
     """Blobs in files. Safe for many threads and processes."""
 
     def __init__(
-        self, root: Path, scratch: Scratch, warn: Callable[[str], None], touch: Callable[[Path], bool]
+        self,
+        root: Path,
+        scratch: Scratch,
+        warn: Callable[[str], None],
+        touch: Callable[[Path], bool],
+        second: Path | None = None,
     ) -> None:
-        """``touch`` says that a file is used from now on, and returns whether it is there."""
+        """``touch`` says that a file is used from now on, and returns whether it is there.
+
+        ``second`` is another store, where blobs are looked for that are not here; it is never written to.
+        """
+        self._second = None if second is None else second / "blobs" / "sha256"
+        self._refused = root / "refused"
         self._directory = root / "blobs" / "sha256"
         self._scratch = scratch
         self._warn = warn
@@ -95,7 +105,32 @@ class FileBlobStore:
 
     def path(self, digest: Digest) -> Path:
         """Return where the blob is, or would be."""
+        own = self.own_path(digest)
+        if self._second is not None and not os.path.lexists(own) and not os.path.lexists(self._refused / digest.hex):
+            other = self._second / digest.hex[:2] / digest.hex
+            if os.path.lexists(other):
+                return other
+        return own
+
+    def own_path(self, digest: Digest) -> Path:
+        """Return where the blob is in the store that is written to, or would be."""
         return self._directory / digest.hex[:2] / digest.hex
+
+    def owns(self, digest: Digest) -> bool:
+        """Say whether the blob is here, and not only in the second store."""
+        return os.path.lexists(self.own_path(digest))
+
+    def bring_home(self, digest: Digest) -> None:
+        """Copy a blob that is only in the second store. Raises DigestMismatchError for a damaged one, OutputError."""
+        if self.owns(digest) or self._second is None:
+            return
+        try:
+            with self.open(digest) as source, self.writer() as writer:
+                while chunk := source.read(CHUNK):
+                    writer.write(chunk)
+                writer.commit(digest)
+        except OSError as error:
+            raise OutputError(f"cannot read {self.path(digest)}: {error.strerror}") from error
 
     def open(self, digest: Digest, *, used: bool = True) -> BinaryIO:
         """Open a blob for reading, seekable; ``used``: it counts as used now.
@@ -160,7 +195,7 @@ class FileBlobStore:
 
     def place(self, temporary: Path, digest: Digest) -> Path:
         """Rename a fsynced file into place. One that is there already is replaced: it may be the damaged one."""
-        path = self.path(digest)
+        path = self.own_path(digest)
         try:
             sealed.replace(temporary, path)
         except OSError as error:
@@ -202,10 +237,13 @@ class FileBlobStore:
 
     def drop(self, digest: Digest) -> None:
         """Remove a blob; readers that have it open keep it."""
-        sealed.discard(self.path(digest))
+        sealed.discard(self.own_path(digest))
 
     def _drop_damaged(self, digest: Digest, stream: BinaryIO) -> None:
         path = self.path(digest)
+        if path != self.own_path(digest):
+            self._refuse(digest, path)
+            return
         self._warn(f"{path} is damaged and was removed; it is made or fetched again when needed")
         try:
             # Another process may have put a good one there in the meantime.
@@ -213,6 +251,17 @@ class FileBlobStore:
                 os.unlink(path)
         except OSError:
             pass
+
+    def _refuse(self, digest: Digest, path: Path) -> None:
+        """Remember that the second store's copy is damaged, where we may not remove it."""
+        self._warn(f"{path} is damaged and is not used any more; it is made or fetched again when needed")
+        try:
+            sealed.make_directories(self._refused)
+            os.close(
+                os.open(self._refused / digest.hex, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            )
+        except OSError as error:
+            self._warn(f"cannot write {self._refused / digest.hex}: {error.strerror}")
 
 
 def _refused(path: Path, error: OSError) -> OutputError:

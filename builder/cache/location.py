@@ -12,7 +12,7 @@ import stat
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from builder.errors import OutputError
+from builder.errors import OutputError, UsageError
 from builder.streams import replacing
 
 FORMAT = b"pybuild store 1\n"
@@ -75,6 +75,17 @@ def prepare_root(root: Path, uid: int) -> None:
         _prepare(root, uid)
     except _UnusableError as error:
         raise OutputError(f"the store cannot be in {root}: {error.reason}", hint=_HINT) from None
+
+
+def check_readable(root: Path) -> None:
+    """Check that ``root`` is a store that can be read, whoever it belongs to. Raises UsageError."""
+    try:
+        if not _has_version(root):
+            raise UsageError(f"{root} is not a store", hint="pybuild warm --store DIR REF makes one")
+    except _UnusableError as error:
+        raise UsageError(f"{root}: {error.reason}") from None
+    except OSError as error:
+        raise UsageError(f"cannot read the store {root}: {error.strerror}") from error
 
 
 def _candidates(env: Mapping[str, str], uid: int, var_tmp: Path) -> Iterator[tuple[str, str]]:

@@ -21,7 +21,7 @@ from builder.cache.blobs import FileBlobStore
 from builder.cache.cachemounts import CacheMounts, Sharing
 from builder.cache.filesystem import filesystem_type, is_network
 from builder.cache.lastuse import MARGIN, LastUse
-from builder.cache.location import prepare_root
+from builder.cache.location import check_readable, prepare_root
 from builder.cache.locks import hold, try_lock
 from builder.cache.parsed import Parsed
 from builder.cache.refs import References
@@ -42,13 +42,14 @@ if TYPE_CHECKING:
 class Store:
     """One open store. Thread-safe; close it at the end of the process' work."""
 
-    def __init__(self, root: Path, warn: Callable[[str], None]) -> None:
+    def __init__(self, root: Path, warn: Callable[[str], None], second: Path | None = None) -> None:
         self.root = root
+        self._second = second
         self._warn = warn
         self._locks = root / "locks"
         self._uses = LastUse(root)
         self._scratch = Scratch(root, warn, self._uses.using)
-        self.blobs = FileBlobStore(root, self._scratch, warn, self._uses.touch)
+        self.blobs = FileBlobStore(root, self._scratch, warn, self.touch, second)
         self.selectors = Selectors(self._table("selectors", "selector"))
         self.variants = Variants(self._table("variants", "variant"))
         self.refs = References(self._table("refs", "reference"))
@@ -57,13 +58,17 @@ class Store:
         self.mounts = CacheMounts(root, warn)
 
     @classmethod
-    def open(cls, root: Path, *, warn: Callable[[str], None] = lambda _: None) -> Store:
+    def open(cls, root: Path, *, warn: Callable[[str], None] = lambda _: None, second: Path | None = None) -> Store:
         """Open or create the store at ``root`` and remove what dead processes left in its temporary area.
 
-        ``warn`` hears about damaged files, which are misses. Raises OutputError for a directory that is not ours.
+        ``warn`` hears about damaged files, which are misses. What is not in it is looked for in the store ``second``,
+        which is only read. Raises OutputError for a directory that is not ours, UsageError for a second one that is no
+        store.
         """
         prepare_root(root, os.geteuid())
-        store = cls(root, warn)
+        if second is not None:
+            check_readable(second)
+        store = cls(root, warn, second)
         store._scratch.sweep()
         store._sweep_locks()
         return store
@@ -98,6 +103,8 @@ class Store:
 
     def touch(self, path: Path) -> bool:
         """Say that a file of the store is used from now on, so that it is not removed; return whether it is there."""
+        if self._second is not None and not path.is_relative_to(self.root):
+            return os.path.lexists(path)
         return self._uses.touch(path)
 
     @contextlib.contextmanager
@@ -134,11 +141,16 @@ class Store:
 
     def toc_path(self, diff_id: DiffID) -> Path:
         """Return where the table of contents of a layer is, or would be."""
-        return self.root / "toc" / diff_id.hex
+        own = self.root / "toc" / diff_id.hex
+        if self._second is not None and not own.exists():
+            other = self._second / "toc" / diff_id.hex
+            if other.exists():
+                return other
+        return own
 
     def publish_toc(self, temporary: Path, diff_id: DiffID) -> Path:
         """Put a finished table of contents in place, durably; return its path. Raises OutputError."""
-        path = self.toc_path(diff_id)
+        path = self.root / "toc" / diff_id.hex
         try:
             fd = os.open(temporary, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
             try:
@@ -152,7 +164,7 @@ class Store:
 
     def drop_toc(self, diff_id: DiffID) -> None:
         """Remove a table of contents that turned out to be damaged or wrong."""
-        sealed.discard(self.toc_path(diff_id))
+        sealed.discard(self.root / "toc" / diff_id.hex)
 
     # Locks and cache mounts.
 
@@ -190,6 +202,23 @@ class Store:
 
         return Records(self.root, self._table("records/places", "places of records"), self._scratch)
 
+    def room(self) -> int | None:
+        """Return the bytes that are free for the store, None where its file system does not say."""
+        try:
+            found = os.statvfs(self.root)
+        except OSError:
+            return None
+        return found.f_bavail * found.f_frsize if found.f_blocks else None
+
+    def must_have_room(self, size: int, what: str) -> None:
+        """Raise OutputError when ``size`` bytes do not fit, before they are fetched."""
+        room = self.room()
+        if room is not None and size > room:
+            raise OutputError(
+                f"{what}: {size} bytes; the store {self.root} has room for {room}",
+                hint="free some space (pybuild cache prune), or choose another place with --root DIR",
+            )
+
     # The rest belongs to other packages, which only need a place.
 
     def directory(self, name: str) -> Path:
@@ -210,7 +239,8 @@ class Store:
         return is_network(filesystem_type(self.root))
 
     def _table(self, name: str, kind: str) -> Table:
-        return Table(self.root / name, kind, self._scratch, self._locks, self._warn, self._uses.touch)
+        second = None if self._second is None else self._second / name
+        return Table(self.root / name, kind, self._scratch, self._locks, self._warn, self._uses.touch, second)
 
     def _sweep_locks(self) -> None:
         """Remove the lock files of dead processes; they hurt nobody but pile up."""

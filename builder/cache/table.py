@@ -31,9 +31,11 @@ class Table:
         locks: Path,
         warn: Callable[[str], None],
         touch: Callable[[Path], bool] = lambda _: True,
+        second: Path | None = None,
     ) -> None:
-        """``touch`` says that a file was used now."""
+        """``touch`` says that a file was used now; ``second`` is read where there is nothing, and never written."""
         self._touch = touch
+        self._second = second
         self._directory = directory
         self._kind = kind
         self._scratch = scratch
@@ -49,13 +51,17 @@ class Table:
 
         ``used``: it counts as used now; not so for who only looks through all of them.
         """
-        try:
-            body = sealed.read(self._directory / name, self._kind, name, limit=_LIMIT)
-            if body is None:
-                return None
+        found = self._read(self._directory / name, name)
+        if found is not None:
             if used:
                 self._touch(self._directory / name)
-            return self._parse(name, body)
+            return found
+        return None if self._second is None else self._read(self._second / name, name)
+
+    def _read(self, path: Path, name: str) -> Mapping[str, object] | None:
+        try:
+            body = sealed.read(path, self._kind, name, limit=_LIMIT)
+            return None if body is None else _parse(path, body)
         except CacheError as error:
             self._warn(f"{error.message}; it is ignored")
             return None
@@ -89,7 +95,7 @@ class Table:
                 if error.errno not in _NO_LINKS:
                     raise  # else a file system without hard links: the lock decides alone
             with hold(self._locks / f"{self._kind}-{path.name}", keep=False, warn=self._warn):
-                winner = self.get(name)
+                winner = self._read(path, name)
                 if winner is not None and usable(winner):
                     return winner
                 sealed.replace(temporary, path)
@@ -101,17 +107,10 @@ class Table:
 
     def names(self, under: str = "") -> Iterator[str]:
         """Yield the names of the records, sorted, of all or of those ``under`` a directory."""
-        top = self._directory / under
-        try:
-            entries = sorted(top.iterdir())
-        except OSError:
-            return
-        for entry in entries:
-            name = str(entry.relative_to(self._directory))
-            if entry.is_dir():
-                yield from self.names(name)
-            else:
-                yield name
+        if self._second is None:
+            yield from _names(self._directory, under)
+        else:
+            yield from sorted({*_names(self._directory, under), *_names(self._second, under)})
 
     def remove(self, name: str) -> None:
         """Remove a record if it is there."""
@@ -129,11 +128,25 @@ class Table:
         body = json.dumps(record, sort_keys=True, separators=(",", ":")).encode()
         return sealed.seal(self._kind, name, body)
 
-    def _parse(self, name: str, body: bytes) -> Mapping[str, object]:
-        try:
-            value = json.loads(body)
-        except (ValueError, RecursionError) as error:
-            raise CacheError(f"{self._directory / name} is damaged") from error
-        if not isinstance(value, dict):
-            raise CacheError(f"{self._directory / name} is damaged")
-        return value
+
+def _names(directory: Path, under: str) -> Iterator[str]:
+    try:
+        entries = sorted((directory / under).iterdir())
+    except OSError:
+        return
+    for entry in entries:
+        name = str(entry.relative_to(directory))
+        if entry.is_dir():
+            yield from _names(directory, name)
+        else:
+            yield name
+
+
+def _parse(path: Path, body: bytes) -> Mapping[str, object]:
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise CacheError(f"{path} is damaged") from error
+    if not isinstance(value, dict):
+        raise CacheError(f"{path} is damaged")
+    return value

@@ -20,3 +20,24 @@ def duration(option: str, text: str) -> float:
     if seconds > _LONGEST:
         raise UsageError(f"{option} {text}: more than a hundred years")
     return float(seconds)
+
+
+def store_size(place: str, text: str) -> tuple[int, int] | None:
+    """Return bytes and percents of the file system, of which the smaller holds; None for ``none``. Raises UsageError.
+
+    ``20g``, ``15%`` and ``15%,20g`` are sizes; what is not given is as large as can be.
+    """
+    if text == "none":
+        return None
+    from builder.cli.granting import size
+
+    most, share = 1 << 62, 100
+    for part in text.split(","):
+        if part.endswith("%"):
+            number = part[:-1]
+            if not number.isascii() or not number.isdigit() or not 0 < int(number[:4]) <= 100:
+                raise UsageError(f"{place} {text}: expected 1% to 100%")
+            share = int(number)
+        else:
+            most = size(place, part)
+    return most, share

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Sequence
 
+from builder.cli import upkeep
 from builder.cli.answers import answer, named
 from builder.cli.options import load, parse, split_command
 from builder.cli.parsing import PROGRESS, value_of
@@ -92,6 +93,7 @@ def _build(options: argparse.Namespace) -> int:
         from builder.cli.requests import make_request
         from builder.engine.build import build
 
+        upkeep.check_size(options, os.environ)
         call = parse_call("check" if options.check else options.call)
         request = make_request(options, os.environ)
         if call.method != "build":
@@ -101,8 +103,10 @@ def _build(options: argparse.Namespace) -> int:
             return status
         prepare_results(options, request)
         with environment(options, recorder, request.jobs, lambda: tell(KeyboardInterrupt())) as env:
+            upkeep.warn_if_low(env)
             result = build(request, env)
             write_results(options, result)
+            upkeep.trim(options, os.environ, env)
     except BaseException as error:
         tell(error)
         raise

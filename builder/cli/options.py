@@ -56,6 +56,7 @@ GROUPS = {
         "validate": "read an image and check every digest in it",
     },
     "machine": {
+        "warm": "fetch base images into a store for builds that only read it",
         "cache": "show what the store holds, and remove what can go",
         "doctor": "try what RUN can use on this machine, and say what to change",
     },
@@ -237,8 +238,26 @@ def build_parser(prog: str, about: str, epilog: str) -> Parser:
     where.add_argument("--digest-file", metavar="FILE", help="write the manifest digest")
     where.add_argument("--metadata-file", metavar="FILE", help="write how the build ended, as JSON, also if it failed")
     _add_how(parser.add_argument_group("how to build"))
+    _add_store(parser.add_argument_group("the store"))
     add_registry_options(parser)
     return parser
+
+
+def _add_store(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--store-ro",
+        metavar="DIR",
+        help="another store, which is only read: what pybuild warm made, for example (default: $PYBUILD_STORE_RO)",
+    )
+    group.add_argument(
+        "--offline", action="store_true", help="ask no registry and no server; what is not in the stores is an error"
+    )
+    group.add_argument(
+        "--store-max-size",
+        metavar="SIZE",
+        help="trim the store to this after builds: 20g, 15%%, 15%%,20g or none "
+        "(default: $PYBUILD_STORE_MAX_SIZE, the settings, then 20%% of the file system, at most 50g)",
+    )
 
 
 def _add_grants(group: argparse._ArgumentGroup) -> None:

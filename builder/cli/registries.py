@@ -80,6 +80,10 @@ def session_settings(options: argparse.Namespace, environment: Mapping[str, str]
 
     files = settings_files(getattr(options, "config", None), environment)
     settings = read_settings(files) if files else Settings()
+    if settings.store_size is not None:
+        from builder.cli.amounts import store_size
+
+        store_size(settings.store_size[1], settings.store_size[0])
     mirrors = getattr(options, "registry_mirror", [])
     maps = getattr(options, "registry_map", [])
     insecure = getattr(options, "insecure_registry", [])

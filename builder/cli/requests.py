@@ -56,7 +56,8 @@ def make_request(options: argparse.Namespace, environment: Mapping[str, str]) ->
         base_annotations=options.base_annotations,
         contexts=_contexts(options.build_context),
         image_format=options.format,
-        pull=options.pull,
+        pull="missing" if options.offline and options.pull == "auto" else options.pull,
+        offline=options.offline,
         no_cache=options.no_cache,
         fresh_stages=tuple(name for text in options.no_cache_filter for name in text.split(",") if name),
         network=_network(options.network, environment),
@@ -164,7 +165,11 @@ def _build_args(texts: Sequence[str], environment: Mapping[str, str]) -> dict[st
 
 
 def _refuse_mismatches(request: BuildRequest) -> None:
-    """Raise UsageError for annotations that have nothing to be put on, and for outputs that hold one image only."""
+    """Raise UsageError for annotations that have nothing to be put on, and for outputs that cannot be."""
+    if request.offline and request.pull == "always":
+        raise UsageError("--pull=always asks a registry, and --offline forbids it")
+    if request.offline and any(output.kind == "registry" for output in request.outputs):
+        raise UsageError("a push asks a registry, and --offline forbids it", hint="push later: pybuild push NAME")
     for form in forms_of(request):
         given = (*request.annotations, *form.annotations)
         if problem := unmet(given, request.platforms, several=request.several):

@@ -30,6 +30,8 @@ _GRACE = 3.0
 _TRANSFERS = 4
 """Blobs at a time, also on machines with fewer processors: they wait for the network most of the time."""
 
+_OFFLINE = "bring it into the store before, with pybuild pull or warm, or drop --offline"
+
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -66,11 +68,16 @@ def environment(
     explicit = Path(options.root) if options.root else None
     root = choose_root(os.environ, explicit, os.geteuid(), warn=warn)
     with contextlib.ExitStack() as closing:
-        store = closing.enter_context(Store.open(root, warn=warn))
+        store = closing.enter_context(Store.open(root, warn=warn, second=_second(options)))
         cancel = threading.Event()
 
         def connect() -> Registry:
             from builder.registry.client import Registry
+
+            if getattr(options, "offline", False):
+                from builder.registry.errors import RegistryError
+
+                raise RegistryError("--offline: a registry would have to be asked", hint=_OFFLINE)
 
             return Registry(
                 accounts(), reach(), jobs=max(_TRANSFERS, jobs), reporter=reporter, cancel=cancel, upload_piece=piece
@@ -80,6 +87,14 @@ def environment(
         closing.callback(close)
         closing.enter_context(_signals(cancel, at_last))
         yield Environment(store, make, reporter, cancel)
+
+
+def _second(options: argparse.Namespace) -> Path | None:
+    """Return the store that is only read, for commands that may have one."""
+    if not hasattr(options, "store_ro"):
+        return None
+    text = options.store_ro or os.environ.get("PYBUILD_STORE_RO")
+    return Path(os.path.abspath(text)) if text else None
 
 
 @contextlib.contextmanager

@@ -82,7 +82,8 @@ class Downloads:
     """Fetches files into ``directory``. Thread-safe; several processes may share the directory.
 
     ``authorize`` gives the Authorization header of a URL for which ``fetch`` is told none. ``temporary`` names files
-    on the same file system that somebody removes when this process dies.
+    on the same file system that somebody removes when this process dies. ``touch`` says that a file is used from now on
+    and returns whether it is there. ``offline``: no server is asked, what it gave last is what it gives.
     """
 
     def __init__(
@@ -94,8 +95,12 @@ class Downloads:
         attempts: int = 4,
         authorize: Callable[[str], str] = lambda _: "",
         temporary: Callable[[], Path] | None = None,
+        touch: Callable[[Path], bool] = os.path.lexists,
+        offline: bool = False,
     ) -> None:
         self._directory = directory
+        self._touch = touch
+        self._offline = offline
         self._temporary = temporary or (lambda: directory / f".part-{os.getpid()}-{os.urandom(6).hex()}")
         self._proxies = proxies
         self._transport = transport
@@ -127,6 +132,10 @@ class Downloads:
         note = self._read_note(note_path)
         if wanted is not None and note is not None and note.digest == wanted:
             return self._result(note, url)
+        if self._offline:
+            if note is not None and wanted is None:
+                return self._result(note, url)
+            raise ContextError(f"--offline: {shown} would have to be fetched", hint="drop --offline")
         try:
             fresh = self._retries.run(lambda: self._ask(url, authorization, note, limit))
         except TransientRegistryError as error:
@@ -218,12 +227,14 @@ class Downloads:
 
     def _read_note(self, path: Path) -> _Note | None:
         """Return what is known of a URL if its bytes are still there; anything odd counts as unknown."""
+        self._touch(path)
         try:
             with open(path, "rb") as stream:
                 found = json.loads(stream.read(_LARGEST_NOTE))
             note = _Note(
                 Digest.parse(found["digest"]), int(found["size"]), str(found["etag"]), str(found["last_modified"])
             )
+            self._touch(self._body(note.digest))
             with open(self._body(note.digest), "rb") as stream:
                 intact = hashlib.file_digest(stream, "sha256").hexdigest() == note.digest.hex
         except (OSError, ValueError, KeyError, TypeError, ImageError):

@@ -175,7 +175,7 @@ def _imports(request: BuildRequest, env: Environment) -> Imports | None:
 def _project(request: BuildRequest, dockerfile: str) -> str:
     """Return what tells the builds of one machine apart, for explanations: not part of any key."""
     context = request.context if is_remote(request.context) else os.path.abspath(request.context)
-    return hashlib.sha256(f"{context}\0{dockerfile}".encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    return hashlib.sha256(f"{context}\0{dockerfile}".encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def _hold_lease(env: Environment) -> None:
@@ -252,6 +252,7 @@ def open_contexts(request: BuildRequest, env: Environment) -> Contexts:
         stdin=request.stdin,
         environment=request.environment,
         secrets=request.secrets,
+        offline=request.offline,
         keep_git_dir=request.build_args.get("BUILDKIT_CONTEXT_KEEP_GIT_DIR", "").lower() in ("1", "t", "true"),
     )
     return Contexts(env.store, specs)

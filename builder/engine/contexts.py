@@ -32,7 +32,8 @@ class ContextSpecs:
     """Where contexts are: ``named`` maps names to directories and URLs; ``main`` may also be ``-`` for ``stdin``.
 
     ``dockerfile`` is the host path of the Dockerfile, whose ``.dockerignore`` sibling counts for the main context;
-    ``keep_git_dir`` counts for it too. Among ``secrets`` are credentials for URLs (authorization.py).
+    ``keep_git_dir`` counts for it too. ``offline``: no server is asked. Among ``secrets`` are credentials for URLs
+    (authorization.py).
     """
 
     main: str
@@ -42,6 +43,7 @@ class ContextSpecs:
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     secrets: Mapping[str, Callable[[], bytes]] = field(default_factory=dict, repr=False)
     keep_git_dir: bool = False
+    offline: bool = False
 
 
 class Contexts:
@@ -110,6 +112,9 @@ class Contexts:
         if spec is None:
             raise ContextError(f"there is no build context called {name}")
         remote = is_remote(spec)
+        if remote and self._specs.offline:
+            what = "the build context" if main else f"the build context {name}"
+            raise ContextError(f"--offline: {what} would have to be fetched", hint="drop --offline")
         context = open_context(
             spec,
             scratch=self._scratch(),
@@ -139,12 +144,19 @@ class Contexts:
             proxies = Proxies.from_environment(self._specs.environment)
             authorize = functools.partial(http_authorization, self._specs.secrets)
             self._fetcher = Downloads(
-                self._store.directory("http"), proxies=proxies, authorize=authorize, temporary=self._store.temporary
+                self._store.directory("http"),
+                proxies=proxies,
+                authorize=authorize,
+                temporary=self._store.temporary,
+                touch=self._store.touch,
+                offline=self._specs.offline,
             )
             self._cleanup.callback(self._fetcher.close)
         return self._fetcher
 
     def _git(self) -> GitAccess:
+        if self._specs.offline:
+            raise ContextError("--offline: a git repository would have to be asked", hint="drop --offline")
         from builder.context.git import GitAccess
         from builder.engine.authorization import git_authorization
 

@@ -137,6 +137,10 @@ class StoreLayer:
         """Say whether the bytes are in the store."""
         return self._store.blobs.contains(self.descriptor.digest, self.descriptor.size)
 
+    def must_have_room(self, size: int, what: str) -> None:
+        """Raise OutputError when its store has no room for ``size`` bytes of ``what``."""
+        self._store.must_have_room(size, what)
+
     def damaged(self) -> bool:
         """Say whether the store had other bytes than this layer's; they are then removed, to be had anew."""
         return self.here() and not self._store.blobs.verify(self.descriptor.digest)
@@ -148,6 +152,7 @@ class StoreLayer:
         if self._store.blobs.contains(digest):
             # Of another size: a source that looks into the same store must not find a damaged one there.
             self._store.blobs.verify(digest)
+        self._store.must_have_room(self.descriptor.size, f"the layer {digest}")
         with self._source.open() as stream:
             if not self.here():
                 with self._store.blobs.writer() as writer:
@@ -232,6 +237,7 @@ def fetch_all(layers: Iterable[StoreLayer], *, least: int = 1) -> None:
     """
     missing = {layer.descriptor.digest: layer for layer in layers if not layer.here() or layer.claimed}
     if len(missing) >= least:
+        _must_fit(missing.values())
         _at_once(StoreLayer.path, missing)
 
 
@@ -241,7 +247,16 @@ def index_all(layers: Iterable[StoreLayer], *, truly: bool = False) -> None:
     ``truly``: claims will not do. Raises what fetching raises, DigestMismatchError, LayerFormatError.
     """
     missing = {layer.descriptor.digest: layer for layer in layers if not layer.indexed() or (truly and layer.claimed)}
+    if truly:
+        _must_fit(missing.values())
     _at_once(StoreLayer.true_toc if truly else StoreLayer.toc, missing)
+
+
+def _must_fit(layers: Iterable[StoreLayer]) -> None:
+    """Raise OutputError where the store has no room for what is to be fetched."""
+    missing = [layer for layer in layers if not layer.here()]
+    if missing:
+        missing[0].must_have_room(sum(layer.descriptor.size for layer in missing), f"{len(missing)} layers")
 
 
 def _at_once(action: Callable[[StoreLayer], object], layers: Mapping[Digest, StoreLayer]) -> None:

@@ -55,12 +55,13 @@ def keep(store: Store, built: Built, names: Sequence[Reference], now: int) -> No
     artifact = built.artifact()
     configs = [one.raw_config for one in built.images]
     for raw in (*configs, *(document.raw for document in artifact.documents())):
-        if not store.blobs.contains(Digest.of(raw), len(raw)):
+        if not (store.blobs.contains(Digest.of(raw), len(raw)) and store.blobs.owns(Digest.of(raw))):
             store.blobs.put(raw)
     layers = [layer for image in built.images for layer in image.layers]
     for layer in layers:
         if names and layer.origin is None:
             layer.path()
+            store.blobs.bring_home(layer.descriptor.digest)
     origins = {str(layer.descriptor.digest): str(layer.origin) for layer in layers if layer.origin is not None}
     found = built.descriptor
     descriptor = Descriptor(media_type=found.media_type, digest=found.digest, size=found.size)

@@ -140,6 +140,7 @@ class BuildRequest:
     image_format: Format = "oci"
     compression: CompressionChoice = field(default_factory=CompressionChoice)
     pull: PullPolicy = "auto"
+    offline: bool = False
     no_cache: bool = False
     fresh_stages: tuple[str, ...] = ()
     cache_from: tuple[CachePlace, ...] = ()

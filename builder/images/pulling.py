@@ -45,6 +45,7 @@ def pull(env: Environment, reference: Reference, platform: Platform | None, *, e
         message = f"{reference.familiar} is for {own}, not for {platform}, and the only image of its name"
         env.reporter.emit(Warned(message, "platform"))
     missing = missing_blobs(env, chosen)
+    env.store.must_have_room(sum(one.size for one in missing), reference.familiar)
     bring_all(env, chosen, missing)
     before = env.store.refs.get(str(reference), built_here=False)
     plain = Descriptor(media_type=root.root.media_type, digest=root.digest, size=root.root.size)

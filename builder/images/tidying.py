@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,13 +59,24 @@ class Tidying:
         """Return everything in the store."""
         return self._items(self._kept(time.time()))
 
-    def prune(self, limits: Limits, *, names: bool = False, act: bool = True, seconds: float | None = None) -> Pruned:
+    def prune(
+        self,
+        limits: Limits,
+        *,
+        names: bool = False,
+        act: bool = True,
+        spared: float | None = None,
+        go_on: Callable[[], bool] = lambda: True,
+    ) -> Pruned:
         """Remove what exceeds the limits, and with ``names`` images as well, each as a whole, the oldest first.
 
-        Without ``act`` it is only said what would be removed. What takes longer than ``seconds`` is left for later.
+        Without ``act`` it is only said what would be removed; ``spared`` are seconds within which what was used stays.
+        What is not removed when ``go_on`` says no is left for later.
         """
         now = time.time()
         before = unused_since(self._store)
+        if spared is not None:
+            before = min(before, now - spared)
         kept = self._kept(now)
         items = self._items(kept)
         chosen = choose(items, limits, before, now)
@@ -77,8 +88,7 @@ class Tidying:
             chosen = choose(items, limits, before, now)
         if not act:
             return Pruned(removed=chosen)
-        end = None if seconds is None else time.monotonic() + seconds
-        done = remove_all(self._store, chosen, before, lambda: end is None or time.monotonic() < end)
+        done = remove_all(self._store, chosen, before, go_on)
         self._delete(done.left)
         return done
 
