@@ -110,7 +110,7 @@ def merged(parts: Iterable[Exchange], includes: Iterable[str] = ()) -> Exchange:
     """Return the union. What newer records say of the same keys counts; beyond the limits the oldest are left out."""
     found: dict[tuple[object, ...], Record] = {}
     claims: dict[DiffID, Claim] = {}
-    about: dict[Digest, Descriptor] = {}
+    parts = list(parts)
     for part in parts:
         for record in part.records:
             identity = (record.keys, record.diff_id, None if record.layer is None else record.layer.digest)
@@ -118,7 +118,8 @@ def merged(parts: Iterable[Exchange], includes: Iterable[str] = ()) -> Exchange:
             if known is None or known.shared < record.shared:
                 found[identity] = record
         claims.update((diff_id, claim) for diff_id, claim in part.claims.items() if diff_id not in claims)
-        about.update((one.digest, one) for one in part.about)
+    # Entries of one build come before those that include many.
+    about = {one.digest: one for part in sorted(parts, key=lambda part: len(part.about)) for one in part.about}
     newest = sorted(found.values(), key=_age, reverse=True)
     seen: set[tuple[Key, str]] = set()
     kept = []
@@ -133,7 +134,7 @@ def merged(parts: Iterable[Exchange], includes: Iterable[str] = ()) -> Exchange:
         records=tuple(kept),
         claims=dict(sorted(claims.items())[:RECORD_LIMIT]),
         includes=tuple(sorted(set(includes)))[-INCLUDE_LIMIT:],
-        about=tuple(about.values())[-ABOUT_LIMIT:],
+        about=tuple(about.values())[:ABOUT_LIMIT],
     )
 
 

@@ -19,7 +19,7 @@ from builder.plan.graph import BaseImage, Vertex
 BASE = "base image"
 """The change that stands for another parent, where that is an image from elsewhere."""
 
-GONE = "its result was here and has been removed from the store"
+GONE = "its result was recorded and is not there any more"
 
 _CANDIDATES = 4
 """Records that a build compares a step with: it has other things to do."""

@@ -17,6 +17,7 @@ from builder.engine import components
 from builder.engine.build import Environment, prepare
 from builder.engine.comparing import GONE, Change, base_of, nearest, place_of, telling
 from builder.engine.handlers import Result, Task
+from builder.engine.layers import SharedCacheError
 from builder.engine.request import BuildRequest
 from builder.engine.services import Services
 from builder.errors import BuilderError
@@ -50,8 +51,14 @@ def explain(request: BuildRequest, env: Environment) -> tuple[Explanation, ...]:
     with contextlib.ExitStack() as closing:
         prepared = prepare(request, env, closing, int(time.time()))
         services = replace(prepared.services, recording=False)
-        looking = _Looking(merged(prepared.plans), services, services.checks.dockerfile.source)
-        return tuple(looking.at(vertex) for vertex in looking.vertices.values())
+        while True:
+            looking = _Looking(merged(prepared.plans), services, services.checks.dockerfile.source)
+            try:
+                return tuple(looking.at(vertex) for vertex in looking.vertices.values())
+            except SharedCacheError as error:
+                if services.imports is None:
+                    raise
+                services.imports.drop(error)
 
 
 class _Looking:
@@ -60,6 +67,7 @@ class _Looking:
         self._services = services
         self._source = source
         self._found: dict[VertexID, Result] = {}
+        self._asked = services.imports is None
 
     def at(self, vertex: Vertex) -> Explanation:
         """Look one vertex up; those before it have been looked at."""
@@ -127,6 +135,11 @@ class _Looking:
     def _compare(
         self, vertex: Vertex, known: dict[str, str], base: str, hidden: tuple[str, ...]
     ) -> tuple[Change, ...] | None:
+        if not self._asked and self._services.imports is not None:
+            from builder.engine.abouts import receive
+
+            self._asked = True
+            receive(self._services.imports, self._services.store, self._services.reporter)
         place = place_of(vertex, self._services.project)
         return nearest(self._services.store.records, place, known, base, most=_CANDIDATES, unknown=hidden)
 

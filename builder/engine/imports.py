@@ -14,7 +14,7 @@ A source that is broken, unreachable or hostile costs one warning and time, neve
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -237,6 +237,12 @@ class Imports:
     def entries(self, name: str) -> Entries | None:
         """Return what a source was found to say, None if it was not asked."""
         return next((one.entries for one in self._sources if one.name == name and not one.dropped), None)
+
+    def about(self) -> Iterator[tuple[Place, Descriptor]]:
+        """Yield where the sources that were asked keep what their keys are made of."""
+        for source in self._active():
+            if source.entries is not None:
+                yield from ((source.place, one) for one in source.entries.exchange.about)
 
     def _active(self) -> list[Source]:
         return [source for source in self._sources if not source.dropped]

@@ -24,6 +24,7 @@ from builder.cache.exchange import (
     merged,
 )
 from builder.cache.store import Store
+from builder.engine.abouts import described
 from builder.engine.imports import Imports, Source
 from builder.engine.layers import StoreLayer
 from builder.engine.places import Entries, Place, Reader, in_parallel, open_place
@@ -153,7 +154,10 @@ class _Export:
             layers[claim.blob.digest] = _Stored(self._env.store, claim.blob, diff_id)
         if not records and not claims:
             return
-        mine = Exchange(records=tuple(records), claims=claims)
+        about = described(self._env.store, [key for record in records for key in record.keys])
+        if about is not None:
+            layers[about.digest] = _Stored(self._env.store, about, DiffID(about.digest))
+        mine = Exchange(records=tuple(records), claims=claims, about=(about,) if about else ())
         tag = write_entry(self._place, self._target.place.prefix, mine, self._now, layers, origins)
         self._env.reporter.emit(Notice(f"{len(records)} results are shared in {name} now ({tag})"))
         if len(before.loose) >= MERGE_AT:
