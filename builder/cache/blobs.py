@@ -6,6 +6,7 @@ The store's side of ``builder.image.blobs.BlobStore``. What is in place was hash
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -23,6 +24,7 @@ from builder.streams import CHUNK
 SMALL = 4 << 20
 """Most bytes that ``read`` returns: a manifest or a config, never a layer."""
 
+_WRITE_BACK = 16 << 20
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -34,6 +36,7 @@ class FileBlobWriter:
         self._temporary = temporary
         self._hash = hashlib.sha256()
         self.size = 0
+        self._on_its_way = 0
         try:
             fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         except OSError as error:
@@ -44,11 +47,23 @@ class FileBlobWriter:
         """Add ``data``. Raises OutputError when the store is full or refuses."""
         try:
             self._stream.write(data)
+            if self.size - self._on_its_way >= _WRITE_BACK:
+                self._write_back()
         except OSError as error:
             raise _refused(self._temporary, error) from error
         self._hash.update(data)
         self.size += len(data)
         return len(data)
+
+    def _write_back(self) -> None:
+        """Let the disk begin: otherwise all of a large blob is written at its end, while somebody waits for it."""
+        self._stream.flush()
+        with contextlib.suppress(OSError):
+            # Said of pages that are not written yet, this begins to write them; they stay in memory.
+            os.posix_fadvise(
+                self._stream.fileno(), self._on_its_way, self.size - self._on_its_way, os.POSIX_FADV_DONTNEED
+            )
+        self._on_its_way = self.size
 
     def commit(self, expected: Digest | None = None) -> Digest:
         """Make the bytes visible under their digest, atomically and durably; idempotent.

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from builder.cache import blobs
 from builder.cache.keys import key
 from builder.cache.refs import RefRecord
 from builder.cache.selectors import Selector
@@ -89,6 +90,22 @@ def test_a_writer_that_is_not_committed_leaves_nothing(store):
         assert writer.size == 3_000_000
     assert not (store.root / "blobs").exists()
     assert list((store.root / "tmp").iterdir()) == []
+
+
+@pytest.mark.parametrize("piece", [1, 999, 70_000, 1 << 20])
+def test_a_large_blob_is_written_back_under_way(store, monkeypatch, piece):
+    begun = []
+    advise = os.posix_fadvise
+    monkeypatch.setattr(os, "posix_fadvise", lambda fd, *said: (begun.append(said[:2]), advise(fd, *said)))
+    monkeypatch.setattr(blobs, "_WRITE_BACK", 50_000)
+    data = os.urandom(min(1000 * piece, 3 << 20) if piece > 1 else 120_000)
+    with store.blobs.writer() as writer:
+        for start in range(0, len(data), piece):
+            writer.write(data[start : start + piece])
+        digest = writer.commit(Digest.of(data))
+    assert store.blobs.path(digest).read_bytes() == data
+    assert [start for start, _ in begun] == [0, *(start + size for start, size in begun[:-1])], "each byte once"
+    assert sum(size for _, size in begun) > len(data) - 50_000 - 2 * piece
 
 
 def test_commit_is_idempotent(store):
