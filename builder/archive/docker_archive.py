@@ -22,7 +22,7 @@ from builder.archive.oci_layout import LAYOUT_FILE, add_blobs, blobs_of, index_e
 from builder.archive.tarsink import TarSink, output
 from builder.errors import ImageError
 from builder.image import descriptor as media
-from builder.image.artifact import Artifact, Image
+from builder.image.artifact import IMAGE_CONFIGS, Artifact, Image
 from builder.image.config import ImageConfig
 from builder.image.descriptor import Descriptor
 from builder.image.digest import DiffID, Digest
@@ -209,6 +209,8 @@ def _listing(entry: Entry) -> dict[str, object]:
         raise ManifestError(
             "a docker archive holds single images, not an index", hint="choose one with --platform, or write OCI"
         )
+    if manifest.config.media_type not in IMAGE_CONFIGS:
+        raise ManifestError(f"{entry.artifact.content.where} is no image, and a docker archive holds only images")
     # Names in full: podman takes a short one for localhost's.
     tags = [str(replace(name, digest=None)) for name in entry.names if isinstance(name, Reference) and name.tag]
     return {

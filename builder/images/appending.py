@@ -92,7 +92,7 @@ def append(
     def annotate(found: Mapping[str, str]) -> Mapping[str, str]:
         return {**_inherited(found), **based}
 
-    return Rewriter.run(artifact, change, annotate=annotate)
+    return Rewriter.run(artifact, change, annotate=annotate).of_images()
 
 
 def _inherited(annotations: Mapping[str, str]) -> dict[str, str]:

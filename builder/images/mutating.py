@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 
 from builder.dockerfile import instructions as df
 from builder.dockerfile.parser import parse
@@ -83,7 +84,8 @@ def mutate(artifact: Artifact, mutation: Mutation) -> Rewritten:
             platform=mutation.platform,
         )
 
-    return Rewriter.run(artifact, change, annotate=lambda found: _annotated(found, mutation, "index", None))
+    annotate = partial(_annotated, mutation=mutation, target="index", platform=None)
+    return Rewriter.run(artifact, change, annotate=annotate).of_images()
 
 
 def _annotated(

@@ -62,6 +62,12 @@ class Rewritten:
     changes: tuple[Change, ...]
     warnings: tuple[str, ...]
 
+    def of_images(self) -> Rewritten:
+        """Return it, unless there was no image in the artifact. Raises ManifestError."""
+        if not self.changes:
+            raise ManifestError(f"{self.artifact.content.where} is no image", hint="copy takes artifacts as they are")
+        return self
+
 
 @dataclass(slots=True)
 class Rewriter:

@@ -18,13 +18,17 @@ from typing import Any
 import pytest
 import zstandard
 
+from builder.archive.docker_archive import write_docker_archive
+from builder.archive.image import Entry
 from builder.engine.build import Environment
 from builder.engine.times import TimePolicy
 from builder.errors import BuilderError, ContextError, UsageError
 from builder.image.digest import DiffID, Digest
+from builder.image.manifest import ManifestError
 from builder.image.platform import Platform
 from builder.images.appending import BASE_DIGEST, BASE_NAME, Addition, append, public_name, scratch
 from builder.images.layering import LayerFile, LayerSpec, LayerURL, layers_of
+from builder.images.mutating import Mutation, mutate
 from builder.images.rewriting import Rewritten
 from builder.rootfs.chunked import Coding
 from builder.rootfs.compression import Compression
@@ -316,3 +320,17 @@ def test_foreign_layers_that_are_not_as_said(
 )
 def test_names_that_others_can_look_up(env: Environment, text: str, name: str) -> None:
     assert public_name(text, env) == name
+
+
+def test_what_is_no_image_gets_no_layers(env: Environment, tmp_path: Path) -> None:
+    held = Held()
+    config = held.put(b"{}", OCI + "empty.v1+json")
+    manifest = {"schemaVersion": 2, "mediaType": TYPES["oci"]["manifest"], "config": config, "layers": []}
+    artifact = held.artifact(held.put_json(manifest, TYPES["oci"]["manifest"]))
+    with pytest.raises(ManifestError, match="is no image"):
+        append(artifact, [made(env, tar_file(tmp_path, TAR))], EPOCH, env)
+    with pytest.raises(ManifestError, match="is no image"):
+        mutate(artifact, Mutation(history="a line"))
+    with pytest.raises(ManifestError, match="is no image"):
+        write_docker_archive([Entry(artifact, ())], tmp_path / "artifact.tar")
+    assert not (tmp_path / "artifact.tar").exists()
