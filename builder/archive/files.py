@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
 from builder.errors import ContextError, ImageError, OutputError
-from builder.rootfs.entry import Kind, UnsafePathError
+from builder.rootfs.entry import Kind, LayerFormatError, UnsafePathError
 from builder.streams import CHUNK, copy, read_limited
 
 if TYPE_CHECKING:
@@ -64,15 +64,16 @@ def read_file(files: Files, name: str, limit: int) -> bytes:
         )
 
 
-def open_files(path: Path, scratch: Path | None = None) -> Files:
+def open_files(path: Path, scratch: Path | None = None, where: str = "") -> Files:
     """Open a directory or a tar of any compression; ``scratch`` is where a compressed one is inflated.
 
-    Raises ContextError when there is nothing to open, ImageError for what is no tar, OutputError for a full disk.
+    ``where`` is what messages call it instead of ``path``. Raises ContextError when there is nothing to open,
+    ImageError for what is no tar, OutputError for a full disk.
     """
     try:
         if path.is_dir():
             return DirectoryFiles(path)
-        return TarFiles(path, scratch)
+        return TarFiles(path, scratch, where)
     except OSError as error:
         raise ContextError(f"cannot read {path}: {error.strerror}") from error
 
@@ -146,8 +147,8 @@ class DirectoryFiles:
 class TarFiles:
     """Files in a tar on disk. The last entry of a name counts; links inside the tar are followed."""
 
-    def __init__(self, path: Path, scratch: Path | None = None) -> None:
-        self.where = str(path)
+    def __init__(self, path: Path, scratch: Path | None = None, where: str = "") -> None:
+        self.where = where or str(path)
         self._stream: BinaryIO = open(path, "rb", buffering=0)  # noqa: SIM115  closed by close()
         self._found: dict[str, tuple[int, int] | str] = {}
         try:
@@ -155,6 +156,9 @@ class TarFiles:
             if head[_TAR_MAGIC_AT:] != _TAR_MAGIC:
                 self._inflate(scratch)
             self._index()
+        except LayerFormatError as error:
+            self._stream.close()
+            raise ImageError(f"{self.where} is no archive of an image, or a damaged one: {error.message}") from error
         except BaseException:
             self._stream.close()
             raise
@@ -202,7 +206,10 @@ class TarFiles:
                 copy(decompress(packed), plain)
             plain.flush()
         except OSError as error:
-            raise OutputError(f"cannot inflate {self.where}: {error.strerror}") from error
+            raise OutputError(
+                f"cannot inflate {self.where} in {scratch or tempfile.gettempdir()}: {error.strerror}",
+                hint="free some space, or choose another place with --root DIR",
+            ) from error
         plain.seek(0)
 
     def _index(self) -> None:

@@ -18,7 +18,7 @@ from builder.image.config import ImageConfig
 from builder.image.descriptor import Descriptor
 from builder.image.digest import DiffID, Digest, DigestMismatchError
 from builder.image.manifest import Index, Manifest, ManifestError, is_attestation, parse_manifest
-from builder.image.platform import Platform
+from builder.image.platform import Platform, PlatformNotFoundError
 from builder.image.reference import Reference
 from builder.values import dataclass
 
@@ -175,7 +175,11 @@ class Artifact:
                     )
                 descriptor = images[0]
             else:
-                descriptor = parsed.select(platform)
+                try:
+                    descriptor = parsed.select(platform)
+                except PlatformNotFoundError as error:
+                    error.message = f"{self.content.where}: {error.message}"
+                    raise
             raw = self.content.document(descriptor)
         raise ManifestError(f"{self.content.where}: indexes are nested more than {NESTING_LIMIT} deep")
 

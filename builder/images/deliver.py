@@ -8,7 +8,7 @@ from typing import BinaryIO, cast
 
 from builder.archive.image import Entry
 from builder.engine.build import Environment
-from builder.errors import UsageError
+from builder.errors import ImageError, UsageError
 from builder.image.artifact import Artifact
 from builder.image.reference import Reference
 from builder.images.places import is_path, parse_place, split_target, target_name
@@ -25,6 +25,7 @@ def deliver(artifact: Artifact, text: str, env: Environment, *, foreign: bool = 
     match place.kind:
         case "store":
             name = Reference.parse(place.text)
+            must_be(name, artifact)
             keep(env, artifact, [name])
             return name.familiar
         case "layout":
@@ -73,8 +74,18 @@ def _named(artifact: Artifact, text: str) -> tuple[Path | BinaryIO, Entry]:
     return cast(BinaryIO, sys.stdout.buffer), entry
 
 
+def must_be(name: Reference, artifact: Artifact) -> None:
+    """Raise ImageError if ``name`` has a digest, and it is not that of ``artifact``."""
+    if name.digest not in (None, artifact.digest):
+        raise ImageError(
+            f"{artifact.content.where} is {artifact.digest}, not what {name.familiar} says",
+            hint="leave the digest out, or choose the image with --platform",
+        )
+
+
 def _push(artifact: Artifact, reference: Reference, env: Environment, *, foreign: bool) -> str:
     from builder.registry.push import push_artifact
 
+    must_be(reference, artifact)
     push_artifact(env.registry(), [reference], artifact, env.reporter, foreign=foreign)
     return reference.familiar

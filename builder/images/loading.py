@@ -72,14 +72,15 @@ def _keep_nameless(env: Environment, artifact: Artifact) -> None:
 @contextmanager
 def _opened(env: Environment, path: Path | None) -> Iterator[Files]:
     scratch = env.store.directory("tmp")
-    temporary = None
+    temporary, where = None, ""
     if path is None:
+        where = "standard input"
         path = Path("/proc/self/fd/0")
         if not stat.S_ISREG(os.fstat(0).st_mode):
             path = temporary = env.store.temporary(".tar")
             _spool(temporary)
     try:
-        files = open_files(path, scratch)
+        files = open_files(path, scratch, where)
         try:
             yield files
         finally:
@@ -95,7 +96,10 @@ def _spool(target: Path) -> None:
         with open(target, "xb") as stream:
             copy(sys.stdin.buffer, stream)
     except OSError as error:
-        raise OutputError(f"cannot write {target}: {error.strerror}") from error
+        raise OutputError(
+            f"cannot write {target}: {error.strerror}",
+            hint="free some space, or choose another place with --root DIR",
+        ) from error
 
 
 def _entries(files: Files) -> list[Entry]:

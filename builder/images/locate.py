@@ -17,7 +17,7 @@ from builder.image.descriptor import Descriptor
 from builder.image.digest import Digest
 from builder.image.reference import Reference
 from builder.images.naming import find_record
-from builder.images.places import is_path, parse_place
+from builder.images.places import is_path, name_of, parse_place
 from builder.images.storing import StoreContent, stored_artifact
 from builder.registry.errors import RegistryError
 
@@ -44,9 +44,20 @@ def locate(text: str, env: Environment, *, remote: bool = False) -> Artifact:
         case _ if is_path(place.text):
             return from_file(place.text, env)
         case _ if remote:
-            return from_registry(Reference.parse(place.text), env)
+            return _remote(Reference.parse(place.text), env)
         case _:
             return _by_name(place.text, env)
+
+
+def asked_name(text: str, env: Environment) -> Reference | None:
+    """Return the name that an image is asked for by; None for files, digests, and IDs of the store."""
+    name, place = name_of(text), parse_place(text)
+    if name is None or not (place.kind == "store" or (place.kind == "" and _ID.fullmatch(place.text))):
+        return name
+    known = built_here(env.store, name) or env.store.refs.get(str(name), built_here=False)
+    if known is None and find_record(env.store, place.text) is not None:
+        return None
+    return name
 
 
 def from_file(location: str, env: Environment, *, docker: bool | None = None) -> Artifact:
@@ -98,6 +109,15 @@ def _by_name(text: str, env: Environment) -> Artifact:
     if reference.digest is not None and (raw := env.store.blobs.read(reference.digest)) is not None:
         return Artifact.of(StoreContent(env, reference.familiar, everywhere=reference), raw)
     return _resolved(reference, env)
+
+
+def _remote(reference: Reference, env: Environment) -> Artifact:
+    try:
+        return from_registry(reference, env)
+    except RegistryError as error:
+        if built_here(env.store, reference) is not None:
+            error.hint = f"what was built here is store:{reference.familiar}"
+        raise
 
 
 def _resolved(reference: Reference, env: Environment) -> Artifact:

@@ -23,6 +23,12 @@ _SCHEMES: tuple[tuple[str, Kind], ...] = (
     ("docker-archive:", "docker-archive"),
 )
 
+_STRANGERS = (
+    ("docker-daemon:", "docker save NAME | pybuild load, or pybuild save NAME | docker load"),
+    ("containers-storage:", "podman save NAME | pybuild load, or pybuild save NAME | podman load"),
+)
+"""What skopeo knows and we do not, and what to do instead."""
+
 FORMS = "REF, docker://REF, store:REF, oci-layout://DIR[:TAG], oci-archive:FILE[:TAG], docker-archive:FILE[:REF]"
 
 
@@ -46,6 +52,9 @@ def parse_place(text: str) -> Place:
             if not rest:
                 raise UsageError(f"{text} names nothing", hint=f"write one of {FORMS}")
             return Place(kind, rest)
+    for scheme, way in _STRANGERS:
+        if text.startswith(scheme):
+            raise UsageError(f"{text}: {scheme.rstrip(':')} is another program's store", hint=way)
     if "://" in text:
         raise UsageError(f"{text}: unknown kind of place", hint=f"write one of {FORMS}")
     return Place("", text)
@@ -67,6 +76,14 @@ def name_of(text: str) -> Reference | None:
         return None
     reference = Reference.parse(place.text)
     return Reference(reference.registry, reference.repository, reference.tag) if reference.tag else None
+
+
+def registry_name(text: str) -> Reference:
+    """Return the name in a registry that ``text`` is, with or without docker://. Raises UsageError."""
+    place = parse_place(text)
+    if place.kind not in ("", "registry"):
+        raise UsageError(f"{text} is in no registry", hint="pybuild copy SRC DST goes from any place to any other")
+    return Reference.parse(place.text)
 
 
 def split_target(text: str) -> tuple[Path, str]:

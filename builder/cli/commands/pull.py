@@ -13,7 +13,6 @@ from builder.cli.registries import add_registry_options
 from builder.cli.session import working
 from builder.errors import UsageError
 from builder.events import Notice
-from builder.image.reference import Reference
 
 if TYPE_CHECKING:
     from builder.images.pulling import Pulled
@@ -42,7 +41,9 @@ def parser() -> Parser:
 
 def run(options: argparse.Namespace) -> int:
     """Carry it out and return the exit status."""
-    references = [Reference.parse(text) for text in options.reference]
+    from builder.images.places import registry_name
+
+    references = [registry_name(text) for text in options.reference]
     platforms = several_platforms(options.platform) if options.platform else (native_platform(),)
     if len(platforms) > 1:
         raise UsageError("pull takes one --platform", hint="pull once for each, or --all-platforms")

@@ -47,15 +47,19 @@ An index is pushed with the images of all platforms unless --platform says other
 def run(options: argparse.Namespace) -> int:
     """Carry it out and return the exit status."""
     from builder.images.choosing import choose
+    from builder.images.deliver import must_be
+    from builder.images.places import registry_name
 
     platforms = several_platforms(options.platform) if options.platform else ()
-    targets = [Reference.parse(text) for text in options.destination]
+    targets = [registry_name(text) for text in options.destination]
     with working(options) as env:
         from builder.registry.push import push_artifact
 
         pushed = []
         for artifact, names in _found(options.source, targets, env):
             chosen = choose(artifact, platforms)
+            for name in names:
+                must_be(name, chosen)
             push_artifact(env.registry(), names, chosen, env.reporter, foreign=options.push_foreign)
             pushed += [(name, chosen) for name in names]
     if options.json:
@@ -71,13 +75,13 @@ def run(options: argparse.Namespace) -> int:
 def _found(source: str, targets: list[Reference], env: Environment) -> list[tuple[Artifact, list[Reference]]]:
     """Return what to push under which names. Raises UsageError where there is none."""
     from builder.images.loading import entries_at
-    from builder.images.locate import from_store, locate
+    from builder.images.locate import asked_name, from_store, locate
     from builder.images.places import is_path, parse_place
 
     place = parse_place(source)
     if place.kind in ("", "store") and not (place.kind == "" and is_path(place.text)):
         artifact = from_store(place.text, env)
-        if not targets and place.text.startswith("sha256:"):
+        if not targets and asked_name(source, env) is None and "@" not in place.text:
             raise UsageError(f"a push of {source} needs a name", hint=f"pybuild push {source} REGISTRY/NAME:TAG")
         return [(artifact, targets or [Reference.parse(place.text)])]
     if targets or place.kind == "registry":

@@ -70,8 +70,7 @@ def _entries(options: argparse.Namespace, platforms: tuple[Platform, ...], env: 
     """Return what to write; several names of one image are one entry."""
     from builder.archive.image import Entry
     from builder.images.choosing import choose
-    from builder.images.locate import locate
-    from builder.images.places import name_of
+    from builder.images.locate import asked_name, locate
 
     found: dict[str, tuple[Artifact, list[Reference]]] = {}
     for text in options.reference:
@@ -80,7 +79,7 @@ def _entries(options: argparse.Namespace, platforms: tuple[Platform, ...], env: 
             artifact = artifact.image(native_platform()).artifact
         artifact = choose(artifact, platforms)
         _, names = found.setdefault(artifact.digest, (artifact, []))
-        name = name_of(text)
+        name = asked_name(text, env)
         if name is not None and name not in names:
             names.append(name)
     return [Entry(artifact, tuple(names)) for artifact, names in found.values()]

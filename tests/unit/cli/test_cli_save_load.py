@@ -92,6 +92,8 @@ def test_images_are_found_by_their_id(call: Call, built: Build, registry: Any, t
     for number, text in enumerate((short, whole, whole[7:], digest, f"store:{short[:5]}")):
         call("save", text, "-o", tmp_path / f"{number}.tar")
         assert images.read_image(tmp_path / f"{number}.tar").digest == digest
+        assert images.read_image(tmp_path / f"{number}.tar", docker=True).manifest["RepoTags"] == []
+        assert "needs a name" in call("push", text, status=64).err
         call("push", text, f"{registry.host}/by-id/{number}:1")
         assert registry.tags(f"by-id/{number}") == {"1": digest}
     call("inspect", short)
@@ -188,3 +190,17 @@ def test_an_archive_whose_index_names_more_than_it_has(call: Call, layout: tuple
 def test_what_is_no_archive(call: Call, tmp_path: Path, write: Callable[[Path], object], status: int) -> None:
     write(tmp_path / "x")
     assert call("load", "-i", tmp_path / "x", status=status).out == ""
+
+
+@pytest.mark.parametrize("contents", [b"garbage", b"root:x:0:0:root:/root:/bin/sh\n" * 40], ids=["short", "long"])
+def test_messages_name_the_file_that_is_no_archive(call: Call, tmp_path: Path, contents: bytes) -> None:
+    (tmp_path / "x.tar").write_bytes(contents)
+    said = call("load", "-i", tmp_path / "x.tar", status=67).err
+    assert f"{tmp_path}/x.tar is no archive of an image" in said
+    done = subprocess.run(
+        [sys.executable, "-m", "builder.cli.main", "load"],
+        input=contents,
+        env=environment(tmp_path / "other-store"),
+        capture_output=True,
+    )
+    assert (done.returncode, done.stderr.startswith(b"pybuild: error: standard input is no archive")) == (67, True)

@@ -16,7 +16,7 @@ from builder.image.artifact import Artifact
 from builder.image.reference import Reference
 from builder.images.deliver import deliver
 from builder.images.locate import locate
-from builder.images.places import Place, parse_place, split_target, target_name
+from builder.images.places import Place, parse_place, registry_name, split_target, target_name
 from builder.registry.client import Registry
 from builder.registry.errors import RegistryError
 from builder.registry.retry import RetryPolicy
@@ -61,7 +61,9 @@ def test_places(text: str, place: Place) -> None:
     assert parse_place(text) == place
 
 
-@pytest.mark.parametrize("text", ["s3://bucket/x", "docker://", "store:"])
+@pytest.mark.parametrize(
+    "text", ["s3://bucket/x", "docker://", "store:", "docker-daemon:app:1", "containers-storage:app"]
+)
 def test_no_places(text: str) -> None:
     with pytest.raises(UsageError, match=text):
         parse_place(text)
@@ -117,3 +119,26 @@ def test_nothing_there(env: Environment, layout: Path, tmp_path: Path) -> None:
 def test_a_name_that_is_nowhere_is_named(env: Environment, fake: FakeRegistry) -> None:
     with pytest.raises(RegistryError, match=f"^{fake.host}/no/such:1 is not built here, and cannot pull"):
         locate(f"{fake.host}/no/such:1", env)
+
+
+def test_names_in_registries() -> None:
+    assert registry_name("docker://registry.example/app:1") == registry_name("registry.example/app:1")
+    with pytest.raises(UsageError, match="is in no registry"):
+        registry_name("oci-layout://layout:1")
+
+
+def test_what_was_built_here_is_pointed_at(env: Environment, layout: Path, fake: FakeRegistry) -> None:
+    deliver(locate(str(layout), env), f"store:{fake.host}/demo/here:1", env)
+    with pytest.raises(RegistryError) as caught:
+        locate(f"{fake.host}/demo/here:1", env, remote=True)
+    assert caught.value.hint == f"what was built here is store:{fake.host}/demo/here:1"
+
+
+def test_a_digest_in_the_target_must_be_that_of_the_image(env: Environment, layout: Path, fake: FakeRegistry) -> None:
+    source = locate(str(layout), env)
+    other = "sha256:" + "0" * 64
+    for place in (f"{fake.host}/demo/pinned@{other}", f"store:demo/pinned:1@{other}"):
+        with pytest.raises(ImageError, match=f"is {source.digest}, not what"):
+            deliver(source, place, env)
+    assert not fake.seen
+    deliver(source, f"{fake.host}/demo/pinned@{source.digest}", env)
