@@ -74,7 +74,10 @@ def credential_source(
 def ask(question: str) -> str:
     """Ask at the terminal, without showing what is typed. Raises UsageError where there is none."""
     if not sys.stdin.isatty():
-        raise UsageError(f"{question}: nobody can be asked", hint="standard input is no terminal")
+        raise UsageError(
+            f"{question}: nobody can be asked",
+            hint="standard input is no terminal; login has --password-stdin, others $PYBUILD_CREDS",
+        )
     from getpass import getpass
 
     try:

@@ -82,6 +82,8 @@ def error_from_response(
     if status in TRANSIENT_STATUSES:
         kind = TransientRegistryError
         hint = "the registry limits requests; logging in often raises the limit" if status == 429 else None
+    elif status == 404 and repository and "MANIFEST_UNKNOWN" in codes:
+        hint = f"check the name and the tag; pybuild tags {host}/{repository} lists what is there"
     elif status in (401, 403):
         kind, hint = AuthenticationError, _LOGIN
     elif status == 407:

@@ -282,7 +282,9 @@ def _unreachable(cause: BaseException, host: str, proxy: str) -> RegistryError:
     if proxy:
         hint: str | None = f"check HTTP_PROXY and HTTPS_PROXY, or except {host} in NO_PROXY"
     else:
-        hint = "is the registry running?" if is_loopback(host) else None
+        unknown = isinstance(cause, socket.gaierror)
+        hint = "is there a network? mirrors: --registry-mirror, proxies: HTTPS_PROXY" if unknown else None
+        hint = "is the registry running?" if is_loopback(host) else hint
     return TransientRegistryError(text, host=host, codes=(UNREACHABLE,), hint=hint)
 
 
