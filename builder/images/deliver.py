@@ -12,7 +12,7 @@ from builder.errors import ImageError, UsageError
 from builder.image.artifact import Artifact
 from builder.image.reference import Reference
 from builder.images.places import is_path, parse_place, split_target, target_name
-from builder.images.storing import fetch, keep
+from builder.images.storing import fetch, keep, with_foreign
 
 
 def deliver(artifact: Artifact, text: str, env: Environment, *, foreign: bool = False) -> str:
@@ -87,5 +87,7 @@ def _push(artifact: Artifact, reference: Reference, env: Environment, *, foreign
     from builder.registry.push import push_artifact
 
     must_be(reference, artifact)
+    if foreign:
+        artifact = with_foreign(env, artifact, reference)
     push_artifact(env.registry(), [reference], artifact, env.reporter, foreign=foreign)
     return reference.familiar

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, BinaryIO
 
 from builder.cache.refs import EVERYWHERE, RefRecord
 from builder.engine.build import Environment
 from builder.errors import CacheError, ImageError
-from builder.image.artifact import Artifact
+from builder.image.artifact import Artifact, Content
 from builder.image.descriptor import Descriptor
 from builder.image.digest import Digest, copy_verified
 from builder.image.reference import Reference
@@ -61,6 +62,45 @@ class StoreContent:
         from builder.registry.repository import RepositoryContent
 
         return RepositoryContent(self._env.registry(), origin, self._env.store.blobs, self._env.reporter)
+
+
+class _Completed:
+    """An artifact's content, and blobs that only the store has."""
+
+    def __init__(self, content: Content, stored: StoreContent, here: frozenset[Digest]) -> None:
+        self._content = content
+        self._stored = stored
+        self._here = here
+
+    @property
+    def where(self) -> str:
+        return self._content.where
+
+    def document(self, descriptor: Descriptor) -> bytes:
+        return self._content.document(descriptor)
+
+    def open(self, descriptor: Descriptor) -> BinaryIO:
+        return (self._stored if descriptor.digest in self._here else self._content).open(descriptor)
+
+    def origin(self, descriptor: Descriptor) -> Reference | None:
+        return self._content.origin(descriptor)
+
+
+def with_foreign(env: Environment, artifact: Artifact, target: Reference) -> Artifact:
+    """Return ``artifact`` with its layers that are not for redistribution fetched into the store, where it lacks them.
+
+    They come from the repository of ``target`` or from their own URLs. Raises RegistryError, DigestMismatchError.
+    """
+    here = set()
+    for blob in {one.digest: one for document in artifact.documents() for one in document.blobs}.values():
+        if blob.is_elsewhere and artifact.content.origin(blob) is None:
+            try:
+                artifact.content.open(blob).close()
+            except (ImageError, CacheError):
+                env.registry().fetch_blob(target, blob, env.store.blobs)
+                here.add(blob.digest)
+    stored = StoreContent(env, artifact.content.where)
+    return replace(artifact, content=_Completed(artifact.content, stored, frozenset(here)))
 
 
 def stored_artifact(env: Environment, record: RefRecord) -> Artifact:

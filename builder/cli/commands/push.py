@@ -49,6 +49,7 @@ def run(options: argparse.Namespace) -> int:
     from builder.images.choosing import choose
     from builder.images.deliver import must_be
     from builder.images.places import registry_name
+    from builder.images.storing import with_foreign
 
     platforms = several_platforms(options.platform) if options.platform else ()
     targets = [registry_name(text) for text in options.destination]
@@ -60,6 +61,8 @@ def run(options: argparse.Namespace) -> int:
             chosen = choose(artifact, platforms)
             for name in names:
                 must_be(name, chosen)
+            if options.push_foreign:
+                chosen = with_foreign(env, chosen, names[0])
             push_artifact(env.registry(), names, chosen, env.reporter, foreign=options.push_foreign)
             pushed += [(name, chosen) for name in names]
     if options.json:

@@ -9,7 +9,6 @@ from builder.cli.parsing import Parser, add_json, add_limit, base, limit_of
 from builder.cli.registries import add_registry_options
 from builder.cli.session import working
 from builder.errors import UsageError
-from builder.image.reference import Reference
 
 EXAMPLES = """
 examples:
@@ -30,8 +29,10 @@ def parser() -> Parser:
 
 def run(options: argparse.Namespace) -> int:
     """Carry it out and return the exit status."""
+    from builder.images.places import registry_name
+
     limit = limit_of(options)
-    reference = Reference.parse(options.repository)
+    reference = registry_name(options.repository)
     if reference.digest is not None or ":" in options.repository.rpartition("/")[2]:
         raise UsageError(f"{options.repository} names an image", hint=f"pybuild tags {reference.name}")
     with working(options) as env:

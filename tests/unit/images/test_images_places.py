@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +23,7 @@ from builder.registry.client import Registry
 from builder.registry.errors import RegistryError
 from builder.registry.retry import RetryPolicy
 from tests.support import images
+from tests.support.artifacts import OCI, TYPES, Held
 from tests.support.fake_registry import FakeRegistry, serve
 
 LAYERS = [images.layer(images.file("a", "1" * 5000)), images.layer(images.file("b", "2"))]
@@ -142,3 +145,26 @@ def test_a_digest_in_the_target_must_be_that_of_the_image(env: Environment, layo
             deliver(source, place, env)
     assert not fake.seen
     deliver(source, f"{fake.host}/demo/pinned@{source.digest}", env)
+
+
+@pytest.mark.parametrize("kept", ["layout", "store"])
+def test_foreign_layers_that_are_not_here_come_from_their_url_to_be_pushed(
+    env: Environment, fake: FakeRegistry, tmp_path: Path, kept: str
+) -> None:
+    packed = gzip.compress(LAYERS[0])
+    held = Held()
+    config = held.image()
+    layer = held.put(packed, OCI + "layer.nondistributable.v1.tar+gzip")
+    fake.blobs["elsewhere"] = {layer["digest"]: packed}
+    layer["urls"] = [f"http://{fake.host}/v2/elsewhere/blobs/{layer['digest']}"]
+    manifest = {**json.loads(held.blobs[config["digest"]]), "layers": [layer]}
+    artifact = held.artifact(held.put_json(manifest, TYPES["oci"]["manifest"]))
+    del held.blobs[layer["digest"]]
+
+    place = f"oci-layout://{tmp_path}/foreign:1" if kept == "layout" else "store:foreign:1"
+    deliver(artifact, place, env)
+    assert not any("elsewhere" in one.path for one in fake.seen)
+    deliver(locate(place, env), f"{fake.host}/demo/plain:1", env)
+    assert layer["digest"] not in fake.blobs["demo/plain"]
+    deliver(locate(place, env), f"{fake.host}/demo/foreign:1", env, foreign=True)
+    assert fake.blobs["demo/foreign"][layer["digest"]] == packed
