@@ -72,10 +72,14 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What somebody says a layer holds: the blob of a table of contents, and the digest of what that says."""
+    """What somebody says a layer holds: the blob of a table of contents, and the digest of what that says.
+
+    ``shared`` is when it was last said to be of use (unix seconds).
+    """
 
     blob: Descriptor
     facts: Digest
+    shared: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +99,14 @@ class Exchange:
         yield from (record.layer for record in self.records if record.layer is not None)
         yield from (claim.blob for claim in self.claims.values())
         yield from self.about
+
+    def since(self, oldest: int) -> Exchange:
+        """Return what was of use after ``oldest`` (unix seconds)."""
+        return replace(
+            self,
+            records=tuple(one for one in self.records if one.shared >= oldest),
+            claims={key: one for key, one in self.claims.items() if one.shared >= oldest},
+        )
 
     def without(self, lost: frozenset[Digest]) -> Exchange:
         """Return what is left when blobs are gone."""
@@ -117,7 +129,9 @@ def merged(parts: Iterable[Exchange], includes: Iterable[str] = ()) -> Exchange:
             known = found.get(identity)
             if known is None or known.shared < record.shared:
                 found[identity] = record
-        claims.update((diff_id, claim) for diff_id, claim in part.claims.items() if diff_id not in claims)
+        for diff_id, claim in part.claims.items():
+            if diff_id not in claims or claims[diff_id].shared < claim.shared:
+                claims[diff_id] = claim
     # Entries of one build come before those that include many.
     about = {one.digest: one for part in sorted(parts, key=lambda part: len(part.about)) for one in part.about}
     newest = sorted(found.values(), key=_age, reverse=True)
@@ -132,7 +146,7 @@ def merged(parts: Iterable[Exchange], includes: Iterable[str] = ()) -> Exchange:
             seen.update(names)
     return Exchange(
         records=tuple(kept),
-        claims=dict(sorted(claims.items())[:RECORD_LIMIT]),
+        claims=dict(sorted(claims.items(), key=lambda one: (-one[1].shared, one[0]))[:RECORD_LIMIT]),
         includes=tuple(sorted(set(includes)))[-INCLUDE_LIMIT:],
         about=tuple(about.values())[:ABOUT_LIMIT],
     )
@@ -209,7 +223,7 @@ def _table(part: Exchange) -> dict[str, object]:
         "includes": list(part.includes),
         "records": [record.to_json() for record in part.records],
         "tocs": [
-            {"diff_id": diff_id, "facts": claim.facts, "blob": _plain(claim.blob).to_json()}
+            {"diff_id": diff_id, "facts": claim.facts, "shared": claim.shared, "blob": _plain(claim.blob).to_json()}
             for diff_id, claim in part.claims.items()
         ],
         "about": [_plain(one).to_json() for one in part.about],
@@ -272,7 +286,7 @@ def _record(fields: Fields) -> Record:
 def _claim(fields: Fields) -> tuple[DiffID, Claim]:
     diff_id = DiffID(Digest.parse(fields.value.get("diff_id")))
     blob = _blob(fields.child("blob"), frozenset({TOC_TYPE}))
-    return diff_id, Claim(blob, Digest.parse(fields.value.get("facts")))
+    return diff_id, Claim(blob, Digest.parse(fields.value.get("facts")), fields.number("shared"))
 
 
 def _blob(fields: Fields, types: frozenset[str]) -> Descriptor:

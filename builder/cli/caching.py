@@ -5,11 +5,9 @@ write a cache decides what images are made of, and who may read it does not.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from builder.cache.exchange import PREFIX_LIMIT
 from builder.dockerfile.suggest import did_you_mean
 from builder.engine.request import CachePlace, CacheTarget
 from builder.errors import UsageError
@@ -58,11 +56,6 @@ def targets(texts: Sequence[str]) -> tuple[CacheTarget, ...]:
     return tuple(found)
 
 
-def remote(option: str, text: str) -> CachePlace:
-    """Return the cache in a registry that ``REPOSITORY[:PREFIX]`` names. Raises UsageError."""
-    return _place(option, "registry", {"ref": text}, "ref")
-
-
 def _fields(option: str, text: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for word in text.split(","):
@@ -88,18 +81,12 @@ def _place(option: str, kind: str, fields: dict[str, str], directory: str) -> Ca
     text = fields.pop("ref", "")
     if not text:
         raise UsageError(f"{option}: type={kind} needs ref=REPOSITORY[:PREFIX]")
-    reference = Reference.parse(text)
-    if reference.digest is not None:
-        raise UsageError(f"{option}: a cache has no digest, it grows")
-    last = text.rpartition("/")[2]
-    prefix = (reference.tag or "") if ":" in last else "cache"
     if kind == "inline":
+        reference = Reference.parse(text)
         return CachePlace(kind="inline", reference=reference, prefix=reference.tag or "latest")
-    if len(prefix) > PREFIX_LIMIT or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", prefix):
-        raise UsageError(
-            f"{option}: {prefix!r} is longer than the {PREFIX_LIMIT} characters that tags of entries leave"
-        )
-    return CachePlace(kind="registry", reference=reference, prefix=prefix)
+    from builder.engine.places import registry_place
+
+    return registry_place(text)
 
 
 def _end(option: str, fields: dict[str, str], known: Sequence[str]) -> None:

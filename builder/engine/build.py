@@ -24,7 +24,6 @@ from builder.engine.built import Built, Content, compose
 from builder.engine.checks import Checks, text_findings
 from builder.engine.contexts import Contexts, ContextSpecs
 from builder.engine.epoch import EPOCH_NAME, time_policy
-from builder.engine.handlers import Result
 from builder.engine.layers import SharedCacheError
 from builder.engine.recompress import common_coding, refuse_zstd
 from builder.engine.request import IMAGE_OUTPUTS, BuildRequest, Form, compression_of, forms_of, reported
@@ -37,7 +36,7 @@ from builder.errors import BuilderError, InterruptedBuildError, OutputError
 from builder.events import BuildFinished, Notice, Reporter, Warned
 from builder.image.digest import Digest, DigestMismatchError
 from builder.image.reference import Reference
-from builder.plan.graph import Base, ImageSource, Plan, VertexID, merged
+from builder.plan.graph import Base, ImageSource, Plan, merged
 from builder.plan.lower import lower
 from builder.plan.references import PlanOptions, base_references
 from builder.rootfs.entry import LayerFormatError
@@ -82,7 +81,7 @@ def build(request: BuildRequest, env: Environment) -> BuildResult:
             solver = Solver(merged(plans), services, max(1, request.jobs), exported)
             try:
                 with _healing(solver):
-                    contents = _contents(request, prepared, solver.solve())
+                    contents = _contents(request, prepared, solver)
                     built, names = _deliver(request, contents, env, clock)
                 break
             except SharedCacheError as error:
@@ -151,16 +150,16 @@ def prepare(request: BuildRequest, env: Environment, closing: contextlib.ExitSta
     return Prepared(plans, services, known)
 
 
-def _contents(request: BuildRequest, prepared: Prepared, results: Mapping[VertexID, Result]) -> list[Content]:
-    """Return the images. Raises SharedCacheError for layers that are said to be somewhere and are not."""
-    services = prepared.services
+def _contents(request: BuildRequest, prepared: Prepared, solver: Solver) -> list[Content]:
+    """Build and return the images. Raises SharedCacheError for layers that are said to be somewhere and are not."""
+    services, results = prepared.services, solver.solve()
     made = [assemble(one, results, services, _named_base(one, request, services.bases)) for one in prepared.plans]
     if services.imports is not None:
         services.imports.confirm(layer for one in made for layer in one.stack)
     if any(one.place.kind == "inline" for one in request.cache_to):
         from builder.engine.inline import inlined
 
-        return [inlined(one, plan, results) for one, plan in zip(made, prepared.plans, strict=True)]
+        return [inlined(one, plan, solver) for one, plan in zip(made, prepared.plans, strict=True)]
     return made
 
 

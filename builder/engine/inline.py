@@ -7,7 +7,7 @@ rest of the config stay as they are.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from builder.cache.exchange import Exchange, Record
 from builder.cache.keys import Key
 from builder.cache.store import Store
 from builder.engine.built import INLINE, Content
-from builder.engine.handlers import Result
+from builder.engine.handlers import Task
 from builder.errors import ImageError
 from builder.image import descriptor as media
 from builder.image.config import ImageConfig
@@ -24,9 +24,10 @@ from builder.image.digest import DiffID
 from builder.image.fields import Fields
 from builder.image.platform import Platform, PlatformNotFoundError
 from builder.image.reference import Reference
-from builder.plan.graph import Plan, VertexID
+from builder.plan.graph import CopyFiles, Plan, StageOrigin
 
 if TYPE_CHECKING:
+    from builder.engine.solver import Solver
     from builder.events import Reporter
     from builder.registry.client import Registry
 
@@ -40,18 +41,23 @@ _TYPES = {
 _MADE = {media.OCI_LAYER: "none", media.OCI_LAYER_GZIP: "gzip", media.OCI_LAYER_ZSTD: "zstd"}
 
 
-def inlined(content: Content, plan: Plan, results: Mapping[VertexID, Result]) -> Content:
+def inlined(content: Content, plan: Plan, solver: Solver) -> Content:
     """Return the image with a field that says what its own layers are the results of.
 
-    Only the first key of each is said: which others are known differs from machine to machine.
+    The keys are by content only: they are the same wherever and however the stages were built that files come from. To
+    know them, what is copied is looked at, even where a result was found without. Raises what that raises.
     """
     records: list[dict[str, object]] = []
     for step in plan.steps:
-        result = None if step.vertex is None else results[step.vertex]
-        if result is not None and result.keys:
-            place = len(result.stack) - 1 if result.added else None
-            made = content.stack[place].compressor if place is not None else ""
-            records.append({"key": result.keys[0], "layer": place, "created": result.created, "compressor": made})
+        if step.vertex is None:
+            continue
+        result, task = solver.results[step.vertex], solver.task(solver.vertices[step.vertex])
+        place = len(result.stack) - 1 if result.added else None
+        made = content.stack[place].compressor if place is not None else ""
+        records += (
+            {"key": one.key, "layer": place, "created": result.created, "compressor": made}
+            for one in task.identities()[_by_identity(task) :]
+        )
     if content.recorded is not None:
         identity, created = content.recorded
         records.append({"key": identity, "layer": None, "created": created, "compressor": ""})
@@ -59,6 +65,12 @@ def inlined(content: Content, plan: Plan, results: Mapping[VertexID, Result]) ->
         return content
     extra = {**content.config.extra, INLINE: {"version": 1, "records": records}}
     return replace(content, config=replace(content.config, extra=extra))
+
+
+def _by_identity(task: Task) -> int:
+    """Return how many of a task's keys depend on the identity of a stage."""
+    operation = task.vertex.operation
+    return int(isinstance(operation, CopyFiles) and isinstance(operation.origin, StageOrigin))
 
 
 def read_inline(

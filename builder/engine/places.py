@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from builder.cache.exchange import (
     BYTES_LIMIT,
+    PREFIX_LIMIT,
     EntryTag,
     Exchange,
     entry_tags,
@@ -27,7 +28,7 @@ from builder.cache.exchange import (
 from builder.cache.imported import Imported
 from builder.cache.store import Store
 from builder.engine.request import CachePlace
-from builder.errors import CacheError, ImageError
+from builder.errors import CacheError, ImageError, UsageError
 from builder.image.artifact import Artifact, Content
 from builder.image.descriptor import Descriptor
 from builder.image.digest import Digest, DigestMismatchError
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 ENTRY_LIMIT = 2000
 """Entries that are read of one cache, the newest first."""
 
+USUAL_PREFIX = "cache"
 _AT_ONCE = 8
 T = TypeVar("T")
 S = TypeVar("S")
@@ -78,10 +80,10 @@ class Place(Protocol):
 class RegistryPlace:
     """A repository. Asked with less patience than a base image: without a cache it only takes longer."""
 
-    def __init__(
-        self, reference: Reference, store: Store, registry: Callable[[], Registry], reporter: Reporter
-    ) -> None:
-        self._reference = reference
+    def __init__(self, where: CachePlace, store: Store, registry: Callable[[], Registry], reporter: Reporter) -> None:
+        if where.reference is None:
+            raise TypeError("a cache is in a repository or in a directory")
+        self._reference = where.reference
         self._store = store
         self._registry = registry
         self._reporter = reporter
@@ -124,6 +126,17 @@ class RegistryPlace:
 
         target = replace(self._reference, tag=tag, digest=None)
         push_artifact(self._registry(), [target], artifact, self._reporter, held=held)
+
+    def delete(self, tag: EntryTag) -> None:
+        """Delete an entry; one that is gone already is no error."""
+        registry, target = self._registry(), replace(self._reference, tag=str(tag), digest=None)
+        try:
+            digest = registry.resolve(target).digest
+            if digest.hex.startswith(tag.start):
+                registry.delete_manifest(target, digest)
+        except RegistryError as error:
+            if error.status != 404:
+                raise
 
     def _hasty(self) -> Registry:
         from builder.registry.retry import RetryPolicy
@@ -185,9 +198,18 @@ def open_place(place: CachePlace, store: Store, registry: Callable[[], Registry]
     """Return the place that the command line names; nobody is asked yet."""
     if place.path is not None:
         return LayoutPlace(place.path)
-    if place.reference is None:
-        raise TypeError("a cache is in a repository or in a directory")
-    return RegistryPlace(place.reference, store, registry, reporter)
+    return RegistryPlace(place, store, registry, reporter)
+
+
+def registry_place(text: str) -> CachePlace:
+    """Return the cache that ``REPOSITORY[:PREFIX]`` names. Raises ReferenceSyntaxError, UsageError."""
+    reference = Reference.parse(text)
+    if reference.digest is not None:
+        raise UsageError(f"{text}: a cache has no digest, it grows", hint="name it REPOSITORY[:PREFIX]")
+    prefix = (reference.tag or "") if ":" in text.rpartition("/")[2] else USUAL_PREFIX
+    if len(prefix) > PREFIX_LIMIT:
+        raise UsageError(f"{text}: the tags of entries leave {PREFIX_LIMIT} characters for {prefix[:20]}...")
+    return CachePlace(kind="registry", reference=reference, prefix=prefix)
 
 
 # --- reading

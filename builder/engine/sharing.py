@@ -23,11 +23,12 @@ from builder.cache.exchange import (
     index_of,
     merged,
 )
+from builder.cache.keys import Key
 from builder.cache.store import Store
 from builder.engine.abouts import described
 from builder.engine.imports import Imports, Source
 from builder.engine.layers import StoreLayer
-from builder.engine.places import Entries, Place, Reader, in_parallel, open_place
+from builder.engine.places import Entries, Place, Reader, RegistryPlace, in_parallel, open_place, registry_place
 from builder.engine.request import BuildRequest, CachePlace, CacheTarget
 from builder.errors import BuilderError, CacheError, InterruptedBuildError
 from builder.events import Notice, Warned
@@ -36,6 +37,7 @@ from builder.image.blobs import Layer
 from builder.image.descriptor import Descriptor
 from builder.image.digest import DiffID, Digest
 from builder.image.reference import Reference
+from builder.plan.graph import CopyFiles, Vertex
 from builder.registry.errors import RegistryError
 from builder.rootfs.toc import Toc
 from builder.streams import CHUNK
@@ -43,7 +45,7 @@ from builder.streams import CHUNK
 if TYPE_CHECKING:
     from builder.engine.build import Environment
     from builder.engine.built import Content
-    from builder.engine.handlers import Result
+    from builder.engine.handlers import Result, Task
     from builder.engine.services import Services
     from builder.engine.solver import Solver
     from builder.events import Reporter
@@ -140,10 +142,11 @@ class _Export:
         origins: dict[Digest, Reference] = {}
         records = []
         known = index_of(before.exchange)
-        for record, layer, made in self._records():
+        for record, layer, task in self._records():
+            made = task is not None and self._solver.results[task.vertex.id].made
             if _is_known(record, [one for key in record.keys for one in known.get(key, ())], made=made):
                 continue
-            records.append(record)
+            records.append(record if made or task is None else replace(record, keys=_all_keys(record, task)))
             if layer is not None:
                 layers[layer.descriptor.digest] = layer
                 if layer.origin is not None:
@@ -164,18 +167,18 @@ class _Export:
             after = replace(before, exchange=merged([mine, before.exchange]), tags=(tag, *before.tags))
             write_merged(self._place, self._target.place.prefix, after, self._now)
 
-    def _results(self) -> Iterator[Result]:
+    def _results(self) -> Iterator[tuple[Vertex, Result]]:
         for vertex, result in self._solver.results.items():
             if self._target.everything or vertex in self._solver.exported:
-                yield result
+                yield self._solver.vertices[vertex], result
 
     def _mine(self, result: Result) -> bool:
         """Say whether a result may be passed on: it is this store's own, or depends on this cache only."""
         return result.source in ("", self._target.place.name)
 
-    def _records(self) -> Iterator[tuple[Record, StoreLayer | None, bool]]:
-        """Yield what may be passed on, with its layer, and whether it was made by this build."""
-        for result in self._results():
+    def _records(self) -> Iterator[tuple[Record, StoreLayer | None, Task | None]]:
+        """Yield what may be passed on, with its layer and what it is the result of."""
+        for vertex, result in self._results():
             if not result.keys or not self._mine(result):
                 continue
             layer = result.stack[-1] if result.added else None
@@ -191,27 +194,28 @@ class _Export:
                     compressor="" if layer is None else layer.compressor,
                 ),
                 layer,
-                result.made,
+                self._solver.task(vertex),
             )
         for content in self._contents:
             if content.recorded is not None:
                 key, created = content.recorded
-                yield Record(keys=(key,), diff_id=None, created=created, shared=self._now), None, False
+                yield Record(keys=(key,), diff_id=None, created=created, shared=self._now), None, None
 
     def _claims(self, known: Mapping[DiffID, Claim]) -> Iterator[tuple[DiffID, Claim]]:
         """Yield what layers hold, where their bytes were seen here."""
-        stacks = [result.stack for result in self._results()]
+        stacks = [result.stack for _, result in self._results()]
         if self._contents:
             stacks += [content.stack for content in self._contents]
         for diff_id in dict.fromkeys(layer.diff_id for stack in stacks for layer in stack):
             path = self._env.store.toc_path(diff_id)
             try:
-                if diff_id in known or path.stat().st_size > TOC_LIMIT:
+                claim = known.get(diff_id)
+                if (claim and self._now - claim.shared < DAY) or path.stat().st_size > TOC_LIMIT:
                     continue
                 facts, blob = Toc.open(path).facts(), self._packed(diff_id)
             except (OSError, CacheError):
                 continue
-            yield diff_id, Claim(blob, facts)
+            yield diff_id, Claim(blob, facts, self._now)
 
     def _packed(self, diff_id: DiffID) -> Descriptor:
         engine, store = zlib.compressobj(6), self._env.store
@@ -238,6 +242,17 @@ def _is_known(record: Record, known: Iterable[Record], *, made: bool) -> bool:
         for key in one.keys
     }
     return keys.issuperset(record.keys)
+
+
+def _all_keys(record: Record, task: Task) -> tuple[Key, ...]:
+    """Return all keys of a result that was found under one of them, where that fetches nothing."""
+    if not isinstance(task.vertex.operation, CopyFiles):
+        return record.keys
+    if not all(layer.indexed() and not layer.claimed for layer in task.parent):
+        return record.keys
+    if not all(layer.here() and not layer.claimed for stack in task.sources for layer in stack):
+        return record.keys
+    return tuple(dict.fromkeys((*record.keys, *(one.key for one in task.identities()))))
 
 
 def _form(record: Record) -> str:
@@ -270,6 +285,47 @@ def write_entry(
     parts = Parts(where="the cache", documents=found, layers=layers, origins=origins)
     place.write(Artifact.of(parts, root), str(tag), ())
     return tag
+
+
+# --- keeping it small
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What went away of a shared cache: ``entries`` with their tags, ``records`` in them; ``kept`` records are left.
+
+    ``written`` is the tag of the entry that has those, empty where none had to be written.
+    """
+
+    entries: int
+    records: int
+    kept: int
+    written: str = ""
+
+
+def prune_remote(reference: str, max_age: float, env: Environment, *, dry_run: bool = False) -> Pruned:
+    """Remove what nobody used for ``max_age`` seconds from the cache ``REPOSITORY[:PREFIX]`` of a registry.
+
+    What is still of use is written into one entry first; entries that are older than ``max_age`` and included in it are
+    then deleted. Raises UsageError, RegistryError, also where the registry lets nobody delete.
+    """
+    where = registry_place(reference)
+    place = RegistryPlace(where, env.store, env.registry, env.reporter)
+    before = _reader(where, place, env.store, env.reporter).read()
+    now = int(time.time())
+    oldest = now - int(max_age)
+    kept = before.exchange.since(oldest)
+    gone = len(before.exchange.records) - len(kept.records)
+    old = [tag for tag in before.tags if tag.written < oldest]
+    if not gone and (not old or len(before.tags) == 1):
+        return Pruned(0, 0, len(kept.records))
+    written = ""
+    if not dry_run:
+        if kept.records or len(old) < len(before.tags):
+            written = str(write_merged(place, where.prefix, replace(before, exchange=kept), now))
+        for tag in old:
+            place.delete(tag)
+    return Pruned(len(old), gone, len(kept.records), written)
 
 
 def write_merged(place: Place, prefix: str, entries: Entries, now: int) -> EntryTag:

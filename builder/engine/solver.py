@@ -80,7 +80,7 @@ class Solver:
             if self._running >= self.jobs:
                 return
             del waiting[key]
-            task = self._task(vertex)
+            task = self.task(vertex)
             started = time.monotonic()
             try:
                 found = task.find()
@@ -97,7 +97,8 @@ class Solver:
                 raise SandboxError(f"no thread can be started for {vertex.name}: {error}") from error
             self._running += 1
 
-    def _task(self, vertex: Vertex) -> Task:
+    def task(self, vertex: Vertex) -> Task:
+        """Return the work of a vertex whose inputs are complete."""
         parent = () if vertex.parent is None else self.results[vertex.parent].stack
         services = self.services
         if vertex.id not in self.exported and services.coding != USUAL:
