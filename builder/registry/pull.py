@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from builder.events import Reporter, SilentReporter, Transfer
-from builder.image.artifact import NESTING_LIMIT
+from builder.image.artifact import IMAGE_CONFIGS, NESTING_LIMIT
 from builder.image.blobs import BlobStore
 from builder.image.config import ImageConfig
 from builder.image.descriptor import INDEXES, Descriptor
@@ -92,6 +92,8 @@ def fetch_image(
         parsed = parse_manifest(raw, media_type)
         if not isinstance(parsed, Manifest) and (chosen.media_type not in INDEXES or depth == NESTING_LIMIT):
             raise ManifestError(f"{reference}: an index that leads to another index, not to an image")
+    if parsed.config.media_type not in IMAGE_CONFIGS:
+        raise ManifestError(f"{reference} is no image but an artifact of type {parsed.config.media_type}")
     raw_config = _config(registry, reference, parsed.config, blobs)
     diff_ids = ImageConfig.parse(raw_config).diff_ids
     if len(diff_ids) != len(parsed.layers):

@@ -72,6 +72,16 @@ def test_an_image_is_fetched_without_its_layers(
     assert events.seen[-1] == Transfer("pull", Digest.of(DATA), len(DATA), len(DATA))
 
 
+def test_what_is_no_image_is_called_so(fake: FakeRegistry, connect: Any, blobs: MemoryBlobs) -> None:
+    config = {"mediaType": "application/vnd.oci.empty.v1+json", "digest": Digest.of(b"{}"), "size": 2}
+    manifest = {"schemaVersion": 2, "mediaType": media.OCI_MANIFEST, "config": config, "layers": [config]}
+    fake.put_manifest("a/b", "chart", json.dumps(manifest).encode(), media.OCI_MANIFEST)
+    with pytest.raises(
+        ManifestError, match=r"a/b:chart is no image but an artifact of type application/vnd\.oci\.empty"
+    ):
+        fetch_image(connect(), at(fake, "a/b:chart"), AMD64, blobs)
+
+
 def test_an_index_leads_to_the_platforms_image_and_attestations_are_ignored(
     fake: FakeRegistry, connect: Any, blobs: MemoryBlobs, stored: Any, pushed: Any, layer: Any
 ) -> None:
