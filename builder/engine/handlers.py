@@ -43,7 +43,7 @@ class Result:
 
 @dataclass(slots=True)
 class Task:
-    """A vertex whose inputs are complete. ``below`` is its parent where that is an image from elsewhere.
+    """A vertex whose inputs are complete. ``below`` is the image from elsewhere that it lies on.
 
     ``reason`` says after its execution why it was executed, as far as that is known.
     """

@@ -200,9 +200,10 @@ class Vertex:
 
 
 def image_below(vertex: Vertex, vertices: Mapping[VertexID, Vertex]) -> BaseImage | None:
-    """Return the image that a vertex is the first step on, None where there is no such."""
-    operation = None if vertex.parent is None else vertices[vertex.parent].operation
-    return operation if isinstance(operation, BaseImage) else None
+    """Return the image from elsewhere that a vertex lies on, whatever is between, None where there is no such."""
+    while vertex.parent is not None:
+        vertex = vertices[vertex.parent]
+    return vertex.operation if isinstance(vertex.operation, BaseImage) else None
 
 
 def vertex_id(operation: Operation, parent: VertexID | None, sources: tuple[VertexID, ...]) -> VertexID:

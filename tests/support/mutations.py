@@ -329,8 +329,9 @@ def predict(original: Project, change: Change) -> set[int]:
             if (stage.name, number) in change.cut:
                 state.chain = state.tree = True
             if step.kind not in FILE_STEPS:
-                state.shell |= step.kind == "shell" and step.uid in change.scope
-                state.user |= step.kind == "user" and step.uid in change.scope
+                # The last one counts.
+                state.shell = step.uid in change.scope if step.kind == "shell" else state.shell
+                state.user = step.uid in change.scope if step.kind == "user" else state.user
                 state.scope |= step.kind in ("env", "arg") and step.uid in change.scope
                 continue
             run, result = _reached(change, step, state, states, results, before)

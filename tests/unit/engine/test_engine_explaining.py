@@ -15,6 +15,7 @@ from builder.engine.explaining import Explanation, explain, said
 from builder.engine.request import BuildRequest, EpochChoice
 from builder.errors import BuilderError
 from builder.events import VertexCompleted
+from tests.support import images
 from tests.support.builds import NATIVE, Built, Recording, Workshop
 from tests.support.cli import pybuild, write_context
 
@@ -278,6 +279,18 @@ def test_a_stage_that_is_not_there(shop: Workshop) -> None:
     with pytest.raises(BuilderError, match=r'there is no stage "bse" \(did you mean base\?\)') as caught:
         explained(shop, fresh_stages=("bse",))
     assert caught.value.hint == "stages with a name: base, other"
+
+
+def test_a_base_is_told_through_a_step_that_does_not_depend_on_it(shop: Workshop, tmp_path: Path) -> None:
+    text = "FROM base\nCOPY --link one.txt /one\nWORKDIR /x\n"
+    contexts = {}
+    for name in ("old", "new"):
+        images.write_layout(tmp_path / name, [images.layer(images.file("version", name))])
+        contexts[name] = {"base": f"oci-layout://{tmp_path / name}:latest"}
+    shop.build(text, contexts=contexts["old"])
+    found = misses(explained(shop, text, contexts=contexts["new"]))
+    assert list(found) == ["WORKDIR /x"]
+    assert found["WORKDIR /x"][0].startswith("base image: was ")
 
 
 def test_the_command_line(tmp_path: Path) -> None:
