@@ -5,8 +5,9 @@ Events are plain values without secrets. Times are seconds of a monotonic clock'
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal, Protocol
+
+from builder.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

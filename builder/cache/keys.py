@@ -72,41 +72,57 @@ def key(kind: str, version: int, value: Value) -> Key:
 def _encode(value: Any, parts: list[bytes], digest: hashlib._Hash | None) -> None:
     """Append the bytes of ``value``; hand them to ``digest`` from time to time, where that is all they are for.
 
-    A key of a context with a hundred thousand files has a million of these, hence the plain types first.
+    A key of a context with a hundred thousand files has a million of these, hence the plain types first, and no calls
+    for those in a tuple.
     """
-    exact = type(value)
-    if exact is str:
-        # surrogateescape would give "\udcc3\udca9" and "\xe9" the same bytes; surrogatepass is injective.
-        data = value.encode("utf-8", "surrogatepass")
-        parts.append(b"s%d:%b" % (len(data), data))
-    elif exact is int:
-        data = b"%d" % value
-        parts.append(b"i%d:%b" % (len(data), data))
-    elif exact is tuple:
-        parts.append(b"l%d:" % len(value))
-        for item in value:
+    if type(value) is not tuple:
+        _encode_one(value, parts, digest)
+        return
+    parts.append(b"l%d:" % len(value))
+    append = parts.append
+    for item in value:
+        exact = type(item)
+        if exact is int:
+            append(_SMALL.get(item) or _encode_int(item))
+        elif exact is str:
+            # surrogateescape would give "\udcc3\udca9" and "\xe9" the same bytes; surrogatepass is injective.
+            data = item.encode("utf-8", "surrogatepass")
+            append(b"s%d:%b" % (len(data), data))
+        elif item is None:
+            append(b"n")
+        elif exact is bytes:
+            append(b"b%d:%b" % (len(item), item))
+        elif exact is tuple and not item:
+            append(b"l0:")
+        else:
             _encode(item, parts, digest)
-        if digest is not None and len(parts) > _MANY:
-            digest.update(b"".join(parts))
-            parts.clear()
-    elif value is None:
-        parts.append(b"n")
-    elif exact is bytes:
-        parts.append(b"b%d:%b" % (len(value), value))
-    else:
-        _encode_other(value, parts, digest)
+    if digest is not None and len(parts) > _MANY:
+        digest.update(b"".join(parts))
+        parts.clear()
 
 
-def _encode_other(value: object, parts: list[bytes], digest: hashlib._Hash | None) -> None:
+def _encode_int(value: int) -> bytes:
+    data = b"%d" % value
+    return b"i%d:%b" % (len(data), data)
+
+
+_SMALL = {value: _encode_int(value) for value in (0, 1, *range(0o600, 0o1000))}
+"""Owners and modes, which every file has."""
+
+
+def _encode_one(value: object, parts: list[bytes], digest: hashlib._Hash | None) -> None:
     match value:
+        case None:
+            parts.append(b"n")
         case bool():  # before int, which it is a subclass of
             parts.append(b"t" if value else b"f")
         case int():
-            _encode(int(value), parts, digest)
+            parts.append(_encode_int(int(value)))
         case str():
-            _encode(str.__str__(value), parts, digest)
+            data = str.__str__(value).encode("utf-8", "surrogatepass")
+            parts.append(b"s%d:%b" % (len(data), data))
         case bytes():
-            _encode(bytes(value), parts, digest)
+            parts.append(b"b%d:%b" % (len(value), bytes(value)))
         case tuple():
             _encode(tuple(value), parts, digest)
         case Mapping():

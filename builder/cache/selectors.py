@@ -8,12 +8,12 @@ the layer's bytes are still in the store: ``blobs`` and ``variants`` do.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from builder.cache.keys import Key
 from builder.cache.table import Table
 from builder.errors import ImageError, OutputError
 from builder.image.digest import DiffID, Digest
+from builder.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 
 from builder.context.gomatch import SPACE, PatternError, character_class, clean, compile_pattern, literal
 from builder.errors import ContextError
+from builder.values import dataclass
 
 _LARGEST_FILE = 16 * 1024 * 1024
 

@@ -7,7 +7,6 @@ nothing else of a context is read.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from builder.context.gomatch import has_wildcard, root_relative
 from builder.context.ignore import Patterns
@@ -15,6 +14,7 @@ from builder.context.tree import Tree, expand, resolve
 from builder.errors import ContextError
 from builder.rootfs.entry import Entry, Kind
 from builder.rootfs.limits import MAX_DEPTH
+from builder.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 from builder.cache.store import Store
@@ -16,6 +15,7 @@ from builder.dockerfile.source import Source
 from builder.engine.contexts import Contexts
 from builder.engine.request import BuildRequest
 from builder.errors import ContextError, UsageError
+from builder.values import dataclass
 
 DOCKERFILE_LIMIT = 16 << 20
 """Bytes of a Dockerfile."""

@@ -8,10 +8,11 @@ a file system's resolution.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
 from builder.errors import ImageError
+from builder.values import dataclass
 
 
 class UnsafePathError(ImageError):

@@ -8,7 +8,6 @@ nothing remembers earlier entries: what duplicates and symlinked parents mean is
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from builder.rootfs.entry import Entry, Kind, LayerFormatError, UnsafePathError
 from builder.rootfs.limits import (
@@ -27,6 +26,7 @@ from builder.rootfs.sparse import Segments, Spread, old_map, pax_map
 from builder.rootfs.tarheader import Header, Records, parse_decimal, parse_header, parse_pax, parse_time
 from builder.rootfs.tarwriter import BLOCK, OPAQUE_NAME, WHITEOUT_PREFIX, XATTR_PREFIX
 from builder.streams import CHUNK, Readable
+from builder.values import dataclass
 
 _KINDS = {
     b"0": Kind.FILE,
