@@ -14,7 +14,7 @@ from tests.support.need import machine_cache
 from tests.support.registry import TestRegistry, serve
 
 # The same examples in every run, so that a failure is the change's; the full suite looks further.
-settings.register_profile("seeded", derandomize=True, database=None)
+settings.register_profile("seeded", derandomize=True, database=None, deadline=None)
 if not os.environ.get("PYBUILD_TEST_FULL"):
     settings.load_profile("seeded")
 
