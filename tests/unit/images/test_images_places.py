@@ -120,8 +120,9 @@ def test_nothing_there(env: Environment, layout: Path, tmp_path: Path) -> None:
 
 
 def test_a_name_that_is_nowhere_is_named(env: Environment, fake: FakeRegistry) -> None:
-    with pytest.raises(RegistryError, match=f"^{fake.host}/no/such:1 is not built here, and cannot pull"):
+    with pytest.raises(RegistryError, match=f"^{fake.host}/no/such:1 is not built here, and cannot pull") as caught:
         locate(f"{fake.host}/no/such:1", env)
+    assert f"pybuild tags {fake.host}/no/such lists" in str(caught.value.hint)
 
 
 def test_names_in_registries() -> None:
