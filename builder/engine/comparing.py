@@ -12,7 +12,7 @@ from itertools import islice
 
 from builder.cache.keys import Identity
 from builder.cache.records import Place, Record, Records, coarse, grouped, pack
-from builder.engine.components import FILE, MOUNT, ORDERS, PARENT, fields_of
+from builder.engine.components import CONFIGURED, FILE, MOUNT, ORDERS, PARENT, fields_of
 from builder.engine.services import Services
 from builder.plan.graph import BaseImage, Vertex
 
@@ -147,8 +147,12 @@ def changes(
     found = [Change(name, was.get(name), now.get(name)) for name in names if not name.startswith(hidden or "\0")]
     below = [one for one in found if one.component == PARENT]
     others = [one for one in found if one.component != PARENT and one.component not in ORDERS]
-    if base and record.base and base != record.base and (below or others) and PARENT not in hidden:
-        below = [Change(BASE, record.base, base)]
+    if base and record.base and base != record.base and PARENT not in hidden:
+        image = Change(BASE, record.base, base)
+        if below:
+            below = [image]
+        elif any(one.component.startswith(CONFIGURED) for one in others):
+            others.append(image)
     if others:
         return (*below, *others)
     return (*below, *(one for one in found if one.component in ORDERS))

@@ -44,6 +44,9 @@ FILES = (FILE, "here-document ", "time of ", "order of the sources", "pybuild's 
 VARIABLE = "variable "
 """How the names of components begin that are ARGs and ENVs."""
 
+CONFIGURED = (VARIABLE, "user", "working directory", "shell")
+"""How the names of components begin that may come from the config of a base image."""
+
 MOUNT = "--mount="
 """How the names of components begin that hold the fields of a mount."""
 

@@ -115,7 +115,8 @@ def test_a_base_is_named_where_it_matters() -> None:
     was, now = "app:1 linux/amd64 sha256:1", "app:1 linux/amd64 sha256:2"
     assert difference(identity(), identity(parent=TWO), was, now) == f"base image: was {was}, is {now}"
     changed = identity(replace(RUN, env=(("PATH", "/bin"), ("VERSION", "2"))))
-    assert difference(identity(), changed, was, now).startswith(f"base image: was {was}")
+    assert difference(identity(), changed, was, now).endswith(f"; base image: was {was}, is {now}")
+    assert difference(identity(), identity(replace(RUN, network="none")), was, now).endswith(", is 'none'")
     assert difference(identity(), changed, was, was) == "variable VERSION: was '1', is '2'"
 
 
