@@ -121,7 +121,7 @@ def parse_manifest(raw: bytes, media_type: str = "") -> Manifest | Index:
     version = fields.value.get("schemaVersion")
     if version == 1 or "v1+prettyjws" in media_type or media_type.endswith("distribution.manifest.v1+json"):
         raise ManifestError(
-            "the image has a schema 1 manifest, a format that ended in 2017",
+            "the image has a schema 1 manifest, Docker's format from before 2016",
             hint="push it again with a current tool, e.g. skopeo copy --format v2s2",
         )
     if version != 2:

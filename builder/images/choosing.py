@@ -21,10 +21,7 @@ def choose(artifact: Artifact, platforms: Sequence[Platform]) -> Artifact:
         return artifact
     parsed = artifact.parsed()
     if isinstance(parsed, Manifest):
-        own = artifact.platform()
-        if own is not None and any(str(one) != str(own) for one in platforms):
-            raise PlatformNotFoundError(f"{artifact.content.where} is an image for {own} only")
-        return artifact
+        return fitting(artifact, platforms)
     if len(platforms) == 1:
         return artifact.image(platforms[0]).artifact
     chosen = {artifact.image(one).digest for one in platforms}
@@ -36,6 +33,14 @@ def choose(artifact: Artifact, platforms: Sequence[Platform]) -> Artifact:
     raw = replace(parsed, manifests=tuple(kept)).to_bytes()
     content = Parts(where=artifact.content.where, documents={Digest.of(raw): raw}, rest=artifact.content)
     return Artifact.of(content, raw)
+
+
+def fitting(artifact: Artifact, platforms: Sequence[Platform]) -> Artifact:
+    """Return ``artifact``, unless it is a single image for another platform: PlatformNotFoundError."""
+    own = artifact.platform()
+    if own is not None and any(str(one) != str(own) for one in platforms):
+        raise PlatformNotFoundError(f"{artifact.content.where} is an image for {own} only")
+    return artifact
 
 
 def _about(annotations: object) -> object:

@@ -166,7 +166,7 @@ def test_a_change_reaches_what_depends_on_it(work: Path, layouts: Path, full: bo
                 f"seed {seed}, change {number}: {change.name}\n{project.dockerfile()}---\n{change.project.dockerfile()}"
             )
             warm, cold = work / "warm", work / "cold"
-            shutil.copytree(known, warm)
+            shutil.copytree(known, warm, symlinks=True)
             explained = place.explain(change.project, warm, chance)
             assert keys_of(warm) == before, about
             fresh = place.build(change.project, cold, chance)

@@ -62,12 +62,13 @@ def parser() -> Parser:
 
 def run(options: argparse.Namespace) -> int:
     """Carry it out and return the exit status."""
+    from builder.images.choosing import fitting
     from builder.images.history import steps
     from builder.images.locate import locate
 
     platform = one_platform(options.platform) if options.platform else None
     with environment(options, make_reporter(options.progress, sys.stderr), 1) as env:
-        artifact = locate(options.image, env)
+        artifact = fitting(locate(options.image, env), [platform] if platform else [])
         image = artifact.image(platform or native_platform())
         found = list(steps(image, env, read=options.sizes))
     identity = str(image.manifest.config.digest)

@@ -89,7 +89,7 @@ def run(options: argparse.Namespace) -> int:
         elif options.verbose:
             _show(options, [_verbose(text, env) for text in options.image])
         else:
-            _show(options, [_described(text, platform or native_platform(), env) for text in options.image])
+            _show(options, [_described(text, platform, env) for text in options.image])
     return 0
 
 
@@ -108,24 +108,26 @@ def _show(options: argparse.Namespace, values: Sequence[object]) -> None:
 
 def _bytes(options: argparse.Namespace, text: str, platform: Platform | None, env: Environment) -> bytes:
     from builder.image.manifest import Manifest
+    from builder.images.choosing import fitting
     from builder.images.locate import locate
 
     artifact = locate(text, env)
-    parsed = artifact.parsed()
     if options.raw:
         return artifact.raw
+    parsed = fitting(artifact, [platform] if platform else []).parsed()
     if isinstance(parsed, Manifest):
         return artifact.content.document(parsed.config) if options.show_config else artifact.raw
     image = artifact.image(platform or native_platform())
     return image.raw_config if options.show_config else image.raw_manifest
 
 
-def _described(text: str, platform: Platform, env: Environment) -> dict[str, object]:
+def _described(text: str, platform: Platform | None, env: Environment) -> dict[str, object]:
+    from builder.images.choosing import fitting
     from builder.images.inspecting import describe
     from builder.images.locate import locate
 
-    artifact = locate(text, env)
-    return describe(artifact, platform, _names(text, artifact, env))
+    artifact = fitting(locate(text, env), [platform] if platform else [])
+    return describe(artifact, platform or native_platform(), _names(text, artifact, env))
 
 
 def _names(text: str, artifact: Artifact, env: Environment) -> Names:

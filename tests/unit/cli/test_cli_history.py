@@ -87,3 +87,12 @@ def test_a_history_that_does_not_fit_its_layers(
     values = json.loads(_ran(capsys, "--json", tmp_path / "odd"))
     assert [one["CreatedBy"] for one in values] == ["", "", "one"]
     assert all(one["Layer"] for one in values)
+
+
+def test_an_image_for_another_platform_is_not_shown_for_it(
+    tmp_path: Path, store_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images.write_layout(tmp_path / "single", [images.layer(images.file("a", "1"))], architecture="amd64")
+    assert main(["history", "--platform", "linux/s390x", str(tmp_path / "single")]) == 67
+    assert "is an image for linux/amd64 only" in capsys.readouterr().err
+    assert main(["history", "--platform", "linux/amd64", str(tmp_path / "single")]) == 0

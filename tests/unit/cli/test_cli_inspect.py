@@ -177,3 +177,12 @@ def test_what_makes_no_sense_together(layout: Path, capsysbinary: pytest.Capture
     assert main(["inspect", "--artifact-type", "x", str(layout)]) == 64
     assert main(["inspect", "--raw", "--config", str(layout)]) == 64
     assert main(["inspect"]) == 64
+
+
+def test_an_image_for_another_platform_is_not_shown_for_it(
+    tmp_path: Path, store_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images.write_layout(tmp_path / "single", [images.layer(images.file("a", "1"))], architecture="amd64")
+    assert main(["inspect", "--platform", "linux/s390x", str(tmp_path / "single")]) == 67
+    assert "is an image for linux/amd64 only" in capsys.readouterr().err
+    assert main(["inspect", "--platform", "linux/amd64", str(tmp_path / "single")]) == 0
