@@ -41,6 +41,7 @@ def make_request(options: argparse.Namespace, environment: Mapping[str, str]) ->
     refuse_zstd(options.format, compression, found)
     platforms = tuple(dict.fromkeys(one for text in options.platform for one in several_platforms(text))) or (native,)
     annotations = tuple(one for text in options.annotation for one in parse_annotation(text))
+    arguments = _build_args(options.build_arg, environment)
     request = BuildRequest(
         context=options.context,
         platforms=platforms,
@@ -50,7 +51,7 @@ def make_request(options: argparse.Namespace, environment: Mapping[str, str]) ->
         outputs=found,
         compression=compression,
         target=options.target,
-        build_args=_build_args(options.build_arg, environment),
+        build_args=arguments,
         labels=_labels(options.label),
         annotations=annotations,
         base_annotations=options.base_annotations,
@@ -72,7 +73,7 @@ def make_request(options: argparse.Namespace, environment: Mapping[str, str]) ->
         stdin=sys.stdin.buffer if "-" in (options.file, options.context) else None,
         environment=environment,
         **_grants(options, environment),
-        **_caches(options),
+        **_caches(options, arguments),
     )
     _refuse_mismatches(request)
     return request
@@ -95,13 +96,15 @@ def _grants(options: argparse.Namespace, environment: Mapping[str, str]) -> dict
     }
 
 
-def _caches(options: argparse.Namespace) -> dict[str, Any]:
+def _caches(options: argparse.Namespace, arguments: Mapping[str, str]) -> dict[str, Any]:
     """Return the shared caches. Most builds name none, and import nothing."""
-    if not (options.cache_from or options.cache_to):
+    inline = arguments.get("BUILDKIT_INLINE_CACHE", "").lower() in ("1", "t", "true")
+    targets = [*options.cache_to, *(["type=inline"] if inline and "type=inline" not in options.cache_to else ())]
+    if not (options.cache_from or targets):
         return {}
     from builder.cli import caching
 
-    return {"cache_from": caching.sources(options.cache_from), "cache_to": caching.targets(options.cache_to)}
+    return {"cache_from": caching.sources(options.cache_from), "cache_to": caching.targets(targets)}
 
 
 def _tag(text: str) -> Reference:

@@ -14,6 +14,7 @@ from builder.cli.answers import answer, answer_json, answer_table
 from builder.cli.human import human_age, human_size
 from builder.cli.machine import available_cpus
 from builder.cli.parsing import Parser, add_json, base
+from builder.cli.registries import add_registry_options
 from builder.cli.reporters import make_reporter
 from builder.cli.session import environment
 from builder.errors import UsageError
@@ -42,6 +43,7 @@ examples:
 examples:
   pybuild cache prune --max-size 20g
   pybuild cache prune --max-age 7d --filter type=layer,unpacked --dry-run
+  pybuild cache prune --remote registry.example/team/cache --max-age 30d
 """,
 }
 
@@ -50,7 +52,8 @@ _ABOUT = {
     "ls": "List what is in the store with its size and when it was used last.",
     "prune": """\
 Remove what running builds do not use and images with names do not need, what was used least recently first. Without
---max-size and --max-age everything of that kind goes, and the next build starts cold.""",
+--max-size and --max-age everything of that kind goes, and the next build starts cold. --remote prunes a shared cache in
+a registry instead.""",
 }
 
 _TYPES = """\
@@ -71,7 +74,14 @@ def parser(action: str) -> Parser:
             "-a", "--all", action="store_true", help="remove images with names as well, each as a whole"
         )
         parser.add_argument("--dry-run", action="store_true", help="remove nothing, only say what would be removed")
+        parser.add_argument(
+            "--remote",
+            metavar="REF",
+            help="prune the cache that --cache-to type=registry,ref=REF writes: what nobody used for --max-age",
+        )
     add_json(parser)
+    if action == "prune":
+        add_registry_options(parser)
     return parser
 
 
@@ -134,7 +144,26 @@ def _ls(options: argparse.Namespace) -> int:
     return 0
 
 
+def _prune_remote(options: argparse.Namespace) -> int:
+    if options.max_age is None or options.max_size is not None or options.filter or options.all:
+        raise UsageError("--remote goes with --max-age, and with no other limit", hint="e.g. --max-age 30d")
+    from builder.engine.sharing import prune_remote
+
+    age = duration("--max-age", options.max_age)
+    with environment(options, make_reporter(options.progress, sys.stderr), available_cpus()) as env:
+        done = prune_remote(options.remote, age, env, dry_run=options.dry_run)
+    if options.json:
+        counts = {"entries": done.entries, "records": done.records, "kept": done.kept}
+        answer_json({**counts, "written": done.written, "dry_run": options.dry_run})
+        return 0
+    would = "would remove" if options.dry_run else "removed"
+    answer(f"{would} {done.entries} entries and {done.records} results; {done.kept} results are left")
+    return 0
+
+
 def _prune(options: argparse.Namespace) -> int:
+    if options.remote is not None:
+        return _prune_remote(options)
     from builder.cache.prune import Limits
     from builder.cache.usage import total
 

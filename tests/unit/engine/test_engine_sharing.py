@@ -1,4 +1,4 @@
-"""Shared results: what goes to a cache, what comes back, and whom it is believed (ADR 0010)."""
+"""Shared results: what goes to a cache, what comes back, and whom it is believed (ADR 0012)."""
 
 from __future__ import annotations
 
