@@ -239,6 +239,9 @@ class Bases:
         everywhere = origins if isinstance(origins, Reference) else known.get(EVERYWHERE)
         sources = [known.get(layer.digest, everywhere) for layer in parsed.layers]
         layers = tuple(map(self._layer, parsed.layers, diff_ids, sources))
+        for diff_id in diff_ids:
+            # Builds that find all their steps look into no table; the next one that does not would miss it.
+            self._store.touch(self._store.toc_path(diff_id))
         pulled = (origins, descriptor.digest) if isinstance(origins, Reference) else None
         return StoredImage(raw, raw_config, parsed, layers, pulled)
 

@@ -199,7 +199,7 @@ def _fetched(descriptor: Descriptor, env: Environment, variables: Mapping[str, s
 
     proxies = Proxies.from_environment(variables)
     with contextlib.closing(
-        Downloads(env.store.directory("http"), proxies=proxies, temporary=env.store.temporary)
+        Downloads(env.store.directory("http"), proxies=proxies, temporary=env.store.temporary, touch=env.store.touch)
     ) as downloads:
         failure: BuilderError | None = None
         for url in descriptor.urls:
