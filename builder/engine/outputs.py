@@ -68,7 +68,15 @@ def keep(store: Store, built: Built, names: Sequence[Reference], now: int) -> No
     descriptor = Descriptor(media_type=found.media_type, digest=found.digest, size=found.size)
     platform = "" if found.platform is None else str(found.platform)
     for name in names:
-        store.refs.put(RefRecord(str(name), descriptor, now, built_here=True, platform=platform, origins=origins))
+        record = RefRecord(str(name), descriptor, now, built_here=True, platform=platform, origins=origins)
+        known = store.refs.get(str(name), built_here=True)
+        try:
+            store.refs.put(record)
+        except OutputError as error:
+            # A full store may have all of it from an earlier build.
+            if known is None or replace(known, resolved_at=now) != record:
+                raise
+            store.warn(error.message)
 
 
 def write(output: Output, built: Built, tags: Sequence[Reference], places: Places) -> None:

@@ -127,10 +127,10 @@ def test_a_build_that_finds_everything_works_on_a_full_disk(copies: Project, sma
     copies.is_right(small / "store")
     with pytest.raises(OSError, match="No space left"):
         fill(small / "filler")
-    done = copies.build(small / "store", status=(0, 73))
+    done = copies.build(small / "store")
     assert "are free on the file system of the store" in done.stderr
-    if done.returncode == 0:
-        copies.check_output()
+    assert f"cannot write {small}/store/refs/" in done.stderr
+    copies.check_output()
     (small / "filler").unlink()
     copies.is_right(small / "store")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 import threading
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.cli import digest_of, environment, pybuild, write_context
+from tests.support.commands import run
 from tests.support.need import need_root
 from tests.support.registry import TestRegistry
 
@@ -210,3 +212,28 @@ def test_builds_and_prunes_at_the_same_time(busybox_layout: Path, tmp_path: Path
     assert json.loads(pybuild("cache", "du", "--json", root=root).stdout)["total"] == 0
     assert list(root.rglob("*.gone-*")) == []
     assert os.listdir(root / "leases") == []
+
+
+@pytest.mark.parametrize("kind", ["subuid_user", "plain_user"])
+def test_prune_removes_files_of_subordinate_users(
+    request: pytest.FixtureRequest, kind: str, busybox_layout: Path, tmp_path: Path
+) -> None:
+    user = request.getfixturevalue(kind)
+    root = user.home / "pruned"
+    lines = (
+        "FROM base\nRUN mkdir -m 700 /d && echo x >/d/f && chown -R 1000:1000 /d\n"
+        "RUN --mount=type=cache,target=/c,uid=1000,mode=0700"
+        " mkdir -m 700 /c/d && dd if=/dev/zero of=/c/d/f bs=64k count=8 && chown -R 1000:1000 /c/d\n"
+    )
+    context = write_context(user.home / "pruning", lines)
+    shutil.copytree(busybox_layout, user.home / "layout", dirs_exist_ok=True)
+    run(["chown", "-R", f"{user.uid}:{user.gid}", context, user.home / "layout"])
+    named = f"--build-context=base=oci-layout://{user.home}/layout:latest"
+    user.pybuild("--root", root, "--ignore-user", named, context)
+    usage = json.loads(user.pybuild("cache", "du", "--json", "--root", root).stdout)
+    sizes = {one["type"]: one["size"] for one in usage["types"]}
+    assert sizes["mount"] > 512 << 10
+    assert sizes["unpacked"] > 512 << 10
+    user.pybuild("cache", "prune", "--all", "--root", root)
+    assert json.loads(user.pybuild("cache", "du", "--json", "--root", root).stdout)["total"] == 0
+    assert list(root.rglob("f")) == []
