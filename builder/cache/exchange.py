@@ -19,11 +19,14 @@ from builder.image.descriptor import Descriptor
 from builder.image.digest import DiffID, Digest
 from builder.image.fields import Fields, to_bytes
 from builder.image.manifest import Manifest, ManifestError, parse_manifest
+from builder.rootfs.tocformat import MAGIC
 from builder.values import dataclass
 
 ARTIFACT_TYPE = "application/vnd.pybuild.cache.v1"
 TABLE_TYPE = "application/vnd.pybuild.cache.v1+json"
-TOC_TYPE = "application/vnd.pybuild.toc.v1+zlib"
+TOC_TYPE = f"application/vnd.pybuild.toc.v{MAGIC[-1]}+zlib"
+"""Of other versions no table can be read, nor compared with ours."""
+
 ABOUT_TYPE = "application/vnd.pybuild.records.v1+zlib"
 
 RECORD_LIMIT = 20_000
@@ -45,6 +48,7 @@ PREFIX_LIMIT = 90
 _KEY = re.compile("[0-9a-f]{64}")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", re.ASCII)
 _LAYERS = frozenset({media.OCI_LAYER, media.OCI_LAYER_GZIP, media.OCI_LAYER_ZSTD})
+_TOC = re.compile(r"application/vnd\.pybuild\.toc\.v[0-9]{1,3}\+zlib", re.ASCII)
 _COMPRESSOR = re.compile(r"[A-Za-z0-9_.+-]{0,100}", re.ASCII)
 
 
@@ -249,23 +253,26 @@ def table_of(raw: bytes) -> Descriptor:
     return parsed.config
 
 
-def parse_table(raw: bytes) -> Exchange:
-    """Read a table. Raises ImageError, also for more than our limits."""
+def parse_table(raw: bytes, now: int = 1 << 62) -> Exchange:
+    """Read a table. Raises ImageError, also for more than our limits.
+
+    Nothing in it was shared after ``now`` (unix seconds): a clock that is wrong must not make a record the newest.
+    """
     fields = Fields.parse(raw, "table")
     if fields.value.get("version") != 1:
         raise ImageError(f"table.version: expected 1, found {str(fields.value.get('version'))[:20]!r}")
     includes = fields.texts("includes") or ()
     if len(includes) > INCLUDE_LIMIT or not all(_TAG.fullmatch(one) for one in includes):
         raise ImageError("table.includes: expected tags, and not too many")
-    records = [_record(one) for one in fields.children("records")]
-    claims = [_claim(one) for one in fields.children("tocs")]
+    records = [_record(one, now) for one in fields.children("records")]
+    claims = [claim for one in fields.children("tocs") if (claim := _claim(one, now)) is not None]
     about = [_blob(one, frozenset({ABOUT_TYPE})) for one in fields.children("about")]
     if len(records) > RECORD_LIMIT or len(claims) > RECORD_LIMIT or len(about) > ABOUT_LIMIT:
         raise ImageError(f"table: {len(records)} records; the limit is {RECORD_LIMIT}")
     return Exchange(records=tuple(records), claims=dict(claims), includes=includes, about=tuple(about))
 
 
-def _record(fields: Fields) -> Record:
+def _record(fields: Fields, now: int) -> Record:
     keys = fields.texts("keys") or ()
     if not 0 < len(keys) <= KEY_LIMIT or not all(_KEY.fullmatch(one) for one in keys):
         raise ImageError(f"{fields.path}.keys: expected 1 to {KEY_LIMIT} keys of 64 hex digits")
@@ -277,16 +284,19 @@ def _record(fields: Fields) -> Record:
         keys=tuple(Key(one) for one in keys),
         diff_id=DiffID(Digest.parse(fields.value["diff_id"])) if named else None,
         created=fields.number("created"),
-        shared=fields.number("shared"),
+        shared=min(fields.number("shared"), now),
         layer=_blob(fields.child("layer"), _LAYERS) if named else None,
         compressor=compressor,
     )
 
 
-def _claim(fields: Fields) -> tuple[DiffID, Claim]:
+def _claim(fields: Fields, now: int) -> tuple[DiffID, Claim] | None:
     diff_id = DiffID(Digest.parse(fields.value.get("diff_id")))
-    blob = _blob(fields.child("blob"), frozenset({TOC_TYPE}))
-    return diff_id, Claim(blob, Digest.parse(fields.value.get("facts")), fields.number("shared"))
+    child = fields.child("blob")
+    if child.text("mediaType") != TOC_TYPE and _TOC.fullmatch(child.text("mediaType")):
+        return None
+    blob = _blob(child, frozenset({TOC_TYPE}))
+    return diff_id, Claim(blob, Digest.parse(fields.value.get("facts")), min(fields.number("shared"), now))
 
 
 def _blob(fields: Fields, types: frozenset[str]) -> Descriptor:

@@ -19,7 +19,7 @@ from builder.engine.layers import LayerStack, StoreLayer, stack_id
 from builder.engine.packing import stored_layer
 from builder.engine.runs import run_command
 from builder.engine.services import Services
-from builder.errors import BuilderError
+from builder.errors import BuilderError, InterruptedBuildError
 from builder.events import Notice
 from builder.plan.graph import BaseImage, ContextOrigin, CopyFiles, MakeDirectory, RunCommand, Vertex
 from builder.rootfs.pack import ContentChangedError
@@ -76,6 +76,8 @@ class Task:
         """Look whether somebody's claims are to blame for a failure. Raises SharedCacheError then."""
         try:
             yield
+        except (ContentChangedError, InterruptedBuildError):
+            raise
         except BuilderError:
             if self.services.imports is not None:
                 self.services.imports.doubt((self.parent, *self.sources))

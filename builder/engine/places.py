@@ -7,6 +7,7 @@ business. Reading a cache costs one list of tags and two documents for every ent
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from builder.cache.exchange import (
     BYTES_LIMIT,
     PREFIX_LIMIT,
+    RECORD_LIMIT,
     EntryTag,
     Exchange,
     entry_tags,
@@ -36,11 +38,15 @@ from builder.image.reference import Reference
 from builder.registry.errors import RegistryError
 
 if TYPE_CHECKING:
+    from builder.archive.image import FilesContent
     from builder.events import Reporter
     from builder.registry.client import Registry
 
 ENTRY_LIMIT = 2000
-"""Entries that are read of one cache, the newest first."""
+"""Entries that no merged one includes, of which the newest are read."""
+
+MERGED_LIMIT = 64
+"""Merged entries that no other includes, of which the newest are read."""
 
 USUAL_PREFIX = "cache"
 _AT_ONCE = 8
@@ -153,6 +159,7 @@ class LayoutPlace:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._content: FilesContent | None = None
 
     def tags(self) -> list[str]:
         """Return the names in the layout."""
@@ -167,7 +174,9 @@ class LayoutPlace:
         from builder.archive.files import open_files
         from builder.archive.image import FilesContent
 
-        return FilesContent(open_files(self._path))
+        if self._content is None:
+            self._content = FilesContent(open_files(self._path))
+        return self._content
 
     def has(self, blob: Descriptor) -> bool:
         """Look for a file of the right size."""
@@ -190,7 +199,11 @@ class LayoutPlace:
 
         if not self._path.is_dir() or not any(self._path.iterdir()):
             return {}
-        named = read_index(open_files(self._path)).manifests
+        files = open_files(self._path)
+        try:
+            named = read_index(files).manifests
+        finally:
+            files.close()
         return {one.annotations[REF_NAME]: one for one in named if REF_NAME in one.annotations}
 
 
@@ -242,25 +255,33 @@ class Reader:
         tags = entry_tags(self.prefix, names)
         distrusted = self.imported.distrusted()
         wanted = [one for one in tags if str(one) not in distrusted]
+        parts, covered = self._merged(wanted, distrusted)
+        loose: list[EntryTag] = []
+        missing = uncovered([one for one in wanted if not one.merged], covered)
+        for start in range(0, len(missing), _AT_ONCE):
+            if sum(len(part.records) for part in parts) > 2 * RECORD_LIMIT or start >= ENTRY_LIMIT:
+                self.warn(f"{len(missing) - start} entries are not read: there are too many")
+                break
+            some = missing[start : start + _AT_ONCE]
+            for tag, part in zip(some, in_parallel(self._entry, some), strict=True):
+                if part is not None:
+                    parts.append(part)
+                    loose.append(tag)
+        readable = tuple(one for one in wanted if str(one) in covered or one in loose)
+        return Entries(merged(parts), tags=readable, loose=tuple(loose), names=tuple(names))
+
+    def _merged(self, tags: Sequence[EntryTag], distrusted: frozenset[str]) -> tuple[list[Exchange], set[str]]:
+        """Return what the merged entries say that no newer one includes, and the tags that are included in them."""
         parts: list[Exchange] = []
         covered: set[str] = set()
-        for tag in wanted:
-            if not tag.merged or str(tag) in covered:
+        for tag in tags:
+            if not tag.merged or str(tag) in covered or len(parts) == MERGED_LIMIT:
                 continue
             part = self._entry(tag)
             if part is not None and not distrusted.intersection(part.includes):
                 parts.append(part)
                 covered.update(part.includes, (str(tag),))
-        loose = uncovered([one for one in wanted if not one.merged], covered)[:ENTRY_LIMIT]
-        found = dict(zip(loose, in_parallel(self._entry, loose), strict=True))
-        parts += [part for part in found.values() if part is not None]
-        readable = [one for one in wanted if one.merged or found.get(one, Exchange()) is not None]
-        return Entries(
-            merged(parts),
-            tags=tuple(readable),
-            loose=tuple(one for one in loose if found[one] is not None),
-            names=tuple(names),
-        )
+        return parts, covered
 
     def _entry(self, tag: EntryTag) -> Exchange | None:
         """Return what one entry says, None and a warning where it cannot be used."""
@@ -269,7 +290,8 @@ class Reader:
             tables = [] if known is None else [self.store.blobs.read(one) for one in known[1]]
             if not tables or None in tables:
                 tables = list(self._fetched(tag))
-            parts = [parse_table(raw) for raw in tables if raw is not None]
+            now = int(time.time())
+            parts = [parse_table(raw, now) for raw in tables if raw is not None]
         except (ImageError, CacheError) as error:
             self.warn(f"the entry {tag} is not used: {error.message}")
         except RegistryError as error:

@@ -76,7 +76,12 @@ def open_sources(request: BuildRequest, store: Store, registry: Callable[[], Reg
                 return entries
             from builder.engine.inline import read_inline
 
-            said = read_inline(reference, request.platforms, store, registry, reporter)
+            try:
+                said = read_inline(reference, request.platforms, store, registry, reporter)
+            except RegistryError as error:
+                if error.status != 404:
+                    raise
+                return entries
             return replace(entries, exchange=merged([entries.exchange, said]))
 
         return Source(place.name, opened, imported, read)
@@ -161,11 +166,8 @@ class _Export:
         if about is not None:
             layers[about.digest] = _Stored(self._env.store, about, DiffID(about.digest))
         mine = Exchange(records=tuple(records), claims=claims, about=(about,) if about else ())
-        tag = write_entry(self._place, self._target.place.prefix, mine, self._now, layers, origins)
+        tag = publish(self._place, self._target.place.prefix, mine, before, layers, origins)
         self._env.reporter.emit(Notice(f"{len(records)} results are shared in {name} now ({tag})"))
-        if len(before.loose) >= MERGE_AT:
-            after = replace(before, exchange=merged([mine, before.exchange]), tags=(tag, *before.tags))
-            write_merged(self._place, self._target.place.prefix, after, self._now)
 
     def _results(self) -> Iterator[tuple[Vertex, Result]]:
         for vertex, result in self._solver.results.items():
@@ -252,7 +254,10 @@ def _all_keys(record: Record, task: Task) -> tuple[Key, ...]:
         return record.keys
     if not all(layer.here() and not layer.claimed for stack in task.sources for layer in stack):
         return record.keys
-    return tuple(dict.fromkeys((*record.keys, *(one.key for one in task.identities()))))
+    try:
+        return tuple(dict.fromkeys((*record.keys, *(one.key for one in task.identities()))))
+    except BuilderError:
+        return record.keys
 
 
 def _form(record: Record) -> str:
@@ -271,19 +276,23 @@ class _Stored:
         return self.store.blobs.open(self.descriptor.digest)
 
 
-def write_entry(
+def publish(
     place: Place,
     prefix: str,
-    exchange: Exchange,
-    now: int,
+    mine: Exchange,
+    before: Entries,
     layers: Mapping[Digest, Layer],
     origins: Mapping[Digest, Reference],
 ) -> EntryTag:
-    """Write an entry of its own and return its tag."""
-    root, found = documents(exchange)
+    """Write an entry and return its tag; and one that includes all there were ``before`` if these are too many."""
+    root, found = documents(mine)
+    now = int(time.time())
     tag = EntryTag.of(prefix, root, now, merged=False)
     parts = Parts(where="the cache", documents=found, layers=layers, origins=origins)
     place.write(Artifact.of(parts, root), str(tag), ())
+    if len(before.loose) >= MERGE_AT:
+        after = replace(before, exchange=merged([mine, before.exchange]), tags=(tag, *before.tags))
+        write_merged(place, prefix, after, now)
     return tag
 
 
