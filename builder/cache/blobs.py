@@ -9,11 +9,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import io
 import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from builder.cache import sealed
 from builder.cache.scratch import Scratch
@@ -21,11 +22,34 @@ from builder.errors import OutputError
 from builder.image.digest import Digest, DigestMismatchError
 from builder.streams import CHUNK
 
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
 SMALL = 4 << 20
 """Most bytes that ``read`` returns: a manifest or a config, never a layer."""
 
 _WRITE_BACK = 16 << 20
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class _BlobFile(io.FileIO):
+    """An open blob whose failures say which file it is, also to those who write what they read somewhere else."""
+
+    def __init__(self, fd: int, path: Path) -> None:
+        super().__init__(fd, "rb")
+        self._path = path
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int | None:
+        try:
+            return super().readinto(buffer)
+        except OSError as error:
+            raise OutputError(f"cannot read {self._path}: {error.strerror}") from error
+
+    def readall(self) -> bytes:
+        try:
+            return super().readall()
+        except OSError as error:
+            raise OutputError(f"cannot read {self._path}: {error.strerror}") from error
 
 
 class FileBlobWriter:
@@ -150,7 +174,7 @@ class FileBlobStore:
     def open(self, digest: Digest, *, used: bool = True) -> BinaryIO:
         """Open a blob for reading, seekable; ``used``: it counts as used now.
 
-        Raises FileNotFoundError when it is not there, OutputError when it cannot be read.
+        Raises FileNotFoundError when it is not there, OutputError when it cannot be read, here and at every read.
         """
         path = self.path(digest)
         if used:
@@ -164,7 +188,7 @@ class FileBlobStore:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             os.close(fd)
             raise FileNotFoundError(f"{path} is not a file")
-        return open(fd, "rb")
+        return io.BufferedReader(_BlobFile(fd, path))
 
     def size(self, digest: Digest) -> int | None:
         """Return the size of a blob, None when it is not there."""

@@ -383,3 +383,14 @@ def test_a_disk_that_gets_full_in_the_middle_of_a_file(tmp_path):
     arguments = [sys.executable, "-c", FULL, str(tmp_path / "store")]
     result = subprocess.run(arguments, capture_output=True, text=True, check=False, cwd=REPO)
     assert result.returncode == 0, result.stderr
+
+
+def test_a_blob_that_cannot_be_read_says_which_file_it_is(store):
+    digest = store.blobs.put(b"x" * 10)
+    with store.blobs.open(digest) as stream:
+        other = os.open(store.root, os.O_RDONLY)
+        os.dup2(other, stream.fileno())
+        os.close(other)
+        for read in (stream.read, lambda: stream.read(5), lambda: stream.raw.readall()):
+            with pytest.raises(OutputError, match=f"cannot read .*{digest.hex}: Is a directory"):
+                read()
