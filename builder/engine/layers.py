@@ -82,6 +82,7 @@ class StoreLayer:
         self._toc: Toc | None = None
         self._claims: Claims | None = None
         self._claimed = False
+        self._checked = False
 
     @property
     def claimed(self) -> bool:
@@ -145,6 +146,17 @@ class StoreLayer:
         """Say whether the store had other bytes than this layer's; they are then removed, to be had anew."""
         return self.here() and not self._store.blobs.verify(self.descriptor.digest)
 
+    def check(self) -> None:
+        """Make sure, once, that the store's bytes are this layer's: others are removed, with a warning, to be had anew.
+
+        For readers of parts of them, which do not see all that a digest is of. Raises DigestMismatchError where nobody
+        else has them.
+        """
+        if not self._checked and self.damaged() and self._source is None:
+            digest = self.descriptor.digest
+            raise DigestMismatchError(f"the layer {digest} was damaged", hint="it has been removed: build again")
+        self._checked = True
+
     def _fetch(self) -> None:
         if self._source is None:
             raise CacheError(f"the layer {self.descriptor.digest} is not in the store any more")
@@ -186,7 +198,10 @@ class StoreLayer:
         path = self._store.toc_path(self.diff_id)
         if self._store.touch(path):
             try:
-                return Toc.open(path)
+                found = Toc.open(path)
+                if found.diff_id == self.diff_id:
+                    return found
+                raise CacheError("it is another layer's")
             except CacheError as error:
                 # The bytes say it again.
                 self._store.warn(f"{path} is damaged ({error.message}); it is made again")

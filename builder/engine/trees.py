@@ -72,6 +72,7 @@ class StageTree:
             contents = self._contents.get(located.layer)
             if contents is None:
                 layer = self._stack[located.layer]
+                layer.check()
                 contents = LayerContents(layer.open, layer.toc(), self._scratch, layer.descriptor.digest)
                 self._contents[located.layer] = contents
         return contents.open(located.offset, located.entry.size)

@@ -96,9 +96,10 @@ class Toc:
     def open(cls, path: Path) -> Toc:
         """Map a file, after reading it once for its checksum. Raises CacheError if there is none, or it is broken."""
         try:
-            with path.open("rb", buffering=0) as stream:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe in its place is not waited for
+            with open(fd, "rb", buffering=0) as stream:
                 # Read, not mapped: pages touched through a mapping would count as our memory.
-                left = os.fstat(stream.fileno()).st_size - CHECKED
+                left = os.fstat(fd).st_size - CHECKED
                 hasher = xxhash.xxh3_64()
                 while left > 0 and (chunk := stream.read(min(left, CHUNK))):
                     hasher.update(chunk)

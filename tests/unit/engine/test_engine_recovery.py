@@ -113,11 +113,6 @@ def test_damaged_blobs_are_fetched_again(
         fake.manifests["base"]["2"] = fake.manifests["base"]["1"]
         text = text.replace("base:1", "base:2")
     options = {"no_cache": True, "outputs": (Output("oci", tmp_path / "out.tar"),)}
-    if damage == "flipped":
-        # Of the right size: found out when it is read, and gone for the next build.
-        with pytest.raises(ImageError) as caught:
-            shop.build(text, **options)
-        assert "build again" in (caught.value.hint or "")
     assert shop.build(text, **options).tree == expected
 
 
