@@ -33,6 +33,7 @@ from builder.image.descriptor import Descriptor
 from builder.image.digest import DiffID, Digest, DigestMismatchError, copy_verified
 from builder.registry.errors import RegistryError
 from builder.rootfs.chunked import Coding
+from builder.rootfs.retell import retell
 from builder.rootfs.toc import Toc
 
 if TYPE_CHECKING:
@@ -270,18 +271,20 @@ class Imports:
             path.unlink(missing_ok=True)
         if claim.blob.size > TOC_BLOB_LIMIT:
             raise ImageError(f"a table of contents of {claim.blob.size} bytes")
-        temporary = self._store.temporary(".toc")
+        raw, temporary = self._store.temporary(".toc"), self._store.temporary(".toc")
         try:
-            with source.place.content().open(claim.blob) as stream, open(temporary, "xb") as target:
+            with source.place.content().open(claim.blob) as stream, open(raw, "xb") as target:
                 inflate(stream, target, claim.blob)
-            try:
-                _opened(temporary, diff_id, claim.facts)
-            except CacheError as error:
-                raise DigestMismatchError(f"its table of contents of {diff_id}: {error.message}") from error
+            with open(temporary, "xb") as target:
+                retell(Toc.open(raw), target)
+            _opened(temporary, diff_id, claim.facts)
             return _opened(source.imported.publish_toc(temporary, diff_id, claim.facts), diff_id, claim.facts)
+        except CacheError as error:
+            raise DigestMismatchError(f"its table of contents of {diff_id}: {error.message}") from error
         except OSError as error:
             raise ImageError(f"cannot keep a table of contents: {error.strerror}") from error
         finally:
+            raw.unlink(missing_ok=True)
             temporary.unlink(missing_ok=True)
 
     def _warn(self, message: str) -> None:
@@ -351,7 +354,7 @@ def inflate(source: BinaryIO, target: BinaryIO, blob: Descriptor) -> None:
 
 
 def _opened(path: Path, diff_id: DiffID, facts: Digest) -> Toc:
-    toc = Toc.open(path).without_members()
+    toc = Toc.open(path)
     if toc.diff_id != diff_id or toc.facts() != facts:
         raise DigestMismatchError(f"its table of contents of {diff_id} is about something else")
     return toc

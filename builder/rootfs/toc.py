@@ -139,12 +139,6 @@ class Toc:
             hasher.update(view[: sum(index)])
         return Digest.from_hex(hasher.hexdigest())
 
-    def without_members(self) -> Toc:
-        """Return the table for bytes that nobody here has seen: where their members are is not believed."""
-        other = Toc(self._data, check=self._check)
-        other._sections["members"] = (0, 0)
-        return other
-
     # What the layer says.
 
     def lookup(self, path: str) -> Member | None:
@@ -347,6 +341,20 @@ class Toc:
     def _paths(self, name: str) -> tuple[str, ...]:
         data = self._section(name)
         return tuple(data.decode("utf-8", "surrogateescape").split("\0")) if data else ()
+
+    def told(self) -> Iterator[Member]:
+        """Yield every entry as the layer's tar has them, in its order."""
+        at, length = self._sections["log"]
+        end = at + length
+        while at < end:
+            try:
+                *_, key_length, target_length, xattrs_length = RECORD.unpack_from(self._data, at)
+            except _ERRORS as error:
+                raise broken(error) from error
+            member = self.record(at)
+            sparse = self.sparse_at(member.offset) if member.entry.kind is Kind.FILE else None
+            yield member if sparse is None else Member(member.entry, member.offset, sparse[0])
+            at += RECORD.size + key_length + target_length + xattrs_length
 
     def _log(self) -> Log:
         """Read the log back, in tar order."""
