@@ -173,6 +173,8 @@ def _refuse_mismatches(request: BuildRequest) -> None:
         raise UsageError("--pull=always asks a registry, and --offline forbids it")
     if request.offline and any(output.kind == "registry" for output in request.outputs):
         raise UsageError("a push asks a registry, and --offline forbids it", hint="push later: pybuild push NAME")
+    if request.offline and any(one.place.kind == "registry" and not one.ignore_error for one in request.cache_to):
+        raise UsageError("--cache-to type=registry asks a registry, and --offline forbids it", hint="use type=local")
     for form in forms_of(request):
         given = (*request.annotations, *form.annotations)
         if problem := unmet(given, request.platforms, several=request.several):

@@ -17,11 +17,10 @@ from builder.engine import components
 from builder.engine.build import Environment, prepare
 from builder.engine.comparing import GONE, Change, base_of, nearest, place_of, telling
 from builder.engine.handlers import Result, Task
-from builder.engine.layers import SharedCacheError
+from builder.engine.layers import SharedCacheError, stack_id
 from builder.engine.request import BuildRequest
 from builder.engine.services import Services
 from builder.errors import BuilderError
-from builder.image.digest import EMPTY_CHAIN
 from builder.plan.graph import CopyFiles, RunCommand, StageOrigin, Vertex, VertexID, image_below, merged
 
 Cause = Literal["hit", "asked", "gone", "never", "changed", "parent"]
@@ -111,7 +110,8 @@ class _Looking:
             return Explanation(vertex, "asked", missing=missing)
         unknown = {one.id for one in missing}
         known, hidden = self._known_components(vertex, unknown)
-        found = self._compare(vertex, known, "", hidden)
+        base = "" if vertex.parent in unknown else base_of(image_below(vertex, self.vertices), self._services)
+        found = self._compare(vertex, known, base, hidden)
         if found is None:
             return Explanation(vertex, "never", missing=missing)
         return Explanation(vertex, "changed" if found else "parent", changes=found, missing=missing)
@@ -122,7 +122,8 @@ class _Looking:
         hidden: tuple[str, ...] = (components.PARENT,) if vertex.parent in unknown else ()
         if isinstance(operation, CopyFiles) and not unknown.isdisjoint(vertex.sources):
             # No file of it is known.
-            found = components.of_copy(operation, EMPTY_CHAIN, times, (), None)
+            parent = () if hidden or vertex.parent is None else self._found[vertex.parent].stack
+            found = components.of_copy(operation, stack_id(parent), times, (), None)
             return grouped(found), (*hidden, *components.FILES)
         if isinstance(operation, RunCommand):
             hidden += tuple(

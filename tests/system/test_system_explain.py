@@ -109,6 +109,19 @@ def test_another_base_is_named_with_its_digests(project: Path) -> None:
     assert f"is {change['now']}" in build(project)
 
 
+def test_what_is_copied_from_a_missing_stage_is_not_said_to_lie_on_something_new(project: Path) -> None:
+    text = "FROM base AS build\nRUN echo 1 > /out\nFROM base\nCOPY --from=build /out /out\n"
+    write_context(project, text)
+    build(project)
+    write_context(project, text.replace("echo 1", "echo 2"))
+    found = explained(project)
+    assert changed(found) == {"RUN echo 2 > /out": ["command"]}
+    assert found["COPY --from=build /out /out"]["cause"] == "parent"
+    (project.parent / "rootfs/new").write_text("new")
+    make_base(project.parent)
+    assert changed(explained(project))["COPY --from=build /out /out"] == ["base image"]
+
+
 def test_metadata_tells_the_reason(project: Path, tmp_path: Path) -> None:
     (project / "lib/a").write_text("b")
     build(project, "--metadata-file", str(tmp_path / "metadata.json"))

@@ -150,6 +150,7 @@ def test_offline_no_socket_is_opened(warm: Path, busybox_image: str, tmp_path: P
         ("FROM scratch\nADD https://localhost:1/a.git /\n", [], 66, "--offline: a git repository would have to"),
         ("FROM scratch\n", ["--push", "-t", "localhost:1/a"], 64, "--offline forbids it"),
         ("FROM scratch\n", ["--pull=always"], 64, "--offline forbids it"),
+        ("FROM scratch\n", ["--cache-to", "type=registry,ref=localhost:1/a"], 64, "--offline forbids it"),
     ],
 )
 def test_offline_says_what_is_missing(
