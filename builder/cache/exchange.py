@@ -38,6 +38,9 @@ BYTES_LIMIT = 16 << 20
 PART = 1000
 """Records, and tables of contents, of one manifest: registries take 4 MiB at most."""
 
+SIZE_LIMIT = 1 << 40
+"""Bytes of a blob."""
+
 PART_LIMIT = 64
 KEY_LIMIT = 8
 INCLUDE_LIMIT = 50_000
@@ -303,8 +306,11 @@ def _blob(fields: Fields, types: frozenset[str]) -> Descriptor:
     kind = fields.text("mediaType")
     if kind not in types:
         raise ImageError(f"{fields.path}.mediaType: expected one of {', '.join(sorted(types))}, found {kind[:80]!r}")
+    size = fields.number("size")
+    if size > SIZE_LIMIT:
+        raise ImageError(f"{fields.path}.size: {size} bytes; the limit is {SIZE_LIMIT}")
     # Nothing else is taken over: no URLs to fetch from, no annotations for images.
-    return Descriptor(media_type=kind, digest=Digest.parse(fields.value.get("digest")), size=fields.number("size"))
+    return Descriptor(media_type=kind, digest=Digest.parse(fields.value.get("digest")), size=size)
 
 
 def _plain(descriptor: Descriptor) -> Descriptor:

@@ -27,7 +27,7 @@ from builder.cache.store import Store
 from builder.engine.layers import LayerStack, SharedCacheError, StoreLayer, index_blob
 from builder.engine.packing import known_forms, stored_layer
 from builder.engine.places import Entries, Place, in_parallel
-from builder.errors import BuilderError, CacheError, ContextError, ImageError
+from builder.errors import BuilderError, CacheError, ContextError, ImageError, OutputError
 from builder.events import Reporter, Warned
 from builder.image.descriptor import Descriptor
 from builder.image.digest import DiffID, Digest, DigestMismatchError, copy_verified
@@ -43,6 +43,9 @@ TOC_LIMIT = 512 << 20
 """Bytes of a claimed table of contents, inflated."""
 
 TOC_BLOB_LIMIT = 128 << 20
+COMPARED = 16 << 20
+"""Bytes of a table of contents of a base that is compared with claims although its layer's bytes do not pass."""
+
 PATIENCE = 8
 """Times a build is begun again for what a source does not hold, before the source is given up."""
 
@@ -135,7 +138,13 @@ class Imports:
             # Brought by somebody else, and perhaps as another layer.
             remote.confirm()
         layer = StoreLayer(
-            self._store, diff_id, descriptor, source=remote, origin=source.place.origin, compressor=compressor
+            self._store,
+            diff_id,
+            descriptor,
+            source=remote,
+            origin=source.place.origin,
+            compressor=compressor,
+            shared=True,
         )
         layer.believe(self)
         with self._lock:
@@ -197,7 +206,7 @@ class Imports:
             if claim is not None and claim.facts != facts:
                 wrong.append(source.name)
         if wrong:
-            raise SharedCacheError(wrong[0], f"it says something wrong about the layer {diff_id}", lies=True)
+            raise _lie(wrong[0], diff_id)
 
     def selectors(self, stacks: Iterable[LayerStack]) -> tuple[Selectors | None, str]:
         """Return where a result that was computed from ``stacks`` is recorded, and the source it depends on.
@@ -261,6 +270,22 @@ class Imports:
             source.records = index_of(entries.exchange)
             source.entries = entries
             source.imported.touch()
+        with self._lock:
+            offered = {layer.diff_id for layer in self._offered}
+        for diff_id in offered:
+            self._compare(source, diff_id)
+
+    def _compare(self, source: Source, diff_id: DiffID) -> None:
+        """Compare a claim with what this store has seen for itself. Raises SharedCacheError."""
+        claim, path = source.claims.get(diff_id), self._store.toc_path(diff_id)
+        try:
+            if claim is None or path.stat().st_size > COMPARED:
+                return
+            seen = Toc.open(path)
+        except (OSError, CacheError):
+            return
+        if seen.diff_id == diff_id and seen.facts() != claim.facts:
+            raise _lie(source.name, diff_id)
 
     def _claimed(self, source: Source, diff_id: DiffID, claim: Claim) -> Toc:
         """Return a claimed table of contents, which is kept under its source."""
@@ -306,6 +331,7 @@ class SharedLayer:
         blobs, blob = self.store.blobs, self.descriptor
         try:
             if not blobs.contains(blob.digest, blob.size):
+                self._must_fit()
                 with self.place.content().open(blob) as stream:
                     if not blobs.contains(blob.digest, blob.size):
                         with blobs.writer() as writer:
@@ -316,6 +342,13 @@ class SharedLayer:
             raise SharedCacheError(self.source, message) from error
         self.confirm()
         return blobs.open(blob.digest)
+
+    def _must_fit(self) -> None:
+        try:
+            self.store.must_have_room(self.descriptor.size, "a layer")
+        except OutputError as error:
+            # It may not be as large as they say: executing the step tells.
+            raise SharedCacheError(self.source, error.message, lost=frozenset({self.descriptor.digest})) from error
 
     def confirm(self) -> None:
         """Look whether the bytes are the layer. Raises SharedCacheError."""
@@ -329,6 +362,10 @@ class SharedLayer:
             raise SharedCacheError(self.source, message, lies=isinstance(error, ImageError)) from error
         # Under a name that no compressor has: who made these bytes is only claimed.
         self.store.variants.put(self.diff_id, f"shared-{digest.hex[:16]}", self.descriptor)
+
+
+def _lie(source: str, diff_id: DiffID) -> SharedCacheError:
+    return SharedCacheError(source, f"it says something wrong about the layer {diff_id}", lies=True)
 
 
 def inflate(source: BinaryIO, target: BinaryIO, blob: Descriptor) -> None:

@@ -59,7 +59,8 @@ class StoreLayer:
     """A layer of the store, or one that ``source`` brings there. Thread-safe.
 
     ``origin`` is a repository that is known to hold the blob, for mounts on push; ``compressor`` is the fingerprint of
-    what made this form of it, where that is known.
+    what made this form of it, where that is known. A ``shared`` one is as large as a stranger says: its source looks
+    whether there is room.
     """
 
     def __init__(
@@ -71,11 +72,13 @@ class StoreLayer:
         source: Layer | None = None,
         origin: Reference | None = None,
         compressor: str = "",
+        shared: bool = False,
     ) -> None:
         self.diff_id = diff_id
         self.descriptor = descriptor
         self.origin = origin
         self.compressor = compressor
+        self.shared = shared
         self._store = store
         self._source = source
         self._lock = threading.Lock()
@@ -164,7 +167,8 @@ class StoreLayer:
         if self._store.blobs.contains(digest):
             # Of another size: a source that looks into the same store must not find a damaged one there.
             self._store.blobs.verify(digest)
-        self._store.must_have_room(self.descriptor.size, f"the layer {digest}")
+        if not self.shared:
+            self._store.must_have_room(self.descriptor.size, f"the layer {digest}")
         with self._source.open() as stream:
             if not self.here():
                 with self._store.blobs.writer() as writer:
@@ -252,7 +256,7 @@ def fetch_all(layers: Iterable[StoreLayer], *, least: int = 1) -> None:
     """
     missing = {layer.descriptor.digest: layer for layer in layers if not layer.here() or layer.claimed}
     if len(missing) >= least:
-        _must_fit(missing.values())
+        _must_fit([layer for layer in missing.values() if not layer.shared])
         _at_once(StoreLayer.path, missing)
 
 
@@ -263,7 +267,7 @@ def index_all(layers: Iterable[StoreLayer], *, truly: bool = False) -> None:
     """
     missing = {layer.descriptor.digest: layer for layer in layers if not layer.indexed() or (truly and layer.claimed)}
     if truly:
-        _must_fit(missing.values())
+        _must_fit([layer for layer in missing.values() if not layer.shared])
     _at_once(StoreLayer.true_toc if truly else StoreLayer.toc, missing)
 
 

@@ -421,6 +421,28 @@ def test_a_layer_that_is_another_than_its_record_says_is_found_out(
     assert len(three.seen.warnings) == 1
 
 
+def test_a_layer_that_is_said_to_be_huge_does_not_end_a_build(
+    machines: Machines, fake: FakeRegistry, base: str, tmp_path: Path
+) -> None:
+    huge = Descriptor(media_type=media.OCI_LAYER, digest=Digest.of(b"huge"), size=1 << 40)
+    fake.put_blob("cache/x", b"huge")
+    built = forged_record(machines, fake, base, layer=huge, compressor="none")
+    output = Output("tar", tmp_path / "out.tar")
+    two = machines["two"].build(text(base), cache_from=(place(fake),), outputs=(output,))
+    assert shown(two) == shown(built)
+    assert two.seen.warnings
+
+
+def test_a_lie_about_a_base_that_is_known_comes_out_at_once(machines: Machines, fake: FakeRegistry, base: str) -> None:
+    shop = machines["one"]
+    shop.build(f"FROM {base}\nCOPY src/a /x", FILES)
+    lie(fake, *LIES)
+    built = shop.build(f"FROM {base}\nCOPY src/a /w/f", cache_from=(place(fake),))
+    assert "w/f" in built.tree
+    assert len(built.seen.warnings) == 1
+    assert shop.build(f"FROM {base}\nCOPY src/a /w/g", cache_from=(place(fake),)).seen.warnings == []
+
+
 def test_layers_that_are_gone_are_made_again(machines: Machines, fake: FakeRegistry, base: str) -> None:
     cache = place(fake)
     one = machines["one"].build(text(base), FILES, cache_to=to(cache))
