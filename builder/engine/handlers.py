@@ -21,7 +21,9 @@ from builder.engine.runs import run_command
 from builder.engine.services import Services
 from builder.errors import BuilderError, InterruptedBuildError
 from builder.events import Notice
+from builder.image.digest import DigestMismatchError
 from builder.plan.graph import BaseImage, ContextOrigin, CopyFiles, MakeDirectory, RunCommand, Vertex
+from builder.rootfs.entry import LayerFormatError
 from builder.rootfs.pack import ContentChangedError
 
 
@@ -109,7 +111,19 @@ class Task:
                 if last or not isinstance(operation, CopyFiles) or not isinstance(operation.origin, ContextOrigin):
                     raise
                 self.services.contexts.refresh(operation.origin.name)
+            except (DigestMismatchError, LayerFormatError) as error:
+                if not self._healed(error) or last:
+                    raise
         raise AssertionError("the loop returns or raises")
+
+    def _healed(self, error: BuilderError) -> bool:
+        """Remove damaged layers below from the store; say whether there were some, and all can be had again."""
+        layers = {one.descriptor.digest: one for stack in (self.parent, *self.sources) for one in stack}
+        damaged = [one for one in layers.values() if one.damaged()]
+        if damaged and not all(one.available() for one in damaged):
+            error.hint = "the store's copy was damaged and has been removed: build again"
+            return False
+        return bool(damaged)
 
     def _execute(self) -> Result:
         with self._work() as work:
