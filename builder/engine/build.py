@@ -89,6 +89,8 @@ def build(request: BuildRequest, env: Environment) -> BuildResult:
                 if services.imports is None:
                     raise
                 services.imports.drop(error)
+        if services.imports is not None:
+            solver.settle()
         if request.cache_to:
             from builder.engine.sharing import share
 

@@ -32,7 +32,8 @@ class Result:
     """A vertex's file system. ``added`` says whether it has a layer of its own; ``created`` is in unix seconds.
 
     ``keys`` are those it is known to have. ``source`` is the shared cache it depends on, empty for a result of this
-    store's own; ``made`` says that it was executed just now.
+    store's own: it was ``borrowed`` there, or computed from what that claims. ``made`` says that it was executed just
+    now.
     """
 
     stack: LayerStack
@@ -41,6 +42,7 @@ class Result:
     keys: tuple[Key, ...] = ()
     source: str = ""
     made: bool = False
+    borrowed: bool = False
 
 
 @dataclass(slots=True)
@@ -195,7 +197,19 @@ class Task:
         _, claimant = self._recording()
         source = found.source if claimant in ("", found.source) else f"{claimant}, {found.source}"
         stack = self.parent if found.layer is None else (*self.parent, found.layer)
-        return Result(stack, found.layer is not None, found.created, tuple(keys), source)
+        return Result(stack, found.layer is not None, found.created, tuple(keys), source, borrowed=True)
+
+    def settle(self, result: Result) -> Result:
+        """Record as this store's own what was computed from claims, if these have turned out to be true meanwhile."""
+        if not result.source or result.borrowed or self._recording()[1]:
+            return result
+        if result.made and self.services.recording:
+            selector = Selector(result.stack[-1].diff_id if result.added else None, result.created)
+            for key in result.keys:
+                if self.fresh:
+                    self.services.store.selectors.forget(key)
+                self.services.store.selectors.record(key, selector)
+        return replace(result, source="")
 
     def _recording(self) -> tuple[Selectors | None, str]:
         """Return where results are recorded, and the shared cache whose claims they depend on."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -289,7 +289,7 @@ class Reader:
             known = self.imported.tables_of(str(tag))
             tables = [] if known is None else [self.store.blobs.read(one) for one in known[1]]
             if not tables or None in tables:
-                tables = list(self._fetched(tag))
+                tables = [*self._fetched(tag)]
             now = int(time.time())
             parts = [parse_table(raw, now) for raw in tables if raw is not None]
         except (ImageError, CacheError) as error:
@@ -302,23 +302,20 @@ class Reader:
             return merged(parts, (name for part in parts for name in part.includes))
         return None
 
-    def _fetched(self, tag: EntryTag) -> Iterator[bytes]:
-        """Yield the tables of an entry, and remember which they are. Raises ImageError for one that was changed."""
+    def _fetched(self, tag: EntryTag) -> list[bytes]:
+        """Return the tables of an entry, and remember which they are. Raises ImageError for one that was changed."""
         raw, content = self.place.root(str(tag)), self.place.content()
         if not Digest.of(raw).hex.startswith(tag.start):
             raise DigestMismatchError("its tag points to another document now; it must never be moved")
-        tables, size = [], 0
-        for manifest in [content.document(one) for one in manifests_of(raw)] or [raw]:
-            table = table_of(manifest)
-            size += table.size
-            if size > BYTES_LIMIT:
-                raise ImageError(f"its tables are larger than {BYTES_LIMIT} bytes")
-            tables.append(table)
-            document = content.document(table)
+        tables = [table_of(one) for one in in_parallel(content.document, manifests_of(raw)) or [raw]]
+        if sum(one.size for one in tables) > BYTES_LIMIT:
+            raise ImageError(f"its tables are larger than {BYTES_LIMIT} bytes")
+        documents = in_parallel(content.document, tables)
+        for table, document in zip(tables, documents, strict=True):
             if not self.store.blobs.contains(table.digest):
                 self.store.blobs.put(document)
-            yield document
         self.imported.remember(str(tag), Digest.of(raw), [one.digest for one in tables])
+        return documents
 
 
 def in_parallel(work: Callable[[S], T], items: Sequence[S]) -> list[T]:

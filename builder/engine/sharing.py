@@ -205,9 +205,7 @@ class _Export:
 
     def _claims(self, known: Mapping[DiffID, Claim]) -> Iterator[tuple[DiffID, Claim]]:
         """Yield what layers hold, where their bytes were seen here."""
-        stacks = [result.stack for _, result in self._results()]
-        if self._contents:
-            stacks += [content.stack for content in self._contents]
+        stacks = [result.stack for _, result in self._results() if result.keys and self._mine(result)]
         for diff_id in dict.fromkeys(layer.diff_id for stack in stacks for layer in stack):
             path = self._env.store.toc_path(diff_id)
             try:

@@ -66,6 +66,11 @@ class Solver:
             self._drain()
         return self.results
 
+    def settle(self) -> None:
+        """Take results for this store's own that depended on what was only claimed when they were made."""
+        for key, result in list(self.results.items()):
+            self.results[key] = self.task(self.vertices[key]).settle(result)
+
     def _can_start(self, waiting: Mapping[VertexID, Vertex]) -> bool:
         return self._running < self.jobs and any(self._complete(vertex) for vertex in waiting.values())
 

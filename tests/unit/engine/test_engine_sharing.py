@@ -361,6 +361,26 @@ def test_a_failure_that_a_lie_is_to_blame_for_is_none(machines: Machines, fake: 
     assert len(built.seen.warnings) == 1
 
 
+def test_what_was_computed_from_claims_that_are_true_is_the_stores_own_once_that_is_known(
+    machines: Machines, fake: FakeRegistry, base: str, tmp_path: Path
+) -> None:
+    """So that a job which reads one cache and writes another has something to write."""
+    first, second = place(fake), place(fake, "cache/y")
+    machines["one"].build(f"FROM {base}\nCOPY src/b /b", FILES, cache_to=to(first))
+    changed = f"FROM {base}\nCOPY src/a /dir/new/a"
+    shop = machines["two"]
+    shop.build(changed, cache_from=(first,), cache_to=to(second))
+    assert (selectors(shop.store), entries(fake, "cache/y")) == ([], [])
+    # An output reads the base, and what was claimed of it was true.
+    output = Output("tar", tmp_path / "out.tar")
+    other = changed.replace("/new/", "/other/")
+    built = shop.build(other, cache_from=(first,), cache_to=to(second), outputs=(output,))
+    assert len(selectors(shop.store)) == 1
+    assert shop.build(other).digest == built.digest
+    assert len(read(fake, "cache/y")[0].records) == 1
+    assert machines["three"].build(other, cache_from=(second,)).digest == built.digest
+
+
 def test_claims_of_two_caches_are_recorded_under_neither(machines: Machines, fake: FakeRegistry, base: str) -> None:
     one, other = place(fake), place(fake, "cache/y")
     lie(fake, *LIES)
