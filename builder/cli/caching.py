@@ -80,7 +80,7 @@ def _place(option: str, kind: str, fields: dict[str, str], directory: str) -> Ca
         return CachePlace(kind="local", path=Path(os.path.abspath(path)))
     text = fields.pop("ref", "")
     if not text:
-        raise UsageError(f"{option}: type={kind} needs ref=REPOSITORY[:PREFIX]")
+        raise UsageError(f"{option}: type={kind} needs ref={'IMAGE' if kind == 'inline' else 'REPOSITORY[:PREFIX]'}")
     if kind == "inline":
         reference = Reference.parse(text)
         return CachePlace(kind="inline", reference=reference, prefix=reference.tag or "latest")
