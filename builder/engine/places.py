@@ -148,7 +148,9 @@ class RegistryPlace:
         from builder.registry.retry import RetryPolicy
 
         registry = copy.copy(self._registry())
-        registry.retry = RetryPolicy(attempts=3, connect_attempts=1, budget=15.0, sleep=registry.retry.sleep)
+        registry.retry = RetryPolicy(
+            attempts=3, connect_attempts=1, budget=15.0, within=30.0, sleep=registry.retry.sleep
+        )
         return registry
 
 

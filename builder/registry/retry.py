@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Callable
@@ -26,8 +27,11 @@ class RetryPolicy:
     first: float = 0.5
     longest: float = 20.0
     budget: float = 120.0
+    within: float = math.inf
+    """Seconds, tries included, after which none is begun any more."""
     sleep: Callable[[float], object] = time.sleep
     random: Callable[[], float] = field(default=random.random)
+    clock: Callable[[], float] = time.monotonic
 
     def delay(self, error: TransientRegistryError, failures: int, waited: float) -> float | None:
         """Return the seconds to wait after the ``failures``-th failure, None to give up."""
@@ -45,7 +49,7 @@ class RetryPolicy:
 
         Failures are counted anew while ``progress()`` grows: a long transfer over a bad line gets through.
         """
-        failures, waited, reached = 0, 0.0, 0
+        failures, waited, reached, begun = 0, 0.0, 0, self.clock()
         while True:
             try:
                 return attempt()
@@ -53,7 +57,7 @@ class RetryPolicy:
                 failures = 1 if progress() > reached else failures + 1
                 reached = max(reached, progress())
                 wait = self.delay(error, failures, waited)
-                if wait is None:
+                if wait is None or self.clock() - begun + wait > self.within:
                     raise
             self.sleep(wait)
             waited += wait
