@@ -257,33 +257,34 @@ class Reader:
         tags = entry_tags(self.prefix, names)
         distrusted = self.imported.distrusted()
         wanted = [one for one in tags if str(one) not in distrusted]
-        parts, covered = self._merged(wanted, distrusted)
+        whole, covered = self._merged(wanted, distrusted)
         loose: list[EntryTag] = []
         missing = uncovered([one for one in wanted if not one.merged], covered)
         for start in range(0, len(missing), _AT_ONCE):
-            if sum(len(part.records) for part in parts) > 2 * RECORD_LIMIT or start >= ENTRY_LIMIT:
+            if len(whole.records) >= RECORD_LIMIT or start >= ENTRY_LIMIT:
                 self.warn(f"{len(missing) - start} entries are not read: there are too many")
                 break
             some = missing[start : start + _AT_ONCE]
-            for tag, part in zip(some, in_parallel(self._entry, some), strict=True):
-                if part is not None:
-                    parts.append(part)
-                    loose.append(tag)
+            found = [(tag, part) for tag, part in zip(some, in_parallel(self._entry, some), strict=True) if part]
+            loose += [tag for tag, _ in found]
+            # United as they come: entries overlap, and what they say is a stranger's.
+            whole = merged([whole, *(part for _, part in found)])
         readable = tuple(one for one in wanted if str(one) in covered or one in loose)
-        return Entries(merged(parts), tags=readable, loose=tuple(loose), names=tuple(names))
+        return Entries(whole, tags=readable, loose=tuple(loose), names=tuple(names))
 
-    def _merged(self, tags: Sequence[EntryTag], distrusted: frozenset[str]) -> tuple[list[Exchange], set[str]]:
+    def _merged(self, tags: Sequence[EntryTag], distrusted: frozenset[str]) -> tuple[Exchange, set[str]]:
         """Return what the merged entries say that no newer one includes, and the tags that are included in them."""
-        parts: list[Exchange] = []
+        whole, read = Exchange(), 0
         covered: set[str] = set()
         for tag in tags:
-            if not tag.merged or str(tag) in covered or len(parts) == MERGED_LIMIT:
+            if not tag.merged or str(tag) in covered or read == MERGED_LIMIT:
                 continue
             part = self._entry(tag)
+            read += 1
             if part is not None and not distrusted.intersection(part.includes):
-                parts.append(part)
+                whole = merged([whole, part])
                 covered.update(part.includes, (str(tag),))
-        return parts, covered
+        return whole, covered
 
     def _entry(self, tag: EntryTag) -> Exchange | None:
         """Return what one entry says, None and a warning where it cannot be used."""

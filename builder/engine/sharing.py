@@ -20,6 +20,7 @@ from builder.cache.exchange import (
     Exchange,
     Record,
     documents,
+    entry_tags,
     index_of,
     merged,
 )
@@ -288,10 +289,15 @@ def publish(
     tag = EntryTag.of(prefix, root, now, merged=False)
     parts = Parts(where="the cache", documents=found, layers=layers, origins=origins)
     place.write(Artifact.of(parts, root), str(tag), ())
-    if len(before.loose) >= MERGE_AT:
+    if len(before.loose) >= MERGE_AT and not _is_merging(place, prefix, before):
         after = replace(before, exchange=merged([mine, before.exchange]), tags=(tag, *before.tags))
         write_merged(place, prefix, after, now)
     return tag
+
+
+def _is_merging(place: Place, prefix: str, before: Entries) -> bool:
+    """Say whether somebody else has merged since: one of many that finish at once will do."""
+    return any(tag.merged and str(tag) not in before.names for tag in entry_tags(prefix, place.tags()))
 
 
 # --- keeping it small
