@@ -6,6 +6,7 @@ instant leaves less in the store and nothing broken: whatever is missing is made
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -102,6 +103,10 @@ def _remove_file(store: Store, item: Item, before: float) -> bool:
     with store.removing(item.witness, before) as unused:
         if unused:
             os.unlink(item.path)
+    if unused and item.path.parent.parent == store.root / "variants":
+        # One of every layer there ever was; the others are few.
+        with contextlib.suppress(OSError):
+            os.rmdir(item.path.parent)
     return unused
 
 

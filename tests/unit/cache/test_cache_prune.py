@@ -10,6 +10,7 @@ from builder.cache.lastuse import MARGIN, RECENT
 from builder.cache.prune import Limits, choose, remove_all, unused_since
 from builder.cache.store import Store
 from builder.cache.usage import KINDS, Item, Named, everything, total
+from builder.image.descriptor import Descriptor
 from builder.image.digest import DiffID, Digest
 
 NOW = 1_800_000_000.0
@@ -104,6 +105,19 @@ def test_items_are_removed_and_counted(store):
     assert done.size == total(done.removed) > 0
     assert not store.blobs.path(digest).exists()
     assert found(store) == []
+
+
+def test_no_directory_is_left_of_a_layers_forms(store):
+    forms = [Descriptor(media_type="a", digest=Digest.of(data), size=1) for data in (b"1", b"2")]
+    for name, form in zip("ab", forms, strict=True):
+        store.variants.put(DiffID(Digest.of(b"d")), name, form)
+    (first, second) = found(store)
+    remove_all(store, [first], time.time() + 1)
+    assert len(list(store.variants.all(DiffID(Digest.of(b"d"))))) == 1
+    remove_all(store, [second], time.time() + 1)
+    assert list((store.root / "variants").iterdir()) == []
+    store.variants.put(DiffID(Digest.of(b"d")), "a", forms[0])
+    assert list(store.variants.all(DiffID(Digest.of(b"d")))) == [forms[0]]
 
 
 def test_what_was_used_after_it_was_chosen_stays(store, other):
