@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,11 @@ from tests.support.registry import TestRegistry, serve
 settings.register_profile("seeded", derandomize=True, database=None, deadline=None)
 if not os.environ.get("PYBUILD_TEST_FULL"):
     settings.load_profile("seeded")
+
+# A shell has what it runs in the background ignore these, and our children would inherit that.
+for _number, _action in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, _action)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -167,10 +167,13 @@ class StoreLayer:
         if self._store.blobs.contains(digest):
             # Of another size: a source that looks into the same store must not find a damaged one there.
             self._store.blobs.verify(digest)
-        if not self.shared:
+        if not self.shared and self.origin is not None:
             self._store.must_have_room(self.descriptor.size, f"the layer {digest}")
         with self._source.open() as stream:
             if not self.here():
+                if self.origin is None:
+                    # Not before it is open: a file says itself how large it is, whatever its descriptor says.
+                    self._store.must_have_room(self.descriptor.size, f"the layer {digest}")
                 with self._store.blobs.writer() as writer:
                     copy_verified(stream, writer, digest, self.descriptor.size, f"layer {digest}")
                     writer.commit(digest)
@@ -273,7 +276,7 @@ def index_all(layers: Iterable[StoreLayer], *, truly: bool = False) -> None:
 
 def _must_fit(layers: Iterable[StoreLayer]) -> None:
     """Raise OutputError where the store has no room for what is to be fetched."""
-    missing = [layer for layer in layers if not layer.here()]
+    missing = [layer for layer in layers if layer.origin is not None and not layer.here()]
     if missing:
         missing[0].must_have_room(sum(layer.descriptor.size for layer in missing), f"{len(missing)} layers")
 

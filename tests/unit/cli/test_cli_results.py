@@ -121,8 +121,6 @@ def started(arguments: list[str], folder: Path, root: Path) -> subprocess.Popen[
         stderr=subprocess.PIPE,
         cwd=folder,
         env=environment(root),
-        # A test run under nohup has its children ignore it, and pybuild then rightly does.
-        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
     )
 
 
