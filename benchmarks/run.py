@@ -146,6 +146,18 @@ def measure(bench: Bench) -> list[Figure]:
     return figures
 
 
+def judge(found: Sequence[Figure], factor: float, target: str | None) -> int:
+    """Print figures, write them to ``target`` as JSON, and return 1 if one is over its limit."""
+    figures = [replace(one, limit=one.limit * (factor if one.unit == "ms" else 1)) for one in found]
+    for figure in figures:
+        wanted = f"at least {figure.limit:4.0f}" if figure.unit == "times" else f"at most {figure.limit:5.0f}"
+        bound = "" if figure.limit == float("inf") else f"   {wanted}"
+        print(f"{figure.name:40} {figure.value:8.1f} {figure.unit:5}{bound}{'   TOO SLOW' if figure.over else ''}")
+    if target:
+        Path(target).write_text(json.dumps([asdict(figure) for figure in figures]))
+    return int(any(figure.over for figure in figures))
+
+
 def main() -> int:
     """Measure, print, and judge."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -159,14 +171,7 @@ def main() -> int:
     # Not in /tmp, which may be a file system in memory: a store is on a disk.
     with tempfile.TemporaryDirectory(prefix="pybuild-bench-", dir="/var/tmp") as work:
         found = measure(Bench(Path(work), options.pybuild, options.repeat))
-    figures = [replace(one, limit=one.limit * (options.factor if one.unit == "ms" else 1)) for one in found]
-    for figure in figures:
-        wanted = f"at least {figure.limit:4.0f}" if figure.unit == "times" else f"at most {figure.limit:5.0f}"
-        bound = "" if figure.limit == float("inf") else f"   {wanted}"
-        print(f"{figure.name:28} {figure.value:8.1f} {figure.unit:5}{bound}{'   TOO SLOW' if figure.over else ''}")
-    if options.json:
-        Path(options.json).write_text(json.dumps([asdict(figure) for figure in figures]))
-    return int(any(figure.over for figure in figures))
+    return judge(found, options.factor, options.json)
 
 
 if __name__ == "__main__":

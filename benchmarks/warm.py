@@ -15,7 +15,6 @@ or busy machines. Without buildah that comparison is left out.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
 import statistics
@@ -23,10 +22,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, replace
 from pathlib import Path
 
-from run import Bench, Figure, Tool, small_base
+from run import Bench, Figure, Tool, judge, small_base
 
 INSTRUCTIONS = """\
 FROM base
@@ -123,14 +121,7 @@ def main() -> int:
     # Not in /tmp, which may be a file system in memory: a store is on a disk.
     with tempfile.TemporaryDirectory(prefix="pybuild-bench-", dir="/var/tmp") as work:
         found = measure(Warm(Path(work), options.pybuild, options.repeat), options.pybuild, options.files)
-    figures = [replace(one, limit=one.limit * (options.factor if one.unit == "ms" else 1)) for one in found]
-    for figure in figures:
-        wanted = f"at least {figure.limit:4.0f}" if figure.unit == "times" else f"at most {figure.limit:5.0f}"
-        bound = "" if figure.limit == float("inf") else f"   {wanted}"
-        print(f"{figure.name:40} {figure.value:8.1f} {figure.unit:5}{bound}{'   TOO SLOW' if figure.over else ''}")
-    if options.json:
-        Path(options.json).write_text(json.dumps([asdict(figure) for figure in figures]))
-    return int(any(figure.over for figure in figures))
+    return judge(found, options.factor, options.json)
 
 
 if __name__ == "__main__":

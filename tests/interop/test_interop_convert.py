@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import pytest
 
 from tests.support import images, trees
 from tests.support.artifacts import TARS, Held, digest
-from tests.support.called import Call, caller
+from tests.support.called import Call
 from tests.support.cli import write_context
 from tests.support.commands import run
 from tests.support.need import need_root, need_tool
@@ -33,27 +32,7 @@ Tool = Callable[..., str]
 _NUMBERS = itertools.count()
 
 
-@pytest.fixture(autouse=True)
-def _docker_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Podman and buildah want the file that $DOCKER_CONFIG promises."""
-    (tmp_path / "docker").mkdir()
-    (tmp_path / "docker/config.json").write_text("{}")
-    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
-
-
-@pytest.fixture
-def call(store_root: Path, capfd: pytest.CaptureFixture[str]) -> Call:
-    assert store_root
-    return caller(capfd)
-
-
-@pytest.fixture(scope="session")
-def buildah() -> Iterator[Tool]:
-    need_root("needs root: buildah")
-    need_tool("buildah")
-    with tempfile.TemporaryDirectory(prefix="bah-", dir="/tmp") as base:
-        options = ["--root", f"{base}/root", "--runroot", f"{base}/run", "--storage-driver", "vfs"]
-        yield lambda *arguments: run([need_tool("buildah"), *options, *arguments]).stdout
+pytestmark = pytest.mark.usefixtures("empty_docker_config")
 
 
 def skopeo(*arguments: str | Path) -> str:
@@ -166,18 +145,24 @@ def test_there_and_back(call: Call, registry: TestRegistry, tmp_path: Path, sour
 
 @pytest.mark.parametrize("how", COMPRESSIONS)
 def test_engines_run_what_was_converted(
-    call: Call, podman: Tool, buildah: Tool, registry: TestRegistry, busybox_image: str, tmp_path: Path, how: str
+    call: Call,
+    podman: Tool,
+    buildah_with_vfs: Tool,
+    registry: TestRegistry,
+    busybox_image: str,
+    tmp_path: Path,
+    how: str,
 ) -> None:
     name = f"{registry.host}/convert/engines:{how}"
     call("convert", "--compression", how, "--force-compression", busybox_image, name)
     assert id_of(raw_of(name)) == id_of(raw_of(busybox_image))
     before = rootfs_of(podman, busybox_image, tmp_path / "before.tar")
     assert trees.difference(before, rootfs_of(podman, name, tmp_path / "after.tar")) == []
-    container = buildah("from", "--tls-verify=false", name).strip()
-    mounted = Path(buildah("mount", container).strip())
+    container = buildah_with_vfs("from", "--tls-verify=false", name).strip()
+    mounted = Path(buildah_with_vfs("mount", container).strip())
     assert (mounted / "bin/busybox").exists()
-    buildah("rm", container)
-    buildah("rmi", "--force", name)
+    buildah_with_vfs("rm", container)
+    buildah_with_vfs("rmi", "--force", name)
 
 
 @pytest.mark.parametrize("image_format", FORMATS)

@@ -9,8 +9,7 @@ import base64
 import itertools
 import json
 import tarfile
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +17,11 @@ import pytest
 
 from tests.support import images
 from tests.support.artifacts import TARS, TYPES, Held, digest
-from tests.support.called import Call, caller
+from tests.support.called import Call
 from tests.support.commands import run
 from tests.support.docker import DockerEngine
 from tests.support.legacy import identity, legacy_archive
-from tests.support.need import need_root, need_tool
+from tests.support.need import need_tool
 from tests.support.placing import to_layout, to_registry
 from tests.support.registry import TestRegistry
 
@@ -32,27 +31,7 @@ FORMATS = ("oci", "docker")
 _NUMBERS = itertools.count()
 
 
-@pytest.fixture(autouse=True)
-def _docker_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Podman and buildah want the file that $DOCKER_CONFIG promises."""
-    (tmp_path / "docker").mkdir()
-    (tmp_path / "docker/config.json").write_text("{}")
-    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
-
-
-@pytest.fixture
-def call(store_root: Path, capfd: pytest.CaptureFixture[str]) -> Call:
-    assert store_root
-    return caller(capfd)
-
-
-@pytest.fixture(scope="session")
-def buildah() -> Iterator[Callable[..., str]]:
-    need_root("needs root: buildah")
-    need_tool("buildah")
-    with tempfile.TemporaryDirectory(prefix="bah-", dir="/tmp") as base:
-        options = ["--root", f"{base}/root", "--runroot", f"{base}/run", "--storage-driver", "vfs"]
-        yield lambda *arguments: run([need_tool("buildah"), *options, *arguments]).stdout
+pytestmark = pytest.mark.usefixtures("empty_docker_config")
 
 
 def skopeo(*arguments: str | Path) -> str:
@@ -192,15 +171,15 @@ def test_we_load_what_podman_saves(call: Call, podman: Callable[..., str], tmp_p
 
 @pytest.mark.parametrize("image_format", ["oci", "v2s2"])
 def test_manifest_lists_of_buildah(
-    call: Call, buildah: Callable[..., str], registry: TestRegistry, tmp_path: Path, image_format: str
+    call: Call, buildah_with_vfs: Callable[..., str], registry: TestRegistry, tmp_path: Path, image_format: str
 ) -> None:
     held = Held()
     name, number = placed(registry, held, index(held, "docker")), next(_NUMBERS)
-    buildah("manifest", "create", f"list-{number}")
+    buildah_with_vfs("manifest", "create", f"list-{number}")
     for one in (ARCH, OTHER):
-        buildah("manifest", "add", "--tls-verify=false", "--arch", one, f"list-{number}", f"docker://{name}")
+        buildah_with_vfs("manifest", "add", "--tls-verify=false", "--arch", one, f"list-{number}", f"docker://{name}")
     target = f"{registry.host}/interop/buildah-{number}:t"
-    buildah(
+    buildah_with_vfs(
         "manifest",
         "push",
         "--all",
@@ -221,7 +200,7 @@ def test_manifest_lists_of_buildah(
 def test_podman_and_buildah_pull_what_we_push(
     call: Call,
     podman: Callable[..., str],
-    buildah: Callable[..., str],
+    buildah_with_vfs: Callable[..., str],
     registry: TestRegistry,
     tmp_path: Path,
     image_format: str,
@@ -231,7 +210,7 @@ def test_podman_and_buildah_pull_what_we_push(
     start = to_layout(tmp_path / "start", held, {"t": root})
     name = f"{registry.host}/interop/pushed-{next(_NUMBERS)}:t"
     call("push", f"{start}:t", name)
-    for tool in (podman, buildah):
+    for tool in (podman, buildah_with_vfs):
         tool("pull", "--quiet", "--tls-verify=false", name)
         found = json.loads(tool("inspect", "--type=image", name))
         known = found[0]["RepoDigests"] if isinstance(found, list) else [found["FromImageDigest"]]
