@@ -77,8 +77,9 @@ def build(request: BuildRequest, env: Environment) -> BuildResult:
         prepared = prepare(request, env, closing, clock)
         plans, services = prepared.plans, prepared.services
         exported = {step.vertex for plan in plans for step in plan.steps if step.vertex is not None}
-        rights.enforce()
-        while True:
+        cache_to = rights.enforce(env.reporter)
+        lost: set[Digest] = set()
+        for chance in itertools.count():
             solver = Solver(merged(plans), services, max(1, request.jobs), exported)
             try:
                 with _healing(solver):
@@ -91,10 +92,10 @@ def build(request: BuildRequest, env: Environment) -> BuildResult:
                 services.imports.drop(error)
         if services.imports is not None:
             solver.settle()
-        if request.cache_to:
+        if cache_to:
             from builder.engine.sharing import share
 
-            share(request, env, services, solver, contents)
+            share(cache_to, env, services, solver, contents)
     env.reporter.emit(BuildFinished(built.digest, time.monotonic() - started))
     return BuildResult(built, names, tuple((source.location, base.digest) for source, base in prepared.known.items()))
 

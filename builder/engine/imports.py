@@ -168,7 +168,7 @@ class Imports:
             layer.believe(self)
 
     def table(self, diff_id: DiffID) -> Toc | None:
-        """Return what the first source that knows it says a layer holds."""
+        """Return what the first source that knows it says a layer holds. Raises SharedCacheError if it fails to."""
         for source in self._active():
             self._load(source)
             claim = source.claims.get(diff_id)
@@ -177,6 +177,8 @@ class Imports:
             try:
                 toc = claimed_toc(self._store, source.place, source.imported, diff_id, claim)
             except (RegistryError, ImageError, ContextError) as error:
+                if isinstance(error, RegistryError) and error.retryable:
+                    raise SharedCacheError(source.name, error.message) from error
                 self._warn(f"the cache {source.name}: {error.message}")
                 continue
             with self._lock:

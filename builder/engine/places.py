@@ -6,7 +6,7 @@ business. Reading a cache costs one list of tags and two documents for every ent
 
 from __future__ import annotations
 
-import copy
+import threading
 import time
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -47,6 +47,9 @@ ENTRY_LIMIT = 2000
 
 MERGED_LIMIT = 64
 """Merged entries that no other includes, of which the newest are read."""
+
+READING = 60.0
+"""Seconds after which no more entries are read: what they say is hardly worth waiting for any longer."""
 
 USUAL_PREFIX = "cache"
 _AT_ONCE = 8
@@ -94,6 +97,8 @@ class RegistryPlace:
         self._registry = registry
         self._reporter = reporter
         self._content: Content | None = None
+        self._asked: Registry | None = None
+        self._lock = threading.Lock()
 
     @property
     def origin(self) -> Reference:
@@ -103,7 +108,7 @@ class RegistryPlace:
     def tags(self) -> list[str]:
         """Return all tags."""
         try:
-            return self._hasty().tags(self._reference)
+            return self.hasty().tags(self._reference)
         except RegistryError as error:
             if error.status == 404:
                 return []
@@ -111,7 +116,7 @@ class RegistryPlace:
 
     def root(self, tag: str) -> bytes:
         """Return a manifest or index."""
-        raw, _, _ = self._hasty().manifest(replace(self._reference, tag=tag, digest=None))
+        raw, _, _ = self.hasty().manifest(replace(self._reference, tag=tag, digest=None))
         return raw
 
     def content(self) -> Content:
@@ -119,12 +124,12 @@ class RegistryPlace:
         from builder.registry.repository import RepositoryContent
 
         if self._content is None:
-            self._content = RepositoryContent(self._registry(), self._reference, self._store.blobs, self._reporter)
+            self._content = RepositoryContent(self.hasty(), self._reference, self._store.blobs, self._reporter)
         return self._content
 
     def has(self, blob: Descriptor) -> bool:
         """Ask with a HEAD."""
-        return self._registry().blob_exists(self._reference, blob.digest)
+        return self.hasty().blob_exists(self._reference, blob.digest)
 
     def write(self, artifact: Artifact, tag: str, held: Collection[Digest]) -> None:
         """Push an entry."""
@@ -144,14 +149,12 @@ class RegistryPlace:
             if error.status != 404:
                 raise
 
-    def _hasty(self) -> Registry:
-        from builder.registry.retry import RetryPolicy
-
-        registry = copy.copy(self._registry())
-        registry.retry = RetryPolicy(
-            attempts=3, connect_attempts=1, budget=15.0, within=30.0, sleep=registry.retry.sleep
-        )
-        return registry
+    def hasty(self) -> Registry:
+        """Return what the cache is read with: once nobody answered in time, nobody is asked again."""
+        with self._lock:
+            if self._asked is None:
+                self._asked = self._registry().hasty()
+            return self._asked
 
 
 class LayoutPlace:
@@ -250,19 +253,23 @@ class Reader:
     imported: Imported
     store: Store
     warn: Callable[[str], None]
+    clock: Callable[[], float] = time.monotonic
 
     def read(self) -> Entries:
         """Return all there is. Raises what listing the tags raises; entries that cannot be read are warnings."""
+        until = self.clock() + READING
         names = self.place.tags()
         tags = entry_tags(self.prefix, names)
         distrusted = self.imported.distrusted()
         wanted = [one for one in tags if str(one) not in distrusted]
-        whole, covered = self._merged(wanted, distrusted)
+        whole, covered = self._merged(wanted, distrusted, until)
         loose: list[EntryTag] = []
         missing = uncovered([one for one in wanted if not one.merged], covered)
         for start in range(0, len(missing), _AT_ONCE):
-            if len(whole.records) >= RECORD_LIMIT or start >= ENTRY_LIMIT:
-                self.warn(f"{len(missing) - start} entries are not read: there are too many")
+            late = self.clock() > until
+            if late or len(whole.records) >= RECORD_LIMIT or start >= ENTRY_LIMIT:
+                why = "it takes too long" if late else "there are too many"
+                self.warn(f"{len(missing) - start} entries are not read: {why}")
                 break
             some = missing[start : start + _AT_ONCE]
             found = [(tag, part) for tag, part in zip(some, in_parallel(self._entry, some), strict=True) if part]
@@ -272,12 +279,12 @@ class Reader:
         readable = tuple(one for one in wanted if str(one) in covered or one in loose)
         return Entries(whole, tags=readable, loose=tuple(loose), names=tuple(names))
 
-    def _merged(self, tags: Sequence[EntryTag], distrusted: frozenset[str]) -> tuple[Exchange, set[str]]:
+    def _merged(self, tags: Sequence[EntryTag], distrusted: frozenset[str], until: float) -> tuple[Exchange, set[str]]:
         """Return what the merged entries say that no newer one includes, and the tags that are included in them."""
         whole, read = Exchange(), 0
         covered: set[str] = set()
         for tag in tags:
-            if not tag.merged or str(tag) in covered or read == MERGED_LIMIT:
+            if not tag.merged or str(tag) in covered or read == MERGED_LIMIT or self.clock() > until:
                 continue
             part = self._entry(tag)
             read += 1

@@ -6,7 +6,9 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from builder.engine.request import BuildRequest
+from builder.engine.request import BuildRequest, CacheTarget
+from builder.errors import BuilderError, InterruptedBuildError
+from builder.events import Reporter, Warned
 from builder.image.reference import Reference
 
 if TYPE_CHECKING:
@@ -14,30 +16,59 @@ if TYPE_CHECKING:
 
 
 class PushRights:
-    """Asks every repository a request pushes to, on threads of its own; without a push there is nothing to do."""
+    """Asks every repository a request pushes to, on threads of its own; without a push there is nothing to do.
+
+    Caches that are written are asked too, with less patience.
+    """
 
     def __init__(self, request: BuildRequest, registry: Callable[[], Registry]) -> None:
         self._registry = registry
-        self._failed: list[Exception] = []
-        self._threads = [
-            threading.Thread(target=self._ask, args=(one,), name="push-rights", daemon=True)
-            for one in push_targets(request)
-        ]
+        self._cache_to = request.cache_to
+        self._pushed = push_targets(request)
+        self._failed: dict[str, Exception] = {}
+        names = {one.name for one in self._pushed}
+        caches = {one.name: one for target in request.cache_to if (one := target.place.reference) is not None}
+        asked = [(one, False) for one in self._pushed]
+        asked += [(one, True) for name, one in caches.items() if name not in names]
+        self._threads = [threading.Thread(target=self._ask, args=one, name="push-rights", daemon=True) for one in asked]
         for thread in self._threads:
             thread.start()
 
-    def enforce(self) -> None:
-        """Wait for the answers. Raises the first AuthenticationError or RegistryError."""
+    def enforce(self, reporter: Reporter) -> tuple[CacheTarget, ...]:
+        """Wait for the answers, and return the caches that are to be written: without those that only cost a warning.
+
+        Raises the first AuthenticationError or RegistryError. A cache that is only out of reach may be there when the
+        image is done.
+        """
         for thread in self._threads:
             thread.join()
-        if self._failed:
-            raise self._failed[0]
+        for one in self._pushed:
+            if one.name in self._failed:
+                raise self._failed[one.name]
+        return tuple(one for one in self._cache_to if self._may_be_written(one, reporter))
 
-    def _ask(self, reference: Reference) -> None:
+    def _may_be_written(self, target: CacheTarget, reporter: Reporter) -> bool:
+        where = target.place.reference
+        error = None if where is None else self._failed.get(where.name)
+        if error is None:
+            return True
+        if not isinstance(error, BuilderError) or isinstance(error, InterruptedBuildError):
+            raise error
+        if error.retryable:
+            return True
+        if target.ignore_error:
+            reporter.emit(Warned(f"the cache {target.place.name} will not be written: {error.message}", "cache"))
+            return False
+        error.message = f"the cache {target.place.name} cannot be written: {error.message}"
+        error.hint = "; ".join(filter(None, (error.hint, "ignore-error=true makes this a warning")))
+        raise error
+
+    def _ask(self, reference: Reference, hasty: bool) -> None:
         try:
-            self._registry().check_push(reference)
+            registry = self._registry()
+            (registry.hasty() if hasty else registry).check_push(reference)
         except Exception as error:  # noqa: BLE001  carried to the caller's thread, whatever it is
-            self._failed.append(error)
+            self._failed[reference.name] = error
 
 
 def push_targets(request: BuildRequest) -> list[Reference]:

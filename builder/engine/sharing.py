@@ -78,7 +78,7 @@ def open_sources(request: BuildRequest, store: Store, registry: Callable[[], Reg
             from builder.engine.inline import read_inline
 
             try:
-                said = read_inline(reference, request.platforms, store, registry, reporter)
+                said = read_inline(reference, request.platforms, store, lambda: registry().hasty(), reporter)
             except RegistryError as error:
                 if error.status != 404:
                     raise
@@ -102,13 +102,13 @@ def _reader(place: CachePlace, opened: Place, store: Store, reporter: Reporter) 
 
 
 def share(
-    request: BuildRequest, env: Environment, services: Services, solver: Solver, contents: Sequence[Content]
+    targets: Sequence[CacheTarget], env: Environment, services: Services, solver: Solver, contents: Sequence[Content]
 ) -> None:
-    """Write what a finished build found out to every place asked for.
+    """Write what a finished build found out to each of ``targets``, but for images that say it themselves.
 
     Raises RegistryError, OutputError and ImageError, unless they are to be ignored; the outputs are written by then.
     """
-    for target in request.cache_to:
+    for target in targets:
         if target.place.kind == "inline":
             continue
         try:

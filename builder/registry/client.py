@@ -6,6 +6,7 @@ pieces is in ``download`` and ``upload``, what makes up an image in ``pull`` and
 
 from __future__ import annotations
 
+import copy
 import re
 import threading
 from collections.abc import Callable
@@ -61,9 +62,12 @@ class Registry:
         retry: RetryPolicy | None = None,
         cancel: threading.Event | None = None,
         upload_piece: int = 0,
+        hasty_seconds: float = 15.0,
     ) -> None:
         """``settings`` say how registries are reached; ``jobs`` bounds parallel transfers.
         Blobs of more than ``upload_piece`` bytes are uploaded in pieces of that size; 0 lets the registry decide.
+
+        ``hasty_seconds`` is how long one that is ``hasty`` waits for an answer.
 
         Once ``cancel`` is set, every request, transfer and wait ends with InterruptedBuildError.
         """
@@ -72,6 +76,7 @@ class Registry:
         self.retry = retry or RetryPolicy(sleep=cancel.wait)
         self.jobs = jobs
         self._pieces = Pieces(upload_piece)
+        self._hasty_seconds = hasty_seconds
         self._resolved: dict[tuple[str, str, Digest], tuple[bytes, str]] = {}
 
     def __enter__(self) -> Registry:
@@ -83,6 +88,13 @@ class Registry:
     def close(self) -> None:
         """Close the connections."""
         self.session.close()
+
+    def hasty(self) -> Registry:
+        """Return a client for what can be done without: it gives up soon, for good, and is closed with this one."""
+        hasty = copy.copy(self)
+        hasty.session = self.session.hasty(self._hasty_seconds)
+        hasty.retry = replace(self.retry, attempts=3, budget=15.0, within=30.0, once=True, given_up=[])
+        return hasty
 
     def homes(self, reference: Reference) -> tuple[Reference, ...]:
         """Return the repositories that may hold what was pulled as ``reference``: itself, those of maps and mirrors."""

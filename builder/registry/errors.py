@@ -17,6 +17,9 @@ ERROR_BODY_LIMIT = 64 << 10
 UNREACHABLE = "UNREACHABLE"
 """Our own error code: not even a connection came about."""
 
+STALLED = "STALLED"
+"""Our own error code: it stopped answering, and we waited for as long as we do."""
+
 UNTRUSTED = "UNTRUSTED"
 """Our own error code: the certificate is not one the system trusts, or ours is not one that the server does."""
 

@@ -82,6 +82,14 @@ def origin(url: str) -> tuple[str, str, int]:
     return _origin(urlsplit(url))
 
 
+def origin_or_none(url: str) -> tuple[str, str, int] | None:
+    """Return the origin of a URL, None where it has none."""
+    try:
+        return origin(url)
+    except ValueError:
+        return None
+
+
 def _origin(parts: SplitResult) -> tuple[str, str, int]:
     if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
         raise ValueError("not an http(s) URL")

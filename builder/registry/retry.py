@@ -9,9 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from builder.registry.errors import UNREACHABLE, TransientRegistryError
+from builder.registry.errors import STALLED, UNREACHABLE, TransientRegistryError
 
 T = TypeVar("T")
+
+_SILENCE = frozenset({STALLED, UNREACHABLE})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,14 +30,18 @@ class RetryPolicy:
     longest: float = 20.0
     budget: float = 120.0
     within: float = math.inf
-    """Seconds, tries included, after which none is begun any more."""
+    """Seconds without progress, tries included, after which none is begun any more."""
+    once: bool = False
+    """A server that lets us wait in vain is not asked again, for anything: it is ``given_up``."""
+    given_up: list[TransientRegistryError] = field(default_factory=list, compare=False, repr=False)
+    """The first such failure; everybody with this list is told at once."""
     sleep: Callable[[float], object] = time.sleep
     random: Callable[[], float] = field(default=random.random)
     clock: Callable[[], float] = time.monotonic
 
     def delay(self, error: TransientRegistryError, failures: int, waited: float) -> float | None:
         """Return the seconds to wait after the ``failures``-th failure, None to give up."""
-        if failures >= (self.connect_attempts if UNREACHABLE in error.codes else self.attempts):
+        if self.given_up or failures >= (self.connect_attempts if UNREACHABLE in error.codes else self.attempts):
             return None
         ceiling = min(self.longest, self.first * 2.0 ** (failures - 1))
         wait = ceiling * (0.1 + 0.9 * self.random())
@@ -51,13 +57,23 @@ class RetryPolicy:
         """
         failures, waited, reached, begun = 0, 0.0, 0, self.clock()
         while True:
+            if self.given_up:
+                raise _again(self.given_up[0])
             try:
                 return attempt()
             except TransientRegistryError as error:
-                failures = 1 if progress() > reached else failures + 1
-                reached = max(reached, progress())
+                if self.once and _SILENCE.intersection(error.codes):
+                    self.given_up.append(_again(error))
+                if progress() > reached:
+                    failures, reached, begun = 0, progress(), self.clock()
+                failures += 1
                 wait = self.delay(error, failures, waited)
                 if wait is None or self.clock() - begun + wait > self.within:
                     raise
             self.sleep(wait)
             waited += wait
+
+
+def _again(error: TransientRegistryError) -> TransientRegistryError:
+    """Return the same failure for somebody else: whoever catches one adds to its message."""
+    return TransientRegistryError(error.message, host=error.host, repository=error.repository, codes=error.codes)

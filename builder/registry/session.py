@@ -7,6 +7,7 @@ ever goes from https to http. Who may be asked is ``routes``' business, retries 
 from __future__ import annotations
 
 import contextlib
+import copy
 import re
 import threading
 from collections.abc import Iterator, Mapping
@@ -24,7 +25,7 @@ from builder.registry.errors import (
     TransientRegistryError,
     error_from_response,
 )
-from builder.registry.hosts import is_loopback, origin
+from builder.registry.hosts import is_loopback, origin, origin_or_none
 from builder.registry.proxies import Proxies
 from builder.registry.routes import Capability, Endpoint, Routes
 from builder.registry.schemes import Schemes
@@ -105,6 +106,14 @@ class Session:
         self._logins: dict[str, Login] = {}
         self._warned: set[str] = set()
         self._passed_over: set[str] = set()
+        self._seconds: float | None = None
+
+    def hasty(self, seconds: float) -> Session:
+        """Return this session with less patience: bytes are waited for ``seconds``. It ends when this one is closed."""
+        self._connect()
+        hasty = copy.copy(self)
+        hasty._seconds = seconds
+        return hasty
 
     def close(self) -> None:
         """Close all connections."""
@@ -183,14 +192,15 @@ class Session:
         headers = {**call.headers, **endpoint.headers} if own and endpoint.headers else call.headers
         if authorization:
             headers = {**headers, "Authorization": authorization}
-        return self._connect().exchange(call.method, url, headers, call.body, endpoint.trust if own else None)
+        trust = endpoint.trust if own else None
+        return self._connect().exchange(call.method, url, headers, call.body, trust, self._seconds)
 
     def _endpoints(self, call: Call) -> tuple[Endpoint, ...]:
         """Return whom to ask, in this order, at least one."""
         found = self.routes.candidates(call.registry, call.repository, call.capability)
         if "://" in call.target:
             # It came from one of them, or leads away from all.
-            at = _origin_or_none(call.target)
+            at = origin_or_none(call.target)
             return (next((one for one in found if origin(self._schemes.base(one)) == at), found[-1]),)
         if call.direct or not _MIRRORED.search(call.target):
             return found[-1:]
@@ -328,7 +338,7 @@ class Session:
         if request.form is not None:
             headers["Content-Type"] = "application/x-www-form-urlencoded"
         method = "GET" if request.form is None else "POST"
-        with self._connect().exchange(method, request.url, headers, request.form) as response:
+        with self._connect().exchange(method, request.url, headers, request.form, seconds=self._seconds) as response:
             return TokenAnswer(response.status_code, dict(response.headers), read_body(response, TOKEN_LIMIT))
 
     def _report_warnings(self, call: Call, response: httpx.Response) -> None:
@@ -350,13 +360,6 @@ def _routed(call: Call, endpoint: Endpoint, *, login: bool) -> Call:
         scopes=endpoint.scopes(call.repository, call.scopes),
         anonymous=call.anonymous or not login,
     )
-
-
-def _origin_or_none(url: str) -> tuple[str, str, int] | None:
-    try:
-        return origin(url)
-    except ValueError:
-        return None
 
 
 def _is_web_page(response: httpx.Response) -> bool:

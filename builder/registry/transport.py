@@ -21,7 +21,7 @@ import httpx
 
 from builder import __version__
 from builder.image.digest import DigestMismatchError
-from builder.registry.errors import UNREACHABLE, UNTRUSTED, RegistryError, TransientRegistryError
+from builder.registry.errors import STALLED, UNREACHABLE, UNTRUSTED, RegistryError, TransientRegistryError
 from builder.registry.hosts import is_loopback
 from builder.registry.proxies import Proxies, without_account
 from builder.registry.trust import SYSTEM, Trust, missing_store
@@ -105,11 +105,12 @@ class Transport:
         headers: Mapping[str, str],
         body: Body | bytes | None = None,
         trust: Trust | None = None,
+        seconds: float | None = None,
     ) -> Iterator[httpx.Response]:
         """Send a request and yield the response with its body unread; follows nothing, judges no status.
 
-        ``trust`` replaces what is otherwise believed of the host. Raises RegistryError and TransientRegistryError,
-        also for what happens to the body inside the block.
+        ``trust`` replaces what is otherwise believed of the host, ``seconds`` how long bytes are waited for. Raises
+        RegistryError and TransientRegistryError, also for what happens to the body inside the block.
         """
         host = urlsplit(url).netloc.rpartition("@")[2]
         proxy = self._proxies.choose(url) or ""
@@ -119,7 +120,7 @@ class Transport:
         elif body is None and method in ("POST", "PUT", "PATCH"):
             sent["Content-Length"] = "0"
         try:
-            response = self._send(self._client(url, proxy, trust), method, url, sent, body)
+            response = self._send(self._client(url, proxy, trust), method, url, sent, body, seconds)
             try:
                 yield response
                 _finish(response)
@@ -129,12 +130,18 @@ class Transport:
             raise _translate(error, host, without_account(proxy)) from error
 
     def _send(
-        self, client: httpx.Client, method: str, url: str, headers: Mapping[str, str], body: Body | bytes | None
+        self,
+        client: httpx.Client,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: Body | bytes | None,
+        seconds: float | None,
     ) -> httpx.Response:
         content = body if isinstance(body, bytes) else None
         try:
             request = client.build_request(
-                method, url, headers=headers, content=content, extensions={"timeout": _timeouts(method)}
+                method, url, headers=headers, content=content, extensions={"timeout": _timeouts(method, seconds)}
             )
             if isinstance(body, Body):
                 request.stream = _Stream(body)
@@ -194,7 +201,9 @@ def _finish(response: httpx.Response) -> None:
                 pass
 
 
-def _timeouts(method: str) -> dict[str, float | None]:
+def _timeouts(method: str, seconds: float | None) -> dict[str, float | None]:
+    if seconds is not None:
+        return {"connect": min(seconds, CONNECT_SECONDS), "read": seconds, "write": seconds, "pool": None}
     read = UPLOAD_READ_SECONDS if method in ("PUT", "PATCH", "POST") else READ_SECONDS
     return {"connect": CONNECT_SECONDS, "read": read, "write": READ_SECONDS, "pool": None}
 
@@ -235,7 +244,7 @@ def _translate(error: httpx.TransportError | httpx.InvalidURL, host: str, proxy:
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
         return _unreachable(cause, host, proxy)
     if isinstance(error, httpx.TimeoutException):
-        return TransientRegistryError(f"{host} stopped answering", host=host)
+        return TransientRegistryError(f"{host} stopped answering", host=host, codes=(STALLED,))
     if isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError):
         return TransientRegistryError(f"the connection to {host} broke: {_brief(error)}", host=host)
     return RegistryError(f"cannot talk to {host}: {type(error).__name__}", host=host)

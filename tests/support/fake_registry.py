@@ -44,7 +44,8 @@ class Fault:
     ``status`` answers so instead; ``cut`` sends the answer's body only so far and closes; ``flip`` damages a bit of
     it; ``drop`` closes without an answer, after doing what was asked if ``done``; ``swallow`` closes after that many
     bytes of the request's body; ``promise`` is how many bytes more than it sends the answer says it has; ``garble``
-    changes a space of the request's body.
+    changes a space of the request's body; ``stall`` gives no answer, or ends in the middle of it, until the client
+    hangs up.
     """
 
     status: int = 0
@@ -57,6 +58,7 @@ class Fault:
     swallow: int | None = None
     promise: int = 0
     garble: bool = False
+    stall: bool = False
 
 
 Planned = Callable[[Seen], Fault | None]
@@ -191,6 +193,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._reply(self.fault.status, self.fault.body, self.fault.headers)
         elif self.fault and self.fault.drop and not self.fault.done:
             self._close()
+        elif self.fault and self.fault.stall and self.fault.cut is None:
+            self._stall()
         else:
             with self.registry.lock:
                 self.answer(seen)
@@ -211,6 +215,10 @@ class _Handler(BaseHTTPRequestHandler):
         except OSError:
             pass
 
+    def _stall(self) -> None:
+        self.connection.recv(1)
+        self._close()
+
     def answer(self, seen: Seen) -> None:
         raise NotImplementedError
 
@@ -230,6 +238,8 @@ class _Handler(BaseHTTPRequestHandler):
         if fault.cut is not None or fault.promise:
             self.wfile.write(body[: fault.cut])
             self.wfile.flush()
+            if fault.stall:
+                self._stall()
             self._close()
             return
         self.wfile.write(body)

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from builder.engine.request import BuildRequest, Output
+from builder.engine.request import BuildRequest, CachePlace, CacheTarget, Output
 from builder.engine.rights import push_targets
 from builder.image.reference import Reference
 from builder.registry.client import Registry
-from builder.registry.errors import AuthenticationError
+from builder.registry.errors import AuthenticationError, RegistryError
 from builder.registry.retry import RetryPolicy
 from tests.support.builds import NATIVE, Workshop
-from tests.support.fake_registry import FakeRegistry, Fault, serve
+from tests.support.fake_registry import FakeRegistry, Fault, first, serve
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def shop(tmp_path: Path) -> Iterator[Workshop]:
     with contextlib.ExitStack() as closing:
 
         def connect() -> Registry:
-            return closing.enter_context(Registry(retry=RetryPolicy(sleep=lambda _: None)))
+            return closing.enter_context(Registry(retry=RetryPolicy(sleep=lambda _: None), hasty_seconds=0.3))
 
         yield Workshop(tmp_path / "store", tmp_path / "context", connect)
 
@@ -56,6 +56,50 @@ def test_every_repository_is_asked_once(shop: Workshop, fake: FakeRegistry) -> N
 def test_a_build_without_a_push_asks_nobody(shop: Workshop, fake: FakeRegistry) -> None:
     shop.build("FROM scratch\nLABEL a=b", tags=[f"{fake.host}/app:1"])
     assert fake.seen == []
+
+
+def cache_at(fake: FakeRegistry, *, ignore_error: bool = False) -> tuple[CacheTarget, ...]:
+    where = CachePlace(kind="registry", reference=Reference.parse(f"{fake.host}/caches/x"))
+    return (CacheTarget(place=where, ignore_error=ignore_error),)
+
+
+NOTHING_RUNS = "FROM scratch\nCOPY missing /\nRUN false"
+
+
+def test_a_build_that_may_not_write_its_cache_runs_nothing(shop: Workshop, fake: FakeRegistry) -> None:
+    fake.plan = lambda seen: Fault(status=403) if seen.method == "POST" else None
+    with pytest.raises(AuthenticationError, match=r"caches/x:cache cannot be written: .*403") as caught:
+        shop.build(NOTHING_RUNS, cache_to=cache_at(fake))
+    assert "ignore-error=true" in str(caught.value.hint)
+    assert [one.method for one in fake.seen] == ["POST"]
+
+
+def test_a_cache_that_may_not_be_written_is_one_warning_if_that_is_to_be_ignored(
+    shop: Workshop, fake: FakeRegistry
+) -> None:
+    fake.plan = lambda seen: Fault(status=403) if seen.method == "POST" else None
+    built = shop.build("FROM scratch\nCOPY f /f", {"f": "1"}, cache_to=cache_at(fake, ignore_error=True))
+    (warning,) = built.seen.warnings
+    assert "caches/x:cache will not be written" in warning
+    assert [one.method for one in fake.seen] == ["POST"], "nor is it tried again in the end"
+
+
+@pytest.mark.parametrize("faults", [[Fault(status=503)] * 3, [Fault(stall=True)]], ids=["busy", "silent"])
+def test_a_cache_that_is_out_of_reach_may_be_there_in_the_end(
+    shop: Workshop, fake: FakeRegistry, faults: list[Fault]
+) -> None:
+    fake.plan = first(lambda seen: seen.method == "POST", *faults)
+    built = shop.build("FROM scratch\nCOPY f /f", {"f": "1"}, cache_to=cache_at(fake))
+    assert (built.seen.warnings, len(fake.manifests["caches/x"])) == ([], 2)
+    assert len(fake.asked("POST")) > len(faults)
+
+
+def test_one_that_is_pushed_to_is_asked_once(shop: Workshop, fake: FakeRegistry) -> None:
+    push = {"tags": [f"{fake.host}/caches/x:1"], "outputs": (Output("registry"),)}
+    fake.plan = lambda seen: Fault(status=403) if seen.method == "POST" else None
+    with pytest.raises(RegistryError, match="cannot push"):
+        shop.build(NOTHING_RUNS, cache_to=cache_at(fake, ignore_error=True), **push)
+    assert len(fake.seen) == 1
 
 
 def test_the_names_of_outputs_count() -> None:

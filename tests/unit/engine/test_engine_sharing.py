@@ -16,6 +16,7 @@ import pytest
 from builder.cache.exchange import TOC_TYPE, Claim, EntryTag, Exchange, Record, documents, parse_table
 from builder.cache.keys import Key
 from builder.cache.store import Store
+from builder.engine.places import Reader, RegistryPlace
 from builder.engine.request import CachePlace, CacheTarget, Output
 from builder.engine.sharing import Pruned, prune_remote
 from builder.errors import ImageError
@@ -60,7 +61,7 @@ def machines(tmp_path: Path) -> Iterator[Machines]:
     with ExitStack() as closing:
 
         def connect() -> Registry:
-            made = Registry(retry=RetryPolicy(sleep=lambda _: None))
+            made = Registry(retry=RetryPolicy(sleep=lambda _: None), hasty_seconds=0.3)
             closing.callback(made.close)
             return made
 
@@ -521,6 +522,65 @@ def test_a_cache_that_fails_in_the_middle_of_a_build_only_slows_it(
     assert shown(two) == shown(one)
     assert len(two.seen.warnings) == 1
     assert two.seen.failed == []
+
+
+@pytest.mark.parametrize("part", ["/tags/", "/manifests/", "GET /blobs/", "HEAD /blobs/"])
+def test_a_cache_that_stalls_is_waited_for_once(
+    machines: Machines, fake: FakeRegistry, base: str, tmp_path: Path, part: str
+) -> None:
+    cache, method, part = place(fake), part.rpartition(" ")[0], part.rpartition(" ")[2]
+    one = machines["one"].build(text(base), FILES, cache_to=to(cache))
+    tables = {json.loads(raw)["config"]["digest"] for _, raw in fake.manifests["cache/x"].values()}
+    stalled: list[Seen] = []
+
+    def stall(seen: Seen) -> Fault | None:
+        hit = seen.path.startswith("/v2/cache/x/") and part in seen.path and method in ("", seen.method)
+        if not hit or (method and seen.path.rpartition("/")[2] in tables):
+            return None
+        stalled.append(seen)
+        return Fault(stall=True)
+
+    fake.plan = stall
+    output = Output("oci", tmp_path / "out.tar")
+    two = machines["two"].build(text(base), cache_from=(cache,), outputs=(output,))
+    assert shown(two) == shown(one)
+    (warning,) = two.seen.warnings
+    assert "stopped answering" in warning
+    assert cache.name in warning
+    assert two.seen.failed == []
+    # Those that were under way together.
+    assert 0 < len(stalled) <= 8
+
+
+def test_a_stalled_table_of_contents_is_one_warning(machines: Machines, fake: FakeRegistry, base: str) -> None:
+    cache = place(fake)
+    machines["one"].build(text(base), FILES, cache_to=to(cache))
+    claims = {str(claim.blob.digest) for table in read(fake) for claim in table.claims.values()}
+    fake.plan = lambda seen: Fault(stall=True) if _asks_for(seen, claims) else None
+    plain = f"FROM {base} AS s\nCOPY src/a /x/new\nFROM {base}\nCOPY src/b /new\nCOPY --from=s /x /y"
+    two = machines["two"].build(plain, FILES, cache_from=(cache,))
+    assert shown(two) == shown(machines["three"].build(plain))
+    assert len(two.seen.warnings) == 1
+    assert len([one for one in fake.seen if _asks_for(one, claims)]) == 1
+
+
+def test_entries_are_read_for_a_limited_time(fake: FakeRegistry, tmp_path: Path) -> None:
+    for number in range(30):
+        publish(fake, some_records(number, 1), now=1000 + number)
+    now = [0.0]
+    warned: list[str] = []
+
+    def tick() -> float:
+        now[0] += 25.0
+        return now[0]
+
+    with Store.open(tmp_path / "store") as store, Registry() as client:
+        where = RegistryPlace(place(fake), store, lambda: client, Recording())
+        reader = Reader(where, "cache", store.imported("x"), store, warned.append, clock=tick)
+        found = reader.read()
+    assert len(found.exchange.records) == 16
+    assert warned == ["14 entries are not read: it takes too long"]
+    assert {str(one) for one in found.tags} == {one for one in entries(fake) if f"-{1000 + 14:010x}-" <= one[7:]}
 
 
 def _asks_for(seen: Seen, digests: set[str]) -> bool:
