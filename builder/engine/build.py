@@ -78,8 +78,7 @@ def build(request: BuildRequest, env: Environment) -> BuildResult:
         plans, services = prepared.plans, prepared.services
         exported = {step.vertex for plan in plans for step in plan.steps if step.vertex is not None}
         cache_to = rights.enforce(env.reporter)
-        lost: set[Digest] = set()
-        for chance in itertools.count():
+        while True:
             solver = Solver(merged(plans), services, max(1, request.jobs), exported)
             try:
                 with _healing(solver):
