@@ -9,11 +9,10 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import field
 from pathlib import Path
 
 from builder.errors import UsageError
-from builder.values import dataclass
+from builder.values import dataclass, field
 
 FILE_LIMIT = 1 << 20
 """Bytes of a settings file."""

@@ -1,96 +1,206 @@
-"""``dataclass`` for the frozen, slotted values of this program, much cheaper to define.
+"""``dataclass`` and its companions for the slotted values of this program, much cheaper to define.
 
-Python 3.11's own compiles seven functions for each frozen class, 0.4 ms apiece; with two hundred classes that would be
-most of the time in which a build with everything cached is over. Here one function is compiled, for classes that are
-used; the rest is shared.
-Type checkers see the standard library's decorator, and ``fields``, ``replace`` and ``match`` work as with it. What is
-not a frozen class with slots is handed on to it. Not supported: InitVar, and inheriting from such a class.
+The standard library's import ten modules and compile up to seven functions for each class; with two hundred classes
+that would be most of the time in which a build with everything cached is over. Here methods are shared, and
+``__init__`` is made by the first value of a class, from one function per number and kind of its fields.
+
+Type checkers see the standard library's names, and its ``fields``, ``replace`` and ``asdict`` work on these values too.
+Every class needs slots; ``inspect`` sees its parameters once there is a value. Not supported: InitVar, KW_ONLY, order,
+and inheriting from such a class.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable
-from dataclasses import MISSING, Field, FrozenInstanceError, fields
 from operator import attrgetter
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["dataclass"]
+__all__ = ["dataclass", "field", "replace"]
 
 if TYPE_CHECKING:
-    from dataclasses import dataclass
+    from collections.abc import Callable, Sequence
+    from dataclasses import dataclass, field, replace
+    from types import CodeType
 else:
 
-    def dataclass(cls=None, /, *, frozen=False, slots=False, **options):
-        """Make a data class, as ``dataclasses.dataclass`` does."""
-        if not (frozen and slots):
-            return dataclasses.dataclass(cls, frozen=frozen, slots=slots, **options)
-        return (lambda given: _value(given, **options)) if cls is None else _value(cls, **options)
+    def dataclass(*, slots, frozen=False, eq=True, kw_only=False):
+        """Make a data class with slots, as ``dataclasses.dataclass`` does."""
+        if not slots:
+            raise TypeError("a data class without slots is the standard library's business")
+        return lambda given: _make(given, frozen, eq, kw_only)
+
+    def field(**options):
+        """Say more about a field, as ``dataclasses.field`` does."""
+        return _Member(**options)
+
+    def replace(value, /, **changes):
+        """Return a copy of ``value`` with other fields, as ``dataclasses.replace`` does."""
+        for one in value.__members__:
+            if one.init:
+                changes.setdefault(one.name, getattr(value, one.name))
+            elif one.name in changes:
+                raise ValueError(f"field {one.name} is not set by __init__")
+        return value.__class__(**changes)
 
 
-def _value(given: type[Any], *, kw_only: bool = False) -> type[Any]:
-    own = vars(given)
-    explicit = {name for name in ("__eq__", "__repr__", "__hash__") if own.get(name) is not None}
-    if not given.__doc__:
-        given.__doc__ = given.__name__  # or the standard library would write a signature there, in 3 ms
-    # Without methods to write, the standard library compiles nothing.
-    made: type[Any] = dataclasses.dataclass(init=False, repr=False, eq=False, slots=True, kw_only=kw_only)(given)
-    members = fields(made)
-    methods: dict[str, object] = {
-        "__init__": _initializer(made, members),
-        "__eq__": _equality(_key([one.name for one in members if one.compare])),
-        "__hash__": _hashing(_key([one.name for one in members if (one.compare if one.hash is None else one.hash)])),
-        "__repr__": _representation,
-        "__setattr__": _refuse_setting,
-        "__delattr__": _refuse_deleting,
-        "__getstate__": _state,
-        "__setstate__": _restore,
-    }
-    for name, method in methods.items():
-        if name not in explicit:
-            setattr(made, name, method)
+class _Missing:
+    """Stands for what was not given."""
+
+
+_MISSING = _Missing()
+
+
+class _Member:
+    """What ``field`` said of a field, in the words of ``dataclasses.Field``."""
+
+    __slots__ = ("compare", "default", "default_factory", "hash", "init", "kind", "kw_only", "name", "repr")
+
+    def __init__(
+        self,
+        *,
+        default: object = _MISSING,
+        default_factory: object = None,
+        init: bool = True,
+        repr: bool = True,  # noqa: A002  the names of the standard library
+        hash: bool | None = None,  # noqa: A002
+        compare: bool = True,
+    ) -> None:
+        self.name = ""
+        self.kind = ""
+        self.default = default
+        self.default_factory = default_factory
+        self.init = init
+        self.repr = repr
+        self.hash = compare if hash is None else hash
+        self.compare = compare
+        self.kw_only = False
+
+    @property
+    def optional(self) -> bool:
+        return self.default is not _MISSING or self.default_factory is not None
+
+
+def _make(given: type[Any], frozen: bool, eq: bool, kw_only: bool) -> type[Any]:
+    own = dict(vars(given))
+    members = _members(own, kw_only)
+    for unwanted in ("__dict__", "__weakref__", *(one.name for one in members)):
+        own.pop(unwanted, None)
+    own["__slots__"] = tuple(one.name for one in members)
+    own["__match_args__"] = tuple(one.name for one in members if one.init and not one.kw_only)
+    own["__members__"] = members
+    own["__dataclass_fields__"] = _FIELDS
+    own.setdefault("__repr__", _representation)
+    if eq:
+        # The body of a class with __eq__ and no __hash__ leaves a None there.
+        if "__eq__" not in own:
+            own["__eq__"] = _equality(_key([one.name for one in members if one.compare]))
+        if own.get("__hash__") is None:
+            own["__hash__"] = _hashing(_key([one.name for one in members if one.hash])) if frozen else None
+    if frozen:
+        own |= _FROZEN
+    own["__qualname__"] = given.__qualname__
+    metaclass: Callable[..., type[Any]] = type(given)
+    made = metaclass(given.__name__, given.__bases__, own)
+    made.__init__ = _initializer(made, members)
+    if not made.__doc__:
+        made.__doc__ = made.__name__
     return made
 
 
-def _initializer(made: type[Any], members: tuple[Field[Any], ...]) -> Callable[..., None]:
-    """Return an ``__init__`` that the first value of the class replaces by a compiled one."""
+def _members(own: dict[str, Any], kw_only: bool) -> tuple[_Member, ...]:
+    members = []
+    for name, kind in own.get("__annotations__", {}).items():
+        if kind.startswith("ClassVar["):
+            continue
+        default = own.get(name, _MISSING)
+        member = default if isinstance(default, _Member) else _Member(default=default)
+        member.name, member.kind, member.kw_only = name, kind, kw_only
+        members.append(member)
+    return tuple(members)
+
+
+def _initializer(made: type[Any], members: tuple[_Member, ...]) -> Callable[..., None]:
+    """Return an ``__init__`` that the first value of the class replaces by one of its own."""
 
     def first(self: object, *arguments: object, **keywords: object) -> None:
-        made.__init__ = _compile(made, members)
+        made.__init__ = _write(made, members)
         made.__init__(self, *arguments, **keywords)
 
     return first
 
 
-def _compile(made: type[Any], members: tuple[Field[Any], ...]) -> Callable[..., None]:
-    """Write ``__init__``, which fills the slots directly: assignment is refused."""
-    scope: dict[str, Any] = {"MISSING": MISSING}
-    positional: list[str] = []
-    keywords: list[str] = []
-    lines: list[str] = []
-    for one in members:
-        scope[f"set_{one.name}"] = getattr(made, one.name).__set__
-        scope[f"new_{one.name}"] = one.default_factory
-        scope[f"default_{one.name}"] = one.default
-        value = one.name if one.init else f"default_{one.name}"
-        parameter = one.name
-        if one.default_factory is not MISSING:
-            value = f"new_{one.name}() if {one.name} is MISSING else {one.name}" if one.init else f"new_{one.name}()"
-            parameter = f"{one.name}=MISSING"
-        elif one.default is not MISSING:
-            parameter = f"{one.name}=default_{one.name}"
-        elif not one.init:
-            continue
-        lines.append(f" set_{one.name}(self, {value})")
-        if one.init:
-            (keywords if one.kw_only else positional).append(parameter)
-    if hasattr(made, "__post_init__"):
-        lines.append(" self.__post_init__()")
-    parameters = ", ".join(["self", *positional, *(["*", *keywords] if keywords else [])])
-    exec(f"def __init__({parameters}):\n" + "\n".join(lines or [" pass"]), scope)
-    function: Callable[..., None] = scope["__init__"]
+_CODES: dict[tuple[Any, ...], CodeType] = {}
+"""One ``__init__`` for each shape of a class; only names and defaults differ between classes of the same shape."""
+
+
+def _write(made: type[Any], members: tuple[_Member, ...]) -> Callable[..., None]:
+    """Make ``__init__``, which fills the slots directly: assignment may be refused."""
+    given = [one for one in members if one.init]
+    absent = [one for one in members if not one.init and one.optional]
+    keywords = bool(given) and given[0].kw_only
+    after = hasattr(made, "__post_init__")
+    factories = tuple(one.default_factory is not None for one in (*given, *absent))
+    shape = (len(given), keywords, factories, after)
+    code = _CODES.get(shape)
+    if code is None:
+        code = _CODES[shape] = _compile(*shape)
+    scope: dict[str, Any] = {"MISSING": _MISSING}
+    for number, one in enumerate((*given, *absent)):
+        scope[f"s{number}"] = vars(made)[one.name].__set__
+        scope[f"d{number}"] = one.default if one.default_factory is None else one.default_factory
+    names = tuple(one.name for one in given)
+    function = FunctionType(code.replace(co_varnames=("self", *names)), scope, "__init__")
+    # A factory's parameter has a default that nobody can give.
+    defaults = {one.name: one.default for one in given if one.optional}
+    if keywords:
+        function.__kwdefaults__ = defaults
+    else:
+        function.__defaults__ = tuple(defaults.values())
     function.__qualname__ = f"{made.__qualname__}.__init__"
     return function
+
+
+def _compile(given: int, keywords: bool, factories: Sequence[bool], after: bool) -> CodeType:
+    lines = []
+    for number, made in enumerate(factories):
+        value = f"d{number}()" if made else f"d{number}"
+        if number < given:
+            value = f"{value} if a{number} is MISSING else a{number}" if made else f"a{number}"
+        lines.append(f" s{number}(self, {value})")
+    if after:
+        lines.append(" self.__post_init__()")
+    parameters = ", ".join(["self", *(["*"] if keywords else []), *(f"a{number}" for number in range(given))])
+    scope: dict[str, Any] = {}
+    exec(f"def __init__({parameters}):\n" + "\n".join(lines or [" pass"]), scope)
+    code: CodeType = scope["__init__"].__code__
+    return code
+
+
+class _Fields:
+    """``__dataclass_fields__`` of every class, made when the standard library asks for it."""
+
+    def __get__(self, _: object, owner: type[Any]) -> dict[str, Any]:
+        import dataclasses
+
+        made: dict[str, Any] = {}
+        for one in owner.__members__:
+            default: Any = dataclasses.MISSING if one.default is _MISSING else one.default
+            factory = one.default_factory or dataclasses.MISSING
+            told = dataclasses.field(
+                **({"default": default} if one.default_factory is None else {"default_factory": factory}),
+                init=one.init,
+                repr=one.repr,
+                hash=one.hash,
+                compare=one.compare,
+                kw_only=one.kw_only,
+            )
+            told.name, told.type = one.name, one.kind
+            told._field_type = dataclasses._FIELD  # type: ignore[attr-defined]  # what marks a field
+            made[one.name] = told
+        return made
+
+
+_FIELDS = _Fields()
 
 
 def _key(names: list[str]) -> Callable[[object], object]:
@@ -118,22 +228,34 @@ def _hashing(key: Callable[[object], object]) -> Callable[[object], int]:
 
 
 def _representation(self: Any) -> str:
-    shown = (f"{one.name}={getattr(self, one.name)!r}" for one in fields(self) if one.repr)
+    shown = (f"{one.name}={getattr(self, one.name)!r}" for one in self.__members__ if one.repr)
     return f"{type(self).__qualname__}({', '.join(shown)})"
 
 
 def _refuse_setting(_: object, name: str, __: object) -> None:
+    from dataclasses import FrozenInstanceError
+
     raise FrozenInstanceError(f"cannot assign to field {name!r}")
 
 
 def _refuse_deleting(_: object, name: str) -> None:
+    from dataclasses import FrozenInstanceError
+
     raise FrozenInstanceError(f"cannot delete field {name!r}")
 
 
 def _state(self: Any) -> list[object]:
-    return [getattr(self, one.name) for one in fields(self)]
+    return [getattr(self, one.name) for one in self.__members__]
 
 
 def _restore(self: Any, state: list[object]) -> None:
-    for one, value in zip(fields(self), state, strict=True):
+    for one, value in zip(self.__members__, state, strict=True):
         object.__setattr__(self, one.name, value)
+
+
+_FROZEN = {
+    "__setattr__": _refuse_setting,
+    "__delattr__": _refuse_deleting,
+    "__getstate__": _state,
+    "__setstate__": _restore,
+}

@@ -11,7 +11,6 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -30,6 +29,7 @@ from builder.image.fields import JSON_LIMIT, Fields
 from builder.image.manifest import LAYER_LIMIT, Index, Manifest, ManifestError
 from builder.image.reference import Reference, ReferenceSyntaxError
 from builder.streams import CHUNK
+from builder.values import dataclass, replace
 
 _BLOB_NAME = re.compile(r"(?:blobs/sha256/)?([a-f0-9]{64})(?:\.tar(?:\.gz)?)?")
 _GZIP_MAGIC = b"\x1f\x8b"

@@ -6,7 +6,6 @@ import io
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,6 +16,7 @@ from builder.image.descriptor import Descriptor
 from builder.image.digest import Digest, DigestMismatchError
 from builder.image.fields import JSON_LIMIT
 from builder.image.reference import Reference
+from builder.values import dataclass
 
 
 class FilesContent:

@@ -11,7 +11,6 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 from builder.archive.files import MAX_FILES, Files, read_file
 from builder.errors import ImageError
@@ -19,6 +18,7 @@ from builder.image.fields import JSON_LIMIT, Fields, to_bytes
 from builder.image.manifest import LAYER_LIMIT, ManifestError
 from builder.rootfs.compression import decompress
 from builder.streams import CHUNK
+from builder.values import dataclass, field
 
 _ID = re.compile(r"[a-f0-9]{64}")
 _DROPPED = ("id", "parent", "parent_id", "Size", "layer_id", "throwaway")

@@ -11,7 +11,6 @@ import hashlib
 import io
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -28,6 +27,7 @@ from builder.image.manifest import Index, ManifestError, parse_manifest
 from builder.image.platform import Platform
 from builder.image.reference import Reference
 from builder.streams import CHUNK, replacing
+from builder.values import dataclass, replace
 
 REF_NAME = "org.opencontainers.image.ref.name"
 CONTAINERD_NAME = "io.containerd.image.name"

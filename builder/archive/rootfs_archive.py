@@ -11,7 +11,6 @@ import contextlib
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,6 +22,7 @@ from builder.rootfs.rooted import open_parent, split
 from builder.rootfs.tarwriter import END, header, padding
 from builder.rootfs.view import Located, View
 from builder.streams import copy
+from builder.values import dataclass, replace
 
 _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import field, replace
 
 from builder.cache.keys import Key
 from builder.errors import ImageError
@@ -20,7 +19,7 @@ from builder.image.digest import DiffID, Digest
 from builder.image.fields import Fields, to_bytes
 from builder.image.manifest import Manifest, ManifestError, parse_manifest
 from builder.rootfs.tocformat import MAGIC
-from builder.values import dataclass
+from builder.values import dataclass, field, replace
 
 ARTIFACT_TYPE = "application/vnd.pybuild.cache.v1"
 TABLE_TYPE = "application/vnd.pybuild.cache.v1+json"

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any, NewType, TypeAlias
+
+from builder.values import dataclass, field
 
 Key = NewType("Key", str)
 """64 hex digits; safe as a file name."""

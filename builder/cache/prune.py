@@ -10,7 +10,6 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from builder.cache.lastuse import MARGIN
@@ -19,6 +18,7 @@ from builder.cache.sealed import discard
 from builder.cache.store import Store
 from builder.cache.usage import GONE, KINDS, Item, Kind, total
 from builder.rootfs.rooted import remove_tree
+from builder.values import dataclass, field
 
 VOLATILE: frozenset[Kind] = frozenset({"parsed", "stat", "http", "record"})
 """What is cheap to have again, and goes first when it was not used for two days."""

@@ -14,7 +14,6 @@ import os
 import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from builder.cache import sealed
@@ -22,6 +21,7 @@ from builder.cache.keys import Component, Key
 from builder.cache.scratch import Scratch
 from builder.cache.table import Table
 from builder.errors import CacheError, OutputError
+from builder.values import dataclass
 
 _KIND = "record"
 _VERSION = 1

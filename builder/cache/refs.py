@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import field
 from pathlib import Path
 
 from builder.cache.table import Table
 from builder.cache.variants import parse_descriptor
 from builder.image.descriptor import Descriptor
-from builder.values import dataclass
+from builder.values import dataclass, field
 
 EVERYWHERE = ""
 """The key of a record's origins that holds for every blob without one of its own."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -17,6 +16,7 @@ from builder.cache.cachemounts import MOUNT_ID
 from builder.cache.sealed import read_plain
 from builder.errors import CacheError
 from builder.rootfs.measure import allocated
+from builder.values import dataclass
 
 Kind = Literal[
     "image", "layer", "unpacked", "toc", "result", "mount", "http", "parsed", "stat", "record", "imported", "temporary"

@@ -5,12 +5,12 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, cast
 
 from builder.dockerfile.source import DockerfileError
 from builder.dockerfile.suggest import did_you_mean
 from builder.errors import UsageError
+from builder.values import dataclass
 
 if TYPE_CHECKING:
     from builder.dockerfile.instructions import Dockerfile

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, cast, get_args
 
@@ -15,6 +14,7 @@ from builder.dockerfile.suggest import did_you_mean
 from builder.engine.request import CompressionChoice, Form, Output, OutputKind
 from builder.errors import UsageError
 from builder.image.reference import Reference
+from builder.values import dataclass, replace
 
 _KINDS: tuple[str, ...] = get_args(OutputKind)
 _IMAGES = ("docker", "oci", "registry", "image")

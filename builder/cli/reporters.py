@@ -5,7 +5,6 @@ A stream that nobody can write to any more (its reader is gone, its disk full) i
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import threading
@@ -149,9 +148,9 @@ class JsonReporter:
     def emit(self, event: Event) -> None:
         """Print one event."""
         value: dict[str, object] = {"event": type(event).__name__, "time": round(time.monotonic() - _STARTED, 6)}
-        for field in dataclasses.fields(event):
-            item = getattr(event, field.name)
-            value[field.name] = item.decode("utf-8", "replace") if isinstance(item, bytes) else item
+        for name in type(event).__slots__:
+            item = getattr(event, name)
+            value[name] = item.decode("utf-8", "replace") if isinstance(item, bytes) else item
         line = json.dumps(value)
         with self._lock:
             print_line(self._stream, line)

@@ -6,7 +6,6 @@ import argparse
 import errno
 import json
 import os
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from builder.dockerfile.source import DockerfileError
 from builder.errors import BuilderError, InterruptedBuildError, OutputError, UsageError
 from builder.events import Event, Failed, Reporter, VertexCompleted, VertexFailed
 from builder.streams import writing
+from builder.values import dataclass, field, replace
 
 if TYPE_CHECKING:
     from builder.engine.build import BuildResult

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -20,6 +19,7 @@ from builder.context.http import TransientContextError
 from builder.context.tree import resolve
 from builder.errors import ContextError, OutputError
 from builder.registry.hosts import split_host
+from builder.values import dataclass, field
 
 if TYPE_CHECKING:
     import subprocess

@@ -13,7 +13,6 @@ import json
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
@@ -24,6 +23,7 @@ from builder.registry.errors import TRANSIENT_STATUSES, RegistryError, Transient
 from builder.registry.hosts import origin
 from builder.registry.retry import RetryPolicy
 from builder.streams import CHUNK, HashingWriter, replacing
+from builder.values import dataclass
 
 if TYPE_CHECKING:
     import httpx

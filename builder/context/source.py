@@ -10,7 +10,6 @@ import contextlib
 import io
 import os
 from collections.abc import Callable
-from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -20,7 +19,7 @@ from builder.context.tree import Tree, read_file
 from builder.errors import ContextError
 from builder.rootfs.entry import Entry, Kind, LayerFormatError
 from builder.streams import CHUNK, Readable, read_limited
-from builder.values import dataclass
+from builder.values import dataclass, field, replace
 
 if TYPE_CHECKING:
     from builder.context.git import GitAccess

@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -20,6 +19,7 @@ from builder.rootfs.rooted import resolve_links, split
 from builder.rootfs.tarreader import read_members
 from builder.rootfs.whiteout import belongs_in_layer
 from builder.streams import CHUNK, Readable
+from builder.values import replace
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer

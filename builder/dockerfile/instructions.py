@@ -7,12 +7,11 @@ progress and history. Nothing here is evaluated, and defaults such as ``/bin/sh 
 
 from __future__ import annotations
 
-from dataclasses import field
 from typing import TypeAlias
 
 from builder.dockerfile.source import Source, Span
 from builder.dockerfile.word import Word
-from builder.values import dataclass
+from builder.values import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)

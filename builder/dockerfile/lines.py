@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from dataclasses import field
 
 from builder.dockerfile.source import DockerfileError, Source, Span
 from builder.dockerfile.text import SPACE
-from builder.values import dataclass
+from builder.values import dataclass, field
 
 _LONGEST_LINE = 16 * 1024 * 1024
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Final
 
 from builder.dockerfile import rules
@@ -36,6 +35,7 @@ from builder.dockerfile.source import DockerfileError
 from builder.dockerfile.stages import AUTOMATIC_ARGS, GlobalScope, global_scope, resolve_base
 from builder.dockerfile.suggest import nearest
 from builder.dockerfile.word import Word
+from builder.values import dataclass, field
 
 _IMAGE: Final = re.compile(
     r"(?:(?:[A-Za-z0-9\-]+(?:\.[A-Za-z0-9\-]+)*|\[[0-9a-fA-F:]+\])(?::[0-9]+)?/)?"

@@ -7,7 +7,6 @@ the function of the instruction. Which stage refers to which is ``stages``; noth
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Final
 
 from builder.dockerfile import commands, files, metadata
@@ -27,7 +26,7 @@ from builder.dockerfile.source import DockerfileError, Source, Span
 from builder.dockerfile.statement import Statement, read_json_list, split_statement
 from builder.dockerfile.suggest import did_you_mean
 from builder.dockerfile.text import SPACE
-from builder.values import dataclass
+from builder.values import dataclass, replace
 
 _PARSERS: Final[Mapping[str, Callable[[Statement], Instruction]]] = {
     "ADD": files.parse_add,

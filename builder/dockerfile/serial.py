@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from dataclasses import fields, is_dataclass
-from typing import Final, TypeGuard, TypeVar
+from typing import Final, TypeVar
 
 from builder.dockerfile import instructions, word
 from builder.dockerfile.instructions import Arg, Directive, Dockerfile, Stage
@@ -27,9 +26,7 @@ _TYPES: Final[dict[str, type]] = {
     for kind in vars(module).values()
     if isinstance(kind, type) and kind.__module__ == module.__name__ and kind is not Dockerfile
 } | {"Span": Span}
-_FIELDS: Final[dict[str, tuple[str, ...]]] = {
-    name: tuple(item.name for item in fields(kind)) for name, kind in _TYPES.items()
-}
+_FIELDS: Final[dict[str, tuple[str, ...]]] = {name: tuple(vars(kind)["__slots__"]) for name, kind in _TYPES.items()}
 _SHAPE: Final = zlib.crc32(repr(sorted(_FIELDS.items())).encode())
 
 
@@ -67,14 +64,10 @@ def _encode(value: object) -> object:
         return [_encode(item) for item in value]
     if isinstance(value, Word) and value.is_plain:
         return {"": value.text}
-    if _is_instance_of_dataclass(value):
-        name = type(value).__name__
+    name = type(value).__name__
+    if type(value) is _TYPES.get(name):
         return {name: [_encode(getattr(value, field)) for field in _FIELDS[name]]}
     return value
-
-
-def _is_instance_of_dataclass(value: object) -> TypeGuard[object]:
-    return is_dataclass(value) and not isinstance(value, type)
 
 
 def _decode(item: dict[str, object]) -> object:

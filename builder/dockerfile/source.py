@@ -6,11 +6,10 @@ what an instruction is.
 
 from __future__ import annotations
 
-from dataclasses import field
 from typing import ClassVar
 
 from builder.errors import BuilderError
-from builder.values import dataclass
+from builder.values import dataclass, field
 
 _EXCERPT_LINES = 6
 _EXCERPT_WIDTH = 160

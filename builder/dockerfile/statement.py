@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import field
 from enum import Enum
 from typing import Final
 
@@ -20,7 +19,7 @@ from builder.dockerfile.suggest import did_you_mean
 from builder.dockerfile.text import BLANKS, SPACE
 from builder.dockerfile.word import Word
 from builder.dockerfile.wordparser import parse_word
-from builder.values import dataclass
+from builder.values import dataclass, field
 
 _SURROGATES: Final = re.compile("[\ud800-\udfff]")
 _ESCAPED_SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")

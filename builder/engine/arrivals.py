@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,6 +17,7 @@ from builder.image.digest import DiffID, Digest, DigestMismatchError, copy_verif
 from builder.registry.errors import RegistryError
 from builder.rootfs.retell import retell
 from builder.rootfs.toc import Toc
+from builder.values import dataclass
 
 TOC_LIMIT = 512 << 20
 """Bytes of a claimed table of contents, inflated."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from builder.cache.keys import Key, key
 from builder.cache.selectors import Selector
@@ -16,6 +15,7 @@ from builder.image.config import History, ImageConfig
 from builder.image.digest import Digest
 from builder.image.reference import Reference
 from builder.plan.graph import Plan, VertexID
+from builder.values import replace
 
 _VERSION = 1
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
@@ -27,6 +26,7 @@ from builder.image.platform import Platform, PlatformNotFoundError
 from builder.image.reference import Reference
 from builder.plan.graph import Base, ImageSource
 from builder.registry.errors import RegistryError
+from builder.values import dataclass
 
 if TYPE_CHECKING:
     from builder.image.artifact import Image

@@ -9,7 +9,6 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from builder.cache.store import Store
@@ -40,7 +39,7 @@ from builder.plan.graph import Base, ImageSource, Plan, merged
 from builder.plan.lower import lower
 from builder.plan.references import PlanOptions, base_references
 from builder.rootfs.entry import LayerFormatError
-from builder.values import dataclass
+from builder.values import dataclass, replace
 
 if TYPE_CHECKING:
     from builder.engine.agents import Agents

@@ -7,7 +7,6 @@ they go afterwards (outputs).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import field, replace
 
 from builder.cache.keys import Key
 from builder.cache.store import Store
@@ -24,7 +23,7 @@ from builder.image.manifest import Index, Manifest, parse_manifest
 from builder.image.mutate import Format, make_manifest
 from builder.image.platform import Platform
 from builder.image.validate import validate
-from builder.values import dataclass
+from builder.values import dataclass, field, replace
 
 BASE_NAME = "org.opencontainers.image.base.name"
 BASE_DIGEST = "org.opencontainers.image.base.digest"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 
 from builder.context.gomatch import has_wildcard
 from builder.dockerfile import lint_context
@@ -25,6 +24,7 @@ from builder.image.platform import Platform
 from builder.plan.graph import Base, ContextOrigin, CopyFiles, ImageSource, LocalPath, Plan
 from builder.plan.references import Names, PlanOptions, ToImage, needed_stages, triggers
 from builder.plan.scope import platform_args
+from builder.values import dataclass, field
 
 CHECK_ARGUMENT = "BUILDKIT_DOCKERFILE_CHECK"
 """The build argument that takes the place of ``# check=``."""

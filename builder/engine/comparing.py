@@ -7,7 +7,6 @@ business, how records are kept ``cache.records``'s.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import islice
 
 from builder.cache.keys import Identity
@@ -15,6 +14,7 @@ from builder.cache.records import Place, Record, Records, coarse, grouped, pack
 from builder.engine.components import CONFIGURED, FILE, MOUNT, ORDERS, PARENT, fields_of
 from builder.engine.services import Services
 from builder.plan.graph import BaseImage, Vertex
+from builder.values import dataclass
 
 BASE = "base image"
 """The change that stands for another parent, where that is an image from elsewhere."""

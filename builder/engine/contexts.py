@@ -8,7 +8,6 @@ import hashlib
 import os
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -21,7 +20,7 @@ from builder.engine.trees import MemoryTree
 from builder.errors import ContextError
 from builder.plan.graph import MAIN_CONTEXT, GitTree, RemoteFile
 from builder.rootfs.entry import Entry, Kind
-from builder.values import dataclass
+from builder.values import dataclass, field, replace
 
 if TYPE_CHECKING:
     from builder.context.git import GitAccess

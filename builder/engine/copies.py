@@ -9,7 +9,6 @@ import contextlib
 import functools
 import io
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import assert_never
 
 from builder.cache.keys import Identity, Value
@@ -41,6 +40,7 @@ from builder.plan.graph import (
 from builder.rootfs.entry import Entry, Kind
 from builder.rootfs.view import View
 from builder.run.users import MAX_DATABASE, resolve_owner
+from builder.values import dataclass, field
 
 _PASSWD, _GROUP = "etc/passwd", "etc/group"
 

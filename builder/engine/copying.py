@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from builder.context.contenthash import ContentHasher
 from builder.context.tree import Tree
@@ -17,7 +16,7 @@ from builder.engine.modes import changed_mode, octal_mode
 from builder.engine.selecting import Picked, Selection
 from builder.errors import ContextError
 from builder.rootfs.entry import Entry, Kind
-from builder.values import dataclass
+from builder.values import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)

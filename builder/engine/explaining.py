@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-from dataclasses import dataclass, replace
 from typing import Literal
 
 from builder.cache.records import grouped
@@ -22,6 +21,7 @@ from builder.engine.request import BuildRequest
 from builder.engine.services import Services
 from builder.errors import BuilderError
 from builder.plan.graph import CopyFiles, RunCommand, StageOrigin, Vertex, VertexID, image_below, merged
+from builder.values import dataclass, replace
 
 Cause = Literal["hit", "asked", "gone", "never", "changed", "parent"]
 """Why a step is found or not: it is there; it is to be executed anyway; its result was removed; nothing like it was

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,7 +21,7 @@ from builder.rootfs.entry import Kind, LayerFormatError
 from builder.rootfs.tarreader import Member, read_members
 from builder.rootfs.whiteout import belongs_in_layer
 from builder.streams import copy
-from builder.values import dataclass
+from builder.values import dataclass, replace
 
 _BLOCK = 512
 

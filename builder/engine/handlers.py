@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from typing import assert_never
 
 from builder.cache.keys import Identity, Key
@@ -25,6 +24,7 @@ from builder.image.digest import DigestMismatchError
 from builder.plan.graph import BaseImage, ContextOrigin, CopyFiles, MakeDirectory, RunCommand, Vertex
 from builder.rootfs.entry import LayerFormatError
 from builder.rootfs.pack import ContentChangedError
+from builder.values import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 
 from builder.cache.exchange import Claim, Record, index_of
 from builder.cache.imported import Imported
@@ -33,6 +32,7 @@ from builder.image.digest import DiffID, Digest
 from builder.registry.errors import RegistryError
 from builder.rootfs.chunked import Coding
 from builder.rootfs.toc import Toc
+from builder.values import dataclass, field
 
 COMPARED = 16 << 20
 """Bytes of a table of contents of a base that is compared with claims although its layer's bytes do not pass."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from builder.cache.exchange import Exchange, Record
@@ -25,6 +24,7 @@ from builder.image.fields import Fields
 from builder.image.platform import Platform, PlatformNotFoundError
 from builder.image.reference import Reference
 from builder.plan.graph import CopyFiles, Plan, StageOrigin
+from builder.values import replace
 
 if TYPE_CHECKING:
     from builder.engine.solver import Solver

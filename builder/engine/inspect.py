@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from builder.dockerfile.directives import CheckOptions, require_built_in_frontend
 from builder.dockerfile.instructions import Dockerfile
@@ -23,6 +22,7 @@ from builder.plan.graph import Base, ImageSource
 from builder.plan.lower import lower
 from builder.plan.references import PlanOptions
 from builder.registry.errors import RegistryError
+from builder.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

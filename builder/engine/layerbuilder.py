@@ -7,7 +7,6 @@ every ancestor once and before its children, with the metadata it has (semantics
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
-from dataclasses import replace
 from typing import BinaryIO
 
 from builder.errors import ContextError
@@ -15,7 +14,7 @@ from builder.rootfs.entry import Entry, Kind
 from builder.rootfs.pack import Item
 from builder.rootfs.tarwriter import WHITEOUT_PREFIX
 from builder.rootfs.view import View
-from builder.values import dataclass
+from builder.values import dataclass, replace
 
 Content = bytes | Callable[[], BinaryIO] | None
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, assert_never
 
@@ -19,7 +18,7 @@ from builder.image.descriptor import Descriptor
 from builder.image.digest import DiffID, Digest
 from builder.image.reference import Reference
 from builder.rootfs.contents import LayerContents
-from builder.values import dataclass
+from builder.values import dataclass, replace
 
 if TYPE_CHECKING:
     from builder.archive.rootfs_archive import Tree

@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -36,6 +35,7 @@ from builder.image.descriptor import Descriptor
 from builder.image.digest import Digest, DigestMismatchError
 from builder.image.reference import Reference
 from builder.registry.errors import RegistryError
+from builder.values import dataclass, replace
 
 if TYPE_CHECKING:
     from builder.archive.image import FilesContent

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
@@ -12,7 +11,7 @@ from builder.image.mutate import Format
 from builder.image.platform import Platform
 from builder.image.reference import Reference
 from builder.run.spec import Provision
-from builder.values import dataclass
+from builder.values import dataclass, field
 
 if TYPE_CHECKING:
     from builder.engine.bases import PullPolicy

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import field
 from typing import TYPE_CHECKING
 
 from builder.cache.store import Store
@@ -12,7 +11,7 @@ from builder.engine.times import TimePolicy
 from builder.events import Reporter
 from builder.rootfs.chunked import USUAL, Coding
 from builder.run.spec import Provision
-from builder.values import dataclass
+from builder.values import dataclass, field
 
 if TYPE_CHECKING:
     from builder.engine.agents import Agents

@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, BinaryIO
 
 from builder.cache.exchange import (
@@ -42,6 +41,7 @@ from builder.plan.graph import CopyFiles, Vertex
 from builder.registry.errors import RegistryError
 from builder.rootfs.toc import Toc
 from builder.streams import CHUNK
+from builder.values import dataclass, replace
 
 if TYPE_CHECKING:
     from builder.engine.build import Environment

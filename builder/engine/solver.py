@@ -9,7 +9,6 @@ import queue
 import threading
 import time
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
 
 from builder.dockerfile.source import locate
 from builder.engine.handlers import Result, Task
@@ -19,6 +18,7 @@ from builder.errors import BuilderError, InterruptedBuildError, SandboxError
 from builder.events import BuildStarted, VertexCompleted, VertexFailed, VertexStarted
 from builder.plan.graph import Vertex, VertexID, image_below
 from builder.rootfs.chunked import USUAL
+from builder.values import dataclass, field, replace
 
 _TICK = 0.2
 """Seconds after which a waiting main thread looks for signals."""

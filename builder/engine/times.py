@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from builder.rootfs.entry import Entry, Kind
-from builder.values import dataclass
+from builder.values import dataclass, replace
 
 _START = datetime(1970, 1, 1, tzinfo=UTC)
 _FRACTION = re.compile(r"\.\d+")

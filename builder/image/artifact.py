@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Mapping
-from dataclasses import field
 from typing import BinaryIO, Protocol
 
 from builder.errors import ImageError
@@ -20,7 +19,7 @@ from builder.image.digest import DiffID, Digest, DigestMismatchError
 from builder.image.manifest import Index, Manifest, ManifestError, is_attestation, parse_manifest
 from builder.image.platform import Platform, PlatformNotFoundError
 from builder.image.reference import Reference
-from builder.values import dataclass
+from builder.values import dataclass, field
 
 NESTING_LIMIT = 4
 """Indexes within indexes."""

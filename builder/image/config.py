@@ -7,13 +7,12 @@ Fields we do not know travel through ``extra`` at each level. Docker's leftovers
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
 
 from builder.errors import ImageError
 from builder.image.digest import DiffID, Digest
 from builder.image.fields import Fields, to_bytes
 from builder.image.platform import Platform
-from builder.values import dataclass
+from builder.values import dataclass, field
 
 _DROPPED = frozenset({"container", "container_config", "docker_version", "id", "parent", "parent_id", "throwaway"})
 _CONFIG_DROPPED = frozenset(

@@ -6,7 +6,6 @@ Bytes that came from elsewhere are kept by their holder: what is parsed here is 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import field
 
 from builder.errors import ImageError
 from builder.image import descriptor as media
@@ -14,7 +13,7 @@ from builder.image.descriptor import Descriptor
 from builder.image.digest import Digest
 from builder.image.fields import Fields, to_bytes
 from builder.image.platform import Platform, PlatformNotFoundError, best_match
-from builder.values import dataclass
+from builder.values import dataclass, field
 
 LAYER_LIMIT = 4096
 """More layers than this are refused before anything is done with them."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Literal
 
 from builder.errors import ImageError
@@ -12,6 +11,7 @@ from builder.image.config import History, ImageConfig
 from builder.image.descriptor import Descriptor
 from builder.image.digest import Digest
 from builder.image.manifest import Manifest
+from builder.values import replace
 
 Format = Literal["docker", "oci"]
 

@@ -7,7 +7,6 @@ OCI's format say on what they are based, where that has a name that others can l
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 
 from builder.engine.bases import built_here
 from builder.engine.build import Environment
@@ -26,6 +25,7 @@ from builder.images.layering import RemoteLayer
 from builder.images.places import is_path, parse_place
 from builder.images.rewriting import Rewriter, Rewritten
 from builder.rootfs.chunked import USUAL
+from builder.values import dataclass, replace
 
 BASE_NAME, BASE_DIGEST = "org.opencontainers.image.base.name", "org.opencontainers.image.base.digest"
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from builder.image.artifact import Artifact, Parts
 from builder.image.digest import Digest
 from builder.image.manifest import Manifest, is_attestation
 from builder.image.platform import Platform, PlatformNotFoundError
+from builder.values import replace
 
 
 def choose(artifact: Artifact, platforms: Sequence[Platform]) -> Artifact:

@@ -6,8 +6,6 @@ them the digests of manifests and indexes. Layers are read only where their comp
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from builder.engine.build import Environment
 from builder.engine.recompress import coding_of, method_of, recompressed
 from builder.engine.request import CompressionChoice
@@ -21,6 +19,7 @@ from builder.images.documents import NewImage, format_of
 from builder.images.rewriting import Rewriter, Rewritten
 from builder.rootfs.chunked import USUAL, Coding
 from builder.rootfs.compression import Compression
+from builder.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

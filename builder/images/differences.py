@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 
 from builder.image import descriptor as media
 from builder.image.artifact import Artifact, Image
@@ -21,6 +20,7 @@ from builder.images.ignoring import Ignored
 from builder.images.inspecting import is_image
 from builder.images.layer_differences import layer_differences
 from builder.images.tar_bytes import EntryDifference
+from builder.values import dataclass, replace
 
 _DEPTH_LIMIT = 60
 _SHOWN = 200

@@ -7,7 +7,6 @@ lost on the way there is told. A document in which nothing changes keeps its byt
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 
 from builder.errors import ImageError
 from builder.image import descriptor as media
@@ -18,6 +17,7 @@ from builder.image.fields import Fields, to_bytes
 from builder.image.manifest import Manifest, ManifestError
 from builder.image.mutate import Format, layer_media_type
 from builder.image.platform import Platform
+from builder.values import dataclass, replace
 
 _LAYERS = (
     media.FOREIGN_LAYERS

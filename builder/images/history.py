@@ -7,7 +7,6 @@ only by reading the layer, which may have to be fetched first; the size it is st
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from builder.engine.build import Environment
 from builder.errors import CacheError
@@ -19,6 +18,7 @@ from builder.rootfs.compression import decompress
 from builder.rootfs.entry import Kind
 from builder.rootfs.tarreader import read_members
 from builder.rootfs.toc import Toc
+from builder.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from builder.dockerfile.suggest import did_you_mean
 from builder.errors import UsageError
+from builder.values import dataclass
 
 KINDS = {
     "times": "mtimes in layers, created in config and history",

@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from builder.image import descriptor as media
 from builder.image.artifact import IMAGE_CONFIGS, Artifact, Image
@@ -20,6 +19,7 @@ from builder.image.fields import Fields
 from builder.image.manifest import Index, Manifest
 from builder.image.platform import Platform
 from builder.image.reference import Reference
+from builder.values import dataclass
 
 _CONFIG_ALWAYS: Mapping[str, object] = {
     "User": "",

@@ -11,7 +11,6 @@ import hashlib
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 
 from builder.image.artifact import ContentLayer
 from builder.images.ignoring import Ignored
@@ -20,6 +19,7 @@ from builder.rootfs.compression import decompress
 from builder.rootfs.entry import Entry, Kind
 from builder.rootfs.tarreader import read_members
 from builder.streams import CHUNK, Readable
+from builder.values import dataclass, field
 
 WAITING_LIMIT = 50_000
 """Entries of one side that may wait for the other's; beyond, the oldest is given up."""

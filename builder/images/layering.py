@@ -10,7 +10,6 @@ import contextlib
 import io
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -33,6 +32,7 @@ from builder.rootfs.compression import PREFIX, Compression, detect
 from builder.rootfs.pack import index_layer
 from builder.rootfs.recompress import recompress
 from builder.streams import HashingWriter, Readable, copy
+from builder.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ import calendar
 import re
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from builder.cache.refs import RefRecord
 from builder.cache.store import Store
@@ -18,6 +17,7 @@ from builder.image.descriptor import Descriptor
 from builder.image.digest import Digest
 from builder.image.manifest import Index, Manifest, is_attestation, parse_manifest
 from builder.image.reference import Reference
+from builder.values import dataclass
 
 _TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.\d+)?(?:Z|([+-])(\d\d):(\d\d))")
 

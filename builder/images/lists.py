@@ -13,7 +13,6 @@ import hashlib
 import json
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import BinaryIO
 
 from builder.engine.build import Environment
@@ -28,6 +27,7 @@ from builder.image.reference import Reference
 from builder.images.inspecting import descriptor_value, ordered_platform, platform_value, written_platforms
 from builder.images.locate import from_registry, locate
 from builder.registry.errors import RegistryError
+from builder.values import dataclass, field, replace
 
 MEMBER_LIMIT = 1000
 """Members of one list."""

@@ -7,7 +7,6 @@ import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from builder.archive.files import Files, open_files
@@ -21,6 +20,7 @@ from builder.image.manifest import Manifest
 from builder.image.reference import Reference
 from builder.images.storing import keep
 from builder.streams import copy
+from builder.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 
@@ -30,6 +29,7 @@ from builder.images.rewriting import Rewriter, Rewritten
 from builder.plan.copies import join_path
 from builder.plan.metadata import DEFAULT_SHELL, WINDOWS_SHELL, Expander, StageState, apply_config, set_env
 from builder.plan.scope import Scope
+from builder.values import dataclass, replace
 
 Edit = Callable[[ImageConfig], ImageConfig]
 

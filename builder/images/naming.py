@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 
 from builder.cache.refs import EVERYWHERE, RefRecord
 from builder.cache.store import Store
@@ -15,6 +14,7 @@ from builder.image.artifact import Artifact
 from builder.image.digest import Digest
 from builder.image.reference import Reference, ReferenceSyntaxError
 from builder.images.listing import Listed, listed, reachable
+from builder.values import dataclass, replace
 
 _SHORTEST_ID = 4
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from builder.archive.image import split_location
 from builder.errors import ContextError, UsageError
 from builder.image.reference import Reference
+from builder.values import dataclass
 
 Kind = Literal["registry", "store", "layout", "oci-archive", "docker-archive"]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 
 from builder.cache.refs import RefRecord
 from builder.engine.build import Environment
@@ -15,6 +14,7 @@ from builder.image.platform import Platform
 from builder.image.reference import Reference
 from builder.images.locate import from_registry
 from builder.images.storing import bring_all, missing_blobs
+from builder.values import dataclass
 
 
 @dataclass(frozen=True, slots=True)

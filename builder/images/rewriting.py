@@ -7,7 +7,6 @@ is no place for them. What documents look like afterwards is documents.py's busi
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import cast
 
 from builder.image import descriptor as media
@@ -28,6 +27,7 @@ from builder.images.documents import (
     write_index,
     write_manifest,
 )
+from builder.values import dataclass, field, replace
 
 REFERENCE_DIGEST = "vnd.docker.reference.digest"
 """The annotation of an attestation's entry that says which image of the index it is about."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, BinaryIO
 
 from builder.cache.refs import EVERYWHERE, RefRecord
@@ -14,6 +13,7 @@ from builder.image.artifact import Artifact, Content
 from builder.image.descriptor import Descriptor
 from builder.image.digest import Digest, copy_verified
 from builder.image.reference import Reference
+from builder.values import replace
 
 if TYPE_CHECKING:
     from builder.registry.repository import RepositoryContent

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 
 from builder.image.artifact import ContentLayer
 from builder.rootfs.compression import decompress
 from builder.rootfs.tarreader import read_members
 from builder.rootfs.tarwriter import BLOCK
 from builder.streams import CHUNK, Readable
+from builder.values import dataclass
 
 _FIELDS = (
     (0, 100, "name"),

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from builder.cache.prune import Limits, Pruned, choose, remove_all, unused_since
@@ -21,6 +20,7 @@ from builder.errors import BuilderError
 from builder.events import Reporter, SilentReporter
 from builder.images.listing import reachable
 from builder.rootfs.measure import allocated
+from builder.values import dataclass
 
 KEPT = 7 * 86400.0
 """Seconds for which what a registry gave is kept after its name was used last."""

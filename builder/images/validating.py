@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 from builder.errors import BuilderError, ImageError
 from builder.image.artifact import IMAGE_CONFIGS, Artifact, Content, Document, Image
@@ -22,6 +21,7 @@ from builder.rootfs.compression import decompress
 from builder.rootfs.entry import LayerFormatError
 from builder.rootfs.tarreader import read_members
 from builder.streams import CHUNK, Readable
+from builder.values import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,14 +6,13 @@ Instructions that only change the config are not here; they have folded into ``P
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import Literal, NewType
 
 from builder.dockerfile.source import Span
 from builder.image.config import ContainerConfig, History, ImageConfig
 from builder.image.digest import DiffID, Digest
 from builder.image.platform import Platform
-from builder.values import dataclass
+from builder.values import dataclass, replace
 
 VertexID = NewType("VertexID", str)
 

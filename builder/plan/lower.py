@@ -6,7 +6,6 @@ Pure. Stages the target does not need are never looked at. Errors carry the inst
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from builder.dockerfile import instructions as df
@@ -51,6 +50,7 @@ from builder.plan.references import (
 )
 from builder.plan.runs import resolve_mount, run_history, run_operation
 from builder.plan.scope import DEFAULT_PATH, Scope
+from builder.values import dataclass, field, replace
 
 _COUNTED = (df.Run, df.Copy, df.Add, df.Workdir)
 
@@ -79,7 +79,7 @@ def lower(dockerfile: df.Dockerfile, options: PlanOptions, bases: Mapping[ImageS
     )
 
 
-@dataclass
+@dataclass(slots=True)
 class _Progress:
     """Counts the steps of one stage, for names like ``[build 3/7] RUN make``, or ``[linux/arm64 build 3/7] RUN make``.
 
@@ -116,7 +116,7 @@ def _compiled_for(platform: Platform, scope: Scope) -> str:
     return ""
 
 
-@dataclass
+@dataclass(slots=True)
 class _Lowering:
     names: Names
     bases: Mapping[ImageSource, Base]

@@ -7,7 +7,6 @@ read others. The effects are dockerfile.md 1.6.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import field, replace
 
 from builder.dockerfile import instructions as df
 from builder.dockerfile.expansion import evaluate, evaluate_words
@@ -20,7 +19,7 @@ from builder.image.platform import Platform
 from builder.plan.gotext import duration, quote, quote_list, quote_rune
 from builder.plan.graph import Base, ImageSource, Step, VertexID
 from builder.plan.scope import Scope
-from builder.values import dataclass
+from builder.values import dataclass, field, replace
 
 COMMENT = "buildkit.dockerfile.v0"
 """What the history's ``comment`` says; tools use it to tell how ``created_by`` is to be read."""

@@ -7,7 +7,6 @@ subrequests, so that tools that read them read ours.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import field
 
 from builder.dockerfile import instructions as df
 from builder.dockerfile.describe import description
@@ -17,7 +16,7 @@ from builder.dockerfile.source import DockerfileError, Span
 from builder.dockerfile.word import Word
 from builder.plan.references import Names, PlanOptions, ToStage, needed_stages
 from builder.plan.scope import Scope
-from builder.values import dataclass
+from builder.values import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +99,7 @@ def _described(one: df.From | df.Arg, name: str | None) -> str:
     return description(one.written.comments, name) if name else ""
 
 
-@dataclass
+@dataclass(slots=True)
 class _Walk:
     names: Names
     scopes: dict[int, Scope] = field(default_factory=dict)

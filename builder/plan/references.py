@@ -6,7 +6,6 @@ Rules: dockerfile.md 1.6 and 1.13 (8, 9), semantics 17. Nothing is fetched here.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import field, replace
 
 from builder.dockerfile import instructions as df
 from builder.dockerfile import stages
@@ -18,7 +17,7 @@ from builder.image.reference import Reference
 from builder.plan.graph import Base, ImageSource
 from builder.plan.metadata import Expander
 from builder.plan.scope import platform_args
-from builder.values import dataclass
+from builder.values import dataclass, field, replace
 
 _IMAGE_SCHEMES = ("docker-image://", "oci-layout://", "docker-archive:")
 

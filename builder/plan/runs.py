@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from builder.dockerfile import instructions as df
 from builder.dockerfile import mounts as syntax
 from builder.dockerfile.source import DockerfileError
@@ -12,6 +10,7 @@ from builder.plan.graph import Mount, RunCommand
 from builder.plan.metadata import StageState, command_args
 from builder.plan.references import Names
 from builder.plan.scope import Scope, proxy_environment
+from builder.values import replace
 
 _HOSTNAME_ARG = "BUILDKIT_SANDBOX_HOSTNAME"
 _NAMESPACE_ARG = "BUILDKIT_CACHE_MOUNT_NS"

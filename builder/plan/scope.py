@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field, replace
 
 from builder.dockerfile.stages import PROXY_ARGS
 from builder.image.platform import Platform
-from builder.values import dataclass
+from builder.values import dataclass, field, replace
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 

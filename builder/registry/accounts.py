@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from builder.errors import OutputError, UsageError
@@ -17,6 +16,7 @@ from builder.registry.authfile import AuthDocument, docker_directory, documents,
 from builder.registry.credential_helper import HELPER_SECONDS, CredentialHelper
 from builder.registry.credentials import ConfiguredCredentials, Credential
 from builder.registry.errors import AuthenticationError
+from builder.values import dataclass
 
 _HUB_KEY = "https://index.docker.io/v1/"
 _LEGACY = ".dockercfg"

@@ -12,13 +12,13 @@ import re
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping
-from dataclasses import dataclass, field, replace
 from urllib.parse import urlencode, urljoin, urlsplit
 
 from builder.registry.challenges import Challenge, parse_challenges
 from builder.registry.credentials import Credential, CredentialSource
 from builder.registry.errors import AuthenticationError, RegistryError, error_from_response
 from builder.registry.hosts import is_loopback, origin
+from builder.values import dataclass, field, replace
 
 TOKEN_LIMIT = 1 << 20
 """Bytes of a token server's answer."""

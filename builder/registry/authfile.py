@@ -12,11 +12,11 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from builder.registry.errors import AuthenticationError
 from builder.registry.hosts import canonical_host
+from builder.values import dataclass, field
 
 FILE_LIMIT = 1 << 20
 """Bytes of a file with accounts."""

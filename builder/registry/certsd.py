@@ -10,12 +10,12 @@ import os
 import stat
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from builder.registry.errors import RegistryError
 from builder.registry.hoststoml import Host, HostsFile, parse_hosts
 from builder.registry.trust import Trust
+from builder.values import replace
 
 FILE_LIMIT = 1 << 20
 """Bytes of a hosts.toml."""

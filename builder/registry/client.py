@@ -10,7 +10,6 @@ import copy
 import re
 import threading
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, BinaryIO
 
 from builder.errors import ImageError
@@ -38,6 +37,7 @@ from builder.registry.referring import note_referrer, subject_of
 from builder.registry.retry import RetryPolicy
 from builder.registry.session import Call, Session, SessionSettings
 from builder.registry.upload import Begun, Pieces, check_rights, upload
+from builder.values import replace
 
 if TYPE_CHECKING:
     import httpx

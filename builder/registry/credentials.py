@@ -10,7 +10,6 @@ import base64
 import binascii
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -18,6 +17,7 @@ from builder.registry.authfile import AuthDocument, Entry, documents
 from builder.registry.credential_helper import HELPER_SECONDS, CredentialHelper
 from builder.registry.errors import AuthenticationError
 from builder.registry.hosts import canonical_host
+from builder.values import dataclass, field
 
 _SHORTEST_HIDDEN = 4
 

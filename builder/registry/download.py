@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -17,6 +16,7 @@ from builder.registry.errors import RegistryError, TransientRegistryError
 from builder.registry.hosts import is_loopback, origin
 from builder.registry.retry import RetryPolicy
 from builder.registry.session import Call, Session
+from builder.values import replace
 
 if TYPE_CHECKING:
     import httpx

@@ -7,14 +7,13 @@ Finding the file is ``certsd``'s business.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
 from pathlib import Path
 from typing import Final
 
 from builder.registry.errors import RegistryError
 from builder.registry.hosts import Address, parse_address
 from builder.registry.trust import SYSTEM, Trust
-from builder.values import dataclass
+from builder.values import dataclass, field
 
 _CAPABILITIES: Final = frozenset({"pull", "resolve", "push"})
 _HOST_LIMIT = 100

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urljoin, urlsplit, urlunsplit
 
@@ -23,6 +22,7 @@ from builder.registry.endpoints import CATALOG_SCOPE, pull_scope, short
 from builder.registry.errors import RegistryError
 from builder.registry.retry import RetryPolicy
 from builder.registry.session import Call, Session
+from builder.values import replace
 
 if TYPE_CHECKING:
     import httpx

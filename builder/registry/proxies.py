@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from builder.registry.hosts import is_loopback, origin
+from builder.values import dataclass, field
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from builder.events import Reporter, SilentReporter, Transfer
@@ -18,6 +17,7 @@ from builder.image.platform import Platform
 from builder.image.reference import Reference
 from builder.registry.client import Registry
 from builder.registry.repository import read_stored
+from builder.values import dataclass, field
 
 
 class RemoteLayer:

@@ -7,7 +7,6 @@ whose blobs are missing.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 from builder.events import Reporter, Transfer
@@ -19,6 +18,7 @@ from builder.registry.client import Registry
 from builder.registry.errors import RegistryError
 from builder.registry.together import in_parallel
 from builder.registry.upload import Begun, mount_or_begin
+from builder.values import dataclass
 
 _MISSING = frozenset({"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"})
 

@@ -6,10 +6,10 @@ import math
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TypeVar
 
 from builder.registry.errors import STALLED, UNREACHABLE, TransientRegistryError
+from builder.values import dataclass, field
 
 T = TypeVar("T")
 

@@ -9,14 +9,13 @@ from __future__ import annotations
 import ipaddress
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import field, replace
 from typing import Literal
 from urllib.parse import quote
 
 from builder.registry.hosts import Address, api_host, canonical_host, split_host
 from builder.registry.hoststoml import Host, HostsFile
 from builder.registry.trust import SYSTEM, Trust
-from builder.values import dataclass
+from builder.values import dataclass, field, replace
 
 Capability = Literal["pull", "resolve", "push"]
 """Reading what has a digest, finding out what a tag means, writing."""

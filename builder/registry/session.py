@@ -11,7 +11,6 @@ import copy
 import re
 import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
@@ -30,6 +29,7 @@ from builder.registry.proxies import Proxies
 from builder.registry.routes import Capability, Endpoint, Routes
 from builder.registry.schemes import Schemes
 from builder.registry.together import is_over
+from builder.values import dataclass, field, replace
 
 if TYPE_CHECKING:
     import httpx

@@ -12,7 +12,6 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import BinaryIO
 from urllib.parse import urlsplit
 
@@ -25,6 +24,7 @@ from builder.registry.errors import STALLED, UNREACHABLE, UNTRUSTED, RegistryErr
 from builder.registry.hosts import is_loopback
 from builder.registry.proxies import Proxies, without_account
 from builder.registry.trust import SYSTEM, Trust, missing_store
+from builder.values import dataclass, field
 
 USER_AGENT = f"pybuild/{__version__}"
 CONNECT_SECONDS = 15.0

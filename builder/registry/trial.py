@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
 from builder.events import Reporter
 from builder.registry.client import Registry
 from builder.registry.credentials import Credential, CredentialSource
 from builder.registry.errors import AuthenticationError
 from builder.registry.session import Call, SessionSettings
+from builder.values import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,6 @@ import io
 import re
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO, cast
 from urllib.parse import quote
 
@@ -23,6 +22,7 @@ from builder.registry.endpoints import blob_path, delete_scope, pull_scope, push
 from builder.registry.errors import AuthenticationError, RegistryError, TransientRegistryError
 from builder.registry.retry import RetryPolicy
 from builder.registry.session import Call, Session
+from builder.values import dataclass, field
 
 if TYPE_CHECKING:
     import httpx

@@ -13,7 +13,6 @@ import errno
 import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
@@ -34,6 +33,7 @@ from builder.rootfs.whiteout import (
     names,
 )
 from builder.streams import CHUNK
+from builder.values import dataclass, replace
 
 _Inode = tuple[int, int]
 

@@ -8,11 +8,10 @@ a file system's resolution.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
 from enum import StrEnum
 
 from builder.errors import ImageError
-from builder.values import dataclass
+from builder.values import dataclass, field
 
 
 class UnsafePathError(ImageError):

@@ -9,13 +9,13 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from builder.errors import SandboxError
 from builder.rootfs import whiteout
 from builder.rootfs.entry import Entry, Kind, LayerFormatError
 from builder.rootfs.limits import MAX_ID
 from builder.streams import CHUNK, Readable
+from builder.values import dataclass
 
 Warn = Callable[[str], None]
 

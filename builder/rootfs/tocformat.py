@@ -11,12 +11,12 @@ from __future__ import annotations
 import struct
 from array import array
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Protocol
 
 from builder.errors import CacheError
 from builder.rootfs.entry import Entry, Kind, LayerFormatError
 from builder.rootfs.limits import MAX_ENTRIES, MAX_INDEX_BYTES
+from builder.values import dataclass, field
 
 MAGIC = b"pbtoc\0\0\2"
 """Starts and ends a file; the last byte is the version of the format."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 from builder.rootfs.entry import Entry, Kind, LayerFormatError
@@ -33,7 +32,7 @@ from builder.rootfs.tocformat import (
     to_key,
     to_path,
 )
-from builder.values import dataclass
+from builder.values import dataclass, replace
 
 _MAX_CACHED = 1 << 16
 _MAX_CHAIN = 64

@@ -10,7 +10,6 @@ import contextlib
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from builder.run.flat import Copier, apply
 from builder.run.layers import Layers
 from builder.run.scan import Changes, Table, scan, settle
 from builder.run.snapshots import OverlaySnapshot, layer_name
+from builder.values import dataclass
 
 if TYPE_CHECKING:
     from builder.rootfs.pack import Item, Packed

@@ -10,11 +10,11 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from dataclasses import dataclass
 
 from builder.rootfs.rooted import DIRECTORY, remove
 from builder.rootfs.whiteout import OWNER, is_opaque, is_whiteout, may_unpack, read_xattrs
 from builder.streams import CHUNK
+from builder.values import dataclass
 
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _OLD_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC

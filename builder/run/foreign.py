@@ -11,12 +11,12 @@ import os
 import re
 import shutil
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from builder.errors import SandboxError
 from builder.run.spec import BindMount, RunSpec
+from builder.values import replace
 
 Status = tuple[str, int, int, str]
 """Phase, code, signal and why, as ``run.init`` tells them."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import errno
 import struct
-from dataclasses import dataclass
+
+from builder.values import dataclass
 
 _ALLOW = 0x7FFF0000
 _ERRNO = 0x00050000

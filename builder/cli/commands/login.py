@@ -6,7 +6,6 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ from builder.cli.registries import add_registry_options, session_settings
 from builder.cli.reporters import make_reporter, printable
 from builder.errors import UsageError
 from builder.events import Reporter, Warned
+from builder.values import dataclass
 
 if TYPE_CHECKING:
     from builder.registry.credentials import Credential

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from builder.cli.template.functions import UNTOUCHED
 from builder.cli.template.tree import Action, Branch, Chain, Command, Function, Node, Operand, Pipeline, Tree
+from builder.values import replace
 
 _LEAST = 10
 _GAP = 3
