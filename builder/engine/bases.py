@@ -17,11 +17,11 @@ from builder.cache.store import Store
 from builder.engine.layers import LayerStack, StoreLayer
 from builder.errors import CacheError, ImageError
 from builder.events import Reporter, Warned
-from builder.image.artifact import NESTING_LIMIT
+from builder.image.artifact import Artifact, Image
 from builder.image.config import ImageConfig
 from builder.image.descriptor import Descriptor
 from builder.image.digest import DiffID, Digest
-from builder.image.manifest import Index, Manifest, ManifestError, parse_manifest
+from builder.image.manifest import Manifest
 from builder.image.platform import Platform, PlatformNotFoundError
 from builder.image.reference import Reference
 from builder.plan.graph import Base, ImageSource
@@ -29,7 +29,6 @@ from builder.registry.errors import RegistryError
 from builder.values import dataclass
 
 if TYPE_CHECKING:
-    from builder.image.artifact import Image
     from builder.registry.client import Registry
 
 PullPolicy = Literal["auto", "always", "missing", "never"]
@@ -73,11 +72,29 @@ class _RegistryLayer:
     diff_id: DiffID
 
     def open(self) -> BinaryIO:
-        from builder.registry.pull import RemoteLayer
+        from builder.registry.repository import RepositoryContent
 
-        return RemoteLayer(
-            self.registry(), self.reference, self.descriptor, self.diff_id, self.store.blobs, self.reporter
-        ).open()
+        return RepositoryContent(self.registry(), self.reference, self.store.blobs, self.reporter).open(self.descriptor)
+
+
+@dataclass(frozen=True, slots=True)
+class _StoreContent:
+    """What the store has. Raises CacheError for what it has not."""
+
+    store: Store
+    where: str
+
+    def document(self, descriptor: Descriptor) -> bytes:
+        raw = self.store.blobs.read(descriptor.digest)
+        if raw is None:
+            raise CacheError(f"{descriptor.digest} is not in the store")
+        return raw
+
+    def open(self, descriptor: Descriptor) -> BinaryIO:
+        return self.store.blobs.open(descriptor.digest)
+
+    def origin(self, descriptor: Descriptor) -> None:
+        del descriptor
 
 
 class Bases:
@@ -180,19 +197,16 @@ class Bases:
         return self._fetch(reference, platform, self._registry().resolve(reference) if record is not None else None)
 
     def _fetch(self, reference: Reference, platform: Platform, resolved: Descriptor | None) -> StoredImage:
-        from builder.registry.pull import fetch_image
+        from builder.registry.repository import RepositoryContent
 
         registry = self._registry()
-        image = fetch_image(registry, reference, platform, self._store.blobs, self._reporter, resolved=resolved)
-        if resolved is None:
-            digest = image.index_digest or image.digest
-            raw = self._store.blobs.read(digest)
-            kind = parse_manifest(raw).media_type if raw is not None else image.media_type
-            size = len(raw) if raw is not None else 0
-            resolved = Descriptor(media_type=kind, digest=digest, size=size)
-        self._asked[reference] = resolved
-        self._store.refs.put(RefRecord(str(reference), resolved, self._now(), built_here=False))
-        return self.load(resolved, platform, reference)
+        content = RepositoryContent(registry, reference, self._store.blobs, self._reporter)
+        artifact = Artifact.at(content, resolved or registry.resolve(reference))
+        # Its config too: what is in the store from now on can be loaded from there.
+        artifact.image(platform)
+        self._asked[reference] = artifact.root
+        self._store.refs.put(RefRecord(str(reference), artifact.root, self._now(), built_here=False))
+        return self.load(artifact.root, platform, reference)
 
     def _try_load(self, descriptor: Descriptor, platform: Platform, reference: Reference) -> StoredImage | None:
         try:
@@ -225,47 +239,25 @@ class Bases:
 
         Raises CacheError when its manifest or config is not there, PlatformNotFoundError.
         """
-        raw = self._read(descriptor.digest)
-        parsed = parse_manifest(raw, descriptor.media_type)
-        if not isinstance(parsed, Manifest):
-            if platform is None:
-                raise ImageError(f"{descriptor.digest} is an index; say for which platform")
-            raw, parsed = self._selected(parsed, platform)
-        raw_config = self._read(parsed.config.digest)
-        diff_ids = ImageConfig.parse(raw_config).diff_ids
-        if len(diff_ids) != len(parsed.layers):
-            raise ManifestError(f"{len(parsed.layers)} layers in the manifest, {len(diff_ids)} in the config")
+        where = origins.familiar if isinstance(origins, Reference) else descriptor.digest
+        image = Artifact.at(_StoreContent(self._store, where), descriptor).image(platform)
         known = origins if isinstance(origins, Mapping) else {}
         everywhere = origins if isinstance(origins, Reference) else known.get(EVERYWHERE)
-        sources = [known.get(layer.digest, everywhere) for layer in parsed.layers]
-        layers = tuple(map(self._layer, parsed.layers, diff_ids, sources))
-        for diff_id in diff_ids:
+        layers = tuple(
+            self._layer(one.descriptor, one.diff_id, known.get(one.descriptor.digest, everywhere))
+            for one in image.layers
+        )
+        for layer in layers:
             # Builds that find all their steps look into no table; the next one that does not would miss it.
-            self._store.touch(self._store.toc_path(diff_id))
+            self._store.touch(self._store.toc_path(layer.diff_id))
         pulled = (origins, descriptor.digest) if isinstance(origins, Reference) else None
-        return StoredImage(raw, raw_config, parsed, layers, pulled)
-
-    def _selected(self, index: Index, platform: Platform) -> tuple[bytes, Manifest]:
-        """Follow an index, and an index in it, to the image for ``platform``."""
-        for _ in range(NESTING_LIMIT):
-            raw = self._read(index.select(platform).digest)
-            parsed = parse_manifest(raw)
-            if isinstance(parsed, Manifest):
-                return raw, parsed
-            index = parsed
-        raise ManifestError(f"indexes are nested more than {NESTING_LIMIT} deep")
+        return StoredImage(image.raw_manifest, image.raw_config, image.manifest, layers, pulled)
 
     def _layer(self, descriptor: Descriptor, diff_id: DiffID, reference: Reference | None) -> StoreLayer:
         source = None
         if reference is not None:
             source = _RegistryLayer(self._registry, self._store, self._reporter, reference, descriptor, diff_id)
         return StoreLayer(self._store, diff_id, descriptor, source=source, origin=reference)
-
-    def _read(self, digest: Digest) -> bytes:
-        raw = self._store.blobs.read(digest)
-        if raw is None:
-            raise CacheError(f"{digest} is not in the store")
-        return raw
 
     def _import(self, image: Image) -> StoredImage:
         for raw in (image.raw_manifest, image.raw_config):

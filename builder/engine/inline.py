@@ -17,7 +17,6 @@ from builder.engine.built import INLINE, Content
 from builder.engine.handlers import Task
 from builder.errors import ImageError
 from builder.image import descriptor as media
-from builder.image.config import ImageConfig
 from builder.image.descriptor import Descriptor
 from builder.image.digest import DiffID
 from builder.image.fields import Fields
@@ -81,20 +80,19 @@ def read_inline(
     reporter: Reporter,
 ) -> Exchange:
     """Return what the images of a reference say of themselves. Raises RegistryError, ImageError."""
-    from builder.registry.pull import fetch_image
+    from builder.registry.repository import remote_artifact
 
-    client = registry()
-    resolved = client.resolve(reference)
+    artifact = remote_artifact(registry(), reference, store.blobs, reporter)
     records: list[Record] = []
     for platform in platforms:
         try:
-            image = fetch_image(client, reference, platform, store.blobs, reporter, resolved=resolved)
+            image = artifact.image(platform)
         except PlatformNotFoundError:
             continue
-        config = ImageConfig.parse(image.raw_config)
-        if INLINE not in config.extra:
+        extra = image.config.extra
+        if INLINE not in extra:
             continue
-        fields = Fields(config.extra[INLINE], f"config.{INLINE}")
+        fields = Fields(extra[INLINE], f"config.{INLINE}")
         if fields.value.get("version") != 1:
             raise ImageError(f"{fields.path}.version: expected 1")
         layers = [(one.descriptor, one.diff_id) for one in image.layers]

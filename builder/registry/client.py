@@ -1,7 +1,7 @@
 """The registry API (OCI distribution-spec, "Endpoints") by reference: manifests and blobs, one method each.
 
 Every answer is checked against its digest and size. Transient failures are retried here; how blobs come and go in
-pieces is in ``download`` and ``upload``, what makes up an image in ``pull`` and ``push``.
+pieces is in ``download`` and ``upload``, what makes up an image in ``repository`` and ``push``.
 """
 
 from __future__ import annotations

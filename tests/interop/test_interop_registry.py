@@ -21,7 +21,7 @@ from builder.image.reference import Reference
 from builder.registry.client import Registry
 from builder.registry.credentials import ConfiguredCredentials
 from builder.registry.errors import AuthenticationError, RegistryError
-from builder.registry.pull import fetch_image
+from builder.registry.repository import remote_artifact
 from builder.registry.routes import InsecureHosts, Routes
 from builder.registry.session import SessionSettings
 from builder.registry.trust import Trust
@@ -83,7 +83,7 @@ def test_we_pull_what_skopeo_pushes(registry: TestRegistry, client: Registry, bu
     name = f"{registry.host}/skopeo/{form}:1"
     skopeo("copy", "--dest-tls-verify=false", "--format", form, f"oci:{busybox_layout}:latest", f"docker://{name}")
     blobs = MemoryBlobs()
-    pulled = fetch_image(client, Reference.parse(name), PLATFORM, blobs)
+    pulled = remote_artifact(client, Reference.parse(name), blobs).image(PLATFORM)
     inspected = json.loads(skopeo("inspect", "--tls-verify=false", f"docker://{name}").stdout)
     assert (pulled.digest, [one.descriptor.digest for one in pulled.layers]) == (
         inspected["Digest"],

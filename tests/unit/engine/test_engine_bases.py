@@ -7,6 +7,7 @@ import hashlib
 import json
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from builder.cache.refs import RefRecord
 from builder.cache.store import Store
 from builder.engine.bases import FRESH
 from builder.engine.build import Environment
@@ -21,13 +23,14 @@ from builder.errors import BuilderError, ContextError, ImageError
 from builder.events import SilentReporter
 from builder.image import descriptor as media
 from builder.image.artifact import Image
+from builder.image.descriptor import Descriptor
 from builder.image.platform import Platform
 from builder.images.locate import from_store
 from builder.registry.client import Registry
 from builder.registry.errors import RegistryError
 from builder.registry.retry import RetryPolicy
-from tests.support.builds import Workshop
-from tests.support.fake_registry import FakeRegistry, Fault, serve
+from tests.support.builds import Recording, Workshop
+from tests.support.fake_registry import FakeRegistry, Fault, digest_of, serve
 from tests.support.images import directory, file, layer, read_image, write_layout
 
 LAYER = layer(directory("etc"), file("etc/passwd", "me:x:5:6::/:\n"), file("etc/group", ""), file("base", "1"))
@@ -240,6 +243,28 @@ def test_an_image_with_more_layers_than_diff_ids_is_refused(shop: Workshop, tmp_
     write_layout(layout, [LAYER], config={"rootfs": {"type": "layers", "diff_ids": []}})
     with pytest.raises(ImageError):
         shop.build("FROM b\nWORKDIR /x", contexts={"b": f"oci-layout://{layout}"})
+
+
+def test_a_pulled_artifact_is_no_base(shop: Workshop, fake: FakeRegistry) -> None:
+    """Whether it is fetched for this, or somebody pulled it before."""
+    config = b'{"architecture":"amd64","os":"linux"}'
+    about = {"mediaType": "application/vnd.example.chart.v1+json", "digest": digest_of(config), "size": len(config)}
+    layers = [{"mediaType": media.OCI_LAYER, "digest": digest_of(b"chart"), "size": 5}]
+    manifest = {"schemaVersion": 2, "mediaType": media.OCI_MANIFEST, "config": about, "layers": layers}
+    raw = json.dumps(manifest).encode()
+    fake.put_blob("chart", config)
+    fake.put_manifest("chart", "1", raw, media.OCI_MANIFEST)
+    name = f"{fake.host}/chart:1"
+    said = set()
+    for _ in range(2):
+        with pytest.raises(ImageError, match=r"chart:1 is no image but an artifact of type .*chart") as caught:
+            shop.build(f"FROM {name}\nLABEL a=b")
+        said.add(caught.value.message)
+        with shop.environment(Recording()) as env:
+            env.store.blobs.put(config)
+            root = Descriptor(media_type=media.OCI_MANIFEST, digest=env.store.blobs.put(raw), size=len(raw))
+            env.store.refs.put(RefRecord(name, root, int(time.time()), built_here=False))
+    assert len(said) == 1, "the same way"
 
 
 def test_the_image_of_the_platform_is_taken_from_an_index(shop: Workshop, fake: FakeRegistry, tmp_path: Path) -> None:

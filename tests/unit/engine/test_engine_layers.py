@@ -13,12 +13,13 @@ import pytest
 from builder.cache.store import Store
 from builder.engine.layers import StoreLayer, fetch_all, index_all, view_of
 from builder.image import descriptor as media
+from builder.image.artifact import ContentLayer
 from builder.image.descriptor import Descriptor
 from builder.image.digest import DiffID, Digest
 from builder.image.reference import Reference
 from builder.registry.client import Registry
 from builder.registry.errors import RegistryError
-from builder.registry.pull import RemoteLayer
+from builder.registry.repository import RepositoryContent
 from builder.registry.retry import RetryPolicy
 from tests.support.fake_registry import FakeRegistry, Seen, serve
 from tests.support.images import file, layer
@@ -44,7 +45,7 @@ def stack(fake: FakeRegistry, store_root: Path) -> Iterator[list[StoreLayer]]:
             fake.put_blob("base", tar)
             descriptor = Descriptor(media_type=media.OCI_LAYER, digest=Digest.of(tar), size=len(tar))
             diff_id = DiffID(Digest.of(tar))
-            source = RemoteLayer(registry, reference, descriptor, diff_id, store.blobs)
+            source = ContentLayer(descriptor, diff_id, RepositoryContent(registry, reference, store.blobs))
             found.append(StoreLayer(store, diff_id, descriptor, source=source))
         yield found
 

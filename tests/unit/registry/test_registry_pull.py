@@ -12,13 +12,14 @@ import pytest
 from builder.errors import ImageError, InterruptedBuildError
 from builder.events import Transfer, Warned
 from builder.image import descriptor as media
+from builder.image.artifact import Artifact
 from builder.image.descriptor import Descriptor
 from builder.image.digest import Digest, DigestMismatchError
 from builder.image.manifest import ManifestError
 from builder.image.platform import Platform, PlatformNotFoundError
 from builder.image.reference import Reference
 from builder.registry.errors import AuthenticationError, RegistryError, TransientRegistryError
-from builder.registry.pull import fetch_image
+from builder.registry.repository import RepositoryContent, remote_artifact
 from builder.registry.routes import InsecureHosts, Routes
 from builder.registry.session import SessionSettings
 from tests.support.blobs import MemoryBlobs
@@ -60,9 +61,10 @@ def test_an_image_is_fetched_without_its_layers(
     image = pushed(layer(DATA))
     digest = stored("a/b", "1", image)
     events = Events()
-    found = fetch_image(connect(), at(fake), AMD64, blobs, events)
+    artifact = remote_artifact(connect(), at(fake), blobs, events)
+    found = artifact.image(AMD64)
     assert (found.raw_manifest, found.raw_config) == (image.raw_manifest, image.raw_config)
-    assert (found.digest, found.index_digest, found.media_type) == (digest, None, media.OCI_MANIFEST)
+    assert (found.digest, artifact.digest, found.media_type) == (digest, digest, media.OCI_MANIFEST)
     assert len(fake.asked("GET", "/blobs/")) == 1
     with found.layers[0].open() as stream:
         assert stream.read() == DATA
@@ -79,7 +81,7 @@ def test_what_is_no_image_is_called_so(fake: FakeRegistry, connect: Any, blobs: 
     with pytest.raises(
         ManifestError, match=r"a/b:chart is no image but an artifact of type application/vnd\.oci\.empty"
     ):
-        fetch_image(connect(), at(fake, "a/b:chart"), AMD64, blobs)
+        remote_artifact(connect(), at(fake, "a/b:chart"), blobs).image(AMD64)
 
 
 def test_an_index_leads_to_the_platforms_image_and_attestations_are_ignored(
@@ -90,11 +92,11 @@ def test_an_index_leads_to_the_platforms_image_and_attestations_are_ignored(
     unknown = stored("a/b", "z", pushed(layer(b"attestation")))
     put_index(fake, [(unknown, "unknown/unknown"), (other, "linux/arm64"), (mine, "linux/amd64")])
     client = connect()
-    found = fetch_image(client, at(fake, "a/b:multi"), AMD64, blobs)
-    assert found.digest == mine
-    assert found.index_digest == client.resolve(at(fake, "a/b:multi")).digest
+    artifact = remote_artifact(client, at(fake, "a/b:multi"), blobs)
+    assert artifact.image(AMD64).digest == mine
+    assert artifact.digest == client.resolve(at(fake, "a/b:multi")).digest
     with pytest.raises(PlatformNotFoundError, match="linux/arm64"):
-        fetch_image(client, at(fake, "a/b:multi"), Platform.parse("linux/s390x"), blobs)
+        artifact.image(Platform.parse("linux/s390x"))
 
 
 def test_what_is_in_the_store_is_not_asked_for(
@@ -103,9 +105,9 @@ def test_what_is_in_the_store_is_not_asked_for(
     stored("a/b", "1", pushed(layer(DATA)))
     client = connect()
     resolved = client.resolve(at(fake))
-    fetch_image(client, at(fake), AMD64, blobs, resolved=resolved)
+    Artifact.at(RepositoryContent(client, at(fake), blobs), resolved).image(AMD64)
     before = len(fake.seen)
-    fetch_image(client, at(fake), AMD64, blobs, resolved=resolved)
+    Artifact.at(RepositoryContent(client, at(fake), blobs), resolved).image(AMD64)
     assert len(fake.seen) == before
 
 
@@ -117,13 +119,13 @@ def test_a_tag_is_looked_up_before_it_is_fetched(
     digest = stored("a/b", "1", image)
     stored("a/b", "2", image)
     client = connect()
-    fetch_image(client, at(fake), AMD64, blobs)
+    remote_artifact(client, at(fake), blobs).image(AMD64)
     assert [(one.method, one.path) for one in fake.asked("GET", "/manifests/")] == [
         ("GET", f"/v2/a/b/manifests/{digest}")
     ]
     before = len(fake.seen)
     for text in ("a/b:2", f"a/b@{digest}"):
-        assert fetch_image(client, at(fake, text), AMD64, blobs).digest == digest
+        assert remote_artifact(client, at(fake, text), blobs).image(AMD64).digest == digest
     assert [one.method for one in fake.seen[before:]] == ["HEAD", "HEAD"]
 
 
@@ -150,7 +152,7 @@ def test_without_head_a_manifest_is_fetched_once(
     fake.head_manifests = False
     digest = stored("a/b", "1", pushed(layer(DATA)))
     client = connect()
-    assert fetch_image(client, at(fake), AMD64, blobs).digest == digest
+    assert remote_artifact(client, at(fake), blobs).image(AMD64).digest == digest
     assert [one.path for one in fake.asked("GET", "/manifests/")] == ["/v2/a/b/manifests/1"]
     client.manifest(at(fake), digest)
     assert len(fake.asked("GET", "/manifests/")) == 2, "what was kept is given once"
@@ -194,7 +196,7 @@ def test_an_unknown_tag_shows_what_the_registry_said(fake: FakeRegistry, connect
 def test_manifests_that_cannot_be_used(fake: FakeRegistry, connect: Any, blobs: MemoryBlobs, raw: bytes) -> None:
     fake.put_manifest("a/b", "1", raw, media.DOCKER_MANIFEST)
     with pytest.raises(ImageError) as caught:
-        fetch_image(connect(), at(fake), AMD64, blobs)
+        remote_artifact(connect(), at(fake), blobs).image(AMD64)
     assert caught.value.exit_code == 67
 
 
@@ -213,7 +215,7 @@ def test_a_schema_1_manifest_is_refused_by_that_name(
     )
     fake.put_manifest("a/b", "1", body, media_type)
     with pytest.raises(ManifestError, match="schema 1") as caught:
-        fetch_image(connect(), at(fake), AMD64, blobs)
+        remote_artifact(connect(), at(fake), blobs).image(AMD64)
     assert "push it again" in str(caught.value.hint)
     assert blobs.data == {}
 
@@ -230,7 +232,7 @@ def test_an_index_that_contains_an_index(fake: FakeRegistry, connect: Any, blobs
     outer = json.dumps({"schemaVersion": 2, "mediaType": media.OCI_INDEX, "manifests": [entry]}).encode()
     fake.put_manifest("a/b", "1", outer, media.OCI_INDEX)
     with pytest.raises(ManifestError):
-        fetch_image(connect(), at(fake), AMD64, blobs)
+        remote_artifact(connect(), at(fake), blobs).image(AMD64)
 
 
 def test_a_manifest_that_is_not_its_digest(

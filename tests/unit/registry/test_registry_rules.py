@@ -196,7 +196,7 @@ def test_progress_forgives_failures() -> None:
 
 def test_importing_the_client_imports_no_http_library() -> None:
     code = (
-        "import sys, json, builder.registry.client, builder.registry.pull, builder.registry.push; "
+        "import sys, json, builder.registry.client, builder.registry.repository, builder.registry.push; "
         "from builder.image.reference import Reference; builder.registry.client.Registry().close(); "
         "print(json.dumps([m for m in ('httpx', 'ssl', 'subprocess') if m in sys.modules]))"
     )
