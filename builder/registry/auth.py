@@ -16,7 +16,7 @@ from urllib.parse import urlencode, urljoin, urlsplit
 
 from builder.registry.challenges import Challenge, parse_challenges
 from builder.registry.credentials import Credential, CredentialSource
-from builder.registry.errors import AuthenticationError, RegistryError, error_from_response
+from builder.registry.errors import AuthenticationError, RegistryError, error_from_response, without_account
 from builder.registry.hosts import is_loopback, origin
 from builder.values import dataclass, field, replace
 
@@ -248,6 +248,8 @@ class Login:
             body=answer.body,
         )
         if credential is None:
+            if isinstance(error, AuthenticationError):
+                error.hint = without_account(self.host)
             return error
         error.hide(credential.hidden_in)
         if answer.status == 400:

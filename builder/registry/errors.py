@@ -26,7 +26,6 @@ UNTRUSTED = "UNTRUSTED"
 TRANSIENT_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504, 507, 509, 520, 521, 522, 523, 524})
 _TEXT_LIMIT = 300
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e\xa0-\U0010ffff]+")
-_LOGIN = "log in with pybuild login, or check the rights of the account; pybuild login --check REF says which it is"
 
 
 class RegistryError(BuilderError):
@@ -88,7 +87,7 @@ def error_from_response(
     elif status == 404 and repository and "MANIFEST_UNKNOWN" in codes:
         hint = f"check the name and the tag; pybuild tags {host}/{repository} lists what is there"
     elif status in (401, 403):
-        kind, hint = AuthenticationError, _LOGIN
+        kind, hint = AuthenticationError, without_account(host)
     elif status == 407:
         hint = "the proxy wants a user name and password in its URL"
     return kind(
@@ -100,6 +99,11 @@ def error_from_response(
         retry_after=parse_retry_after(headers.get("retry-after", ""), headers.get("date", "")),
         hint=hint,
     )
+
+
+def without_account(registry: str) -> str:
+    """Return the hint for whoever was refused without an account. Other registries' accounts are not tried there."""
+    return f"no account was sent: pybuild login {registry}, or --creds {registry}=USER"
 
 
 def parse_error_body(body: bytes) -> tuple[tuple[str, ...], str]:

@@ -20,6 +20,7 @@ from builder.registry.auth import TOKEN_LIMIT, Exchange, Login, TokenAnswer, Tok
 from builder.registry.credentials import CredentialSource
 from builder.registry.errors import (
     ERROR_BODY_LIMIT,
+    AuthenticationError,
     RegistryError,
     TransientRegistryError,
     error_from_response,
@@ -244,7 +245,7 @@ class Session:
         if login is not None:
             error.hide(lambda text: login.hidden_in(call.repository, text))
             account = login.account(call.repository)
-            if account is not None and response.status_code in _REFUSED:
+            if account is not None and isinstance(error, AuthenticationError):
                 error.hint = (
                     f"that was the account from {account.source}; pybuild login --check {call.registry} tries it"
                 )

@@ -8,6 +8,7 @@ import pytest
 
 from builder.image.reference import Reference
 from builder.registry.client import Registry
+from builder.registry.credentials import Credential, GivenCredentials, NoCredentials
 from builder.registry.errors import AuthenticationError, RegistryError, TransientRegistryError
 from tests.support.fake_registry import FakeRegistry, Fault, at, first
 
@@ -65,3 +66,15 @@ def test_a_busy_registry_is_asked_again(fake: FakeRegistry, connect: Connect, sl
 def test_a_registry_that_is_not_there(connect: Connect) -> None:
     with pytest.raises(TransientRegistryError, match="cannot connect"):
         connect().check_push(Reference.parse("127.0.0.1:1/a/b:1"))
+
+
+@pytest.mark.parametrize("auth", ["basic", "bearer"])
+def test_whoever_is_refused_without_an_account_is_told_how_to_name_one(fake: FakeRegistry, auth: str) -> None:
+    """Of two registries the one that wants another account: the account of the first is not sent there."""
+    fake.auth, fake.accounts, fake.readable = auth, {"ann": "s3cret"}, set()  # type: ignore[assignment]  # a Literal
+    other = Credential(username="ann", password="s3cret", source="--creds")
+    source = GivenCredentials({"registry.example": other}, NoCredentials())
+    with Registry(source) as client, pytest.raises(AuthenticationError) as caught:
+        client.resolve(at(fake))
+    assert f"--creds {fake.host}=USER" in str(caught.value.hint)
+    assert not any("basic" in one.headers.get("authorization", "").lower() for one in fake.seen)
