@@ -9,10 +9,12 @@ import pytest
 from builder.engine.build import Environment
 from builder.engine.request import CompressionChoice
 from builder.errors import InterruptedBuildError, UsageError
+from builder.events import Notice
 from builder.image.artifact import Artifact
 from builder.image.manifest import ManifestError
 from builder.images.converting import Wanted, convert
 from tests.support.artifacts import DOCKER, OCI, TARS, TYPES, Held, digest, document, layers, said
+from tests.support.builds import Recording
 from tests.support.images import inflate
 
 ARM = {"architecture": "arm64", "variant": "v8"}
@@ -266,6 +268,15 @@ def test_the_same_image_under_two_names_is_converted_once(env: Environment) -> N
     done = convert(held.artifact(held.index([image, image])), Wanted(None, CompressionChoice("zstd")), env)
     assert len(done.changes) == 1
     assert len({one["digest"] for one in said(done.artifact)["manifests"]}) == 1
+
+
+def test_layers_that_images_share_are_compressed_once(env: Environment) -> None:
+    seen = Recording()
+    held = Held()
+    index = held.index([held.image(), held.image(platform=ARM)])
+    convert(held.artifact(index), Wanted(None, CompressionChoice("zstd")), replace(env, reporter=seen))
+    told = [one.message for one in seen.events if isinstance(one, Notice)]
+    assert len(told) == len(set(told)) == len(TARS)
 
 
 def test_it_can_be_interrupted(env: Environment) -> None:
