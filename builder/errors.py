@@ -22,10 +22,12 @@
         AuthenticationError       77  builder.registry.errors: credentials or rights
       SandboxError                71  a RUN could not be set up
       OutputError                 73  an output or the store cannot be written
+        UnreadableBlobError       73  builder.cache.blobs
       CommandFailedError           *  builder.run.spec: the command's own status
       InterruptedBuildError      130  Ctrl-C or SIGTERM
       CacheError                  73  a warning and a miss, never the end of a build
         SharedCacheError          73  builder.engine.layers: source, lies, lost
+        LostLayersError           73  builder.engine.layers: digests
 
 The numbers are sysexits(3) values, so that they rarely meet the status of a failed RUN.
 """

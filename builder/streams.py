@@ -113,7 +113,7 @@ def writing(path: Path) -> Iterator[BinaryIO]:
 
     ``/dev/null`` must not become a file, and ``/dev/stdout`` means where it leads. Raises OutputError.
     """
-    if not _is_special(path):
+    if not is_special(path):
         with replacing(path) as stream:
             yield stream
         return
@@ -125,7 +125,8 @@ def writing(path: Path) -> Iterator[BinaryIO]:
         raise OutputError(f"cannot write {path}: {error.strerror}") from error
 
 
-def _is_special(path: Path) -> bool:
+def is_special(path: Path) -> bool:
+    """Say whether a path leads to what cannot be replaced: a device, a pipe, a descriptor; or a directory."""
     try:
         if not stat.S_ISREG(os.stat(path).st_mode):
             return True

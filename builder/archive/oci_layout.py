@@ -251,10 +251,18 @@ def _alone(target: Path) -> Iterator[None]:
         os.close(fd)
 
 
+def is_begun(target: Path) -> bool:
+    """Say whether a directory is empty, or what is left of a first layout whose writer failed. Raises OSError."""
+    return all(
+        name in ("blobs", "oci-layout") or name.startswith((".oci-layout.", ".index.json."))
+        for name in os.listdir(target)
+    )
+
+
 def _kept_entries(target: Path, entries: Sequence[Descriptor]) -> tuple[Descriptor, ...]:
-    occupied = os.listdir(target)
-    if not occupied:
+    if is_begun(target):
         return ()
+    occupied = os.listdir(target)
     if "index.json" not in occupied or "oci-layout" not in occupied:
         raise OutputError(
             f"{target} is neither empty nor an OCI layout", hint="name another directory, or empty this one"

@@ -32,6 +32,10 @@ _WRITE_BACK = 16 << 20
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
+class UnreadableBlobError(OutputError):
+    """The disk does not give a blob's bytes back."""
+
+
 class _BlobFile(io.FileIO):
     """An open blob whose failures say which file it is, also to those who write what they read somewhere else."""
 
@@ -43,13 +47,13 @@ class _BlobFile(io.FileIO):
         try:
             return super().readinto(buffer)
         except OSError as error:
-            raise OutputError(f"cannot read {self._path}: {error.strerror}") from error
+            raise UnreadableBlobError(f"cannot read {self._path}: {error.strerror}") from error
 
     def readall(self) -> bytes:
         try:
             return super().readall()
         except OSError as error:
-            raise OutputError(f"cannot read {self._path}: {error.strerror}") from error
+            raise UnreadableBlobError(f"cannot read {self._path}: {error.strerror}") from error
 
 
 class FileBlobWriter:
@@ -254,24 +258,28 @@ class FileBlobStore:
                 self._drop_damaged(digest, stream)
         except FileNotFoundError:
             pass
-        except (OSError, OutputError) as error:
-            self._warn(f"cannot read {self.path(digest)}: {error}")
+        except OutputError as error:
+            self._warn(error.message)
         return None
 
     def verify(self, digest: Digest) -> bool:
-        """Read a blob and say whether it is there and intact; a damaged one is dropped, with a warning."""
+        """Read a blob and say whether it is there and intact; one that is not is dropped, with a warning."""
         try:
             with self.open(digest) as stream:
                 hasher = hashlib.sha256()
-                while chunk := stream.read(CHUNK):
-                    hasher.update(chunk)
+                try:
+                    while chunk := stream.read(CHUNK):
+                        hasher.update(chunk)
+                except UnreadableBlobError as error:
+                    # Of a bad disk, other sectors may be good.
+                    self._warn(error.message)
                 if hasher.hexdigest() == digest.hex:
                     return True
                 self._drop_damaged(digest, stream)
         except FileNotFoundError:
             pass
-        except (OSError, OutputError) as error:
-            self._warn(f"cannot read {self.path(digest)}: {error}")
+        except OutputError as error:
+            self._warn(error.message)
         return False
 
     def drop(self, digest: Digest) -> None:

@@ -45,7 +45,7 @@ class Store:
     def __init__(self, root: Path, warn: Callable[[str], None], second: Path | None = None) -> None:
         self.root = root
         self._second = second
-        self._warn = warn
+        self._warn = warn = _once(warn)
         self._locks = root / "locks"
         self._uses = LastUse(root)
         self._scratch = Scratch(root, warn, self._uses.using)
@@ -84,7 +84,7 @@ class Store:
         self._scratch.close()
 
     def warn(self, message: str) -> None:
-        """Pass on a warning about a file of the store."""
+        """Pass on a warning about a file of the store, unless it was given before."""
         self._warn(message)
 
     # Temporary files: on the store's own file system, so that they can be renamed into place.
@@ -257,3 +257,15 @@ class Store:
             if fd is not None:
                 sealed.discard(path)
                 os.close(fd)
+
+
+def _once(warn: Callable[[str], None]) -> Callable[[str], None]:
+    """Return what warns of each thing once: a damaged file may be looked at by every step."""
+    said: set[str] = set()
+
+    def tell(message: str) -> None:
+        if message not in said:
+            said.add(message)
+            warn(message)
+
+    return tell

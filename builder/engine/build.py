@@ -23,7 +23,8 @@ from builder.engine.built import Built, Content, compose
 from builder.engine.checks import Checks, text_findings
 from builder.engine.contexts import Contexts, ContextSpecs
 from builder.engine.epoch import EPOCH_NAME, time_policy
-from builder.engine.layers import SharedCacheError
+from builder.engine.healing import Chances, healing
+from builder.engine.layers import LostLayersError, SharedCacheError, StoreLayer
 from builder.engine.recompress import common_coding, refuse_zstd
 from builder.engine.request import IMAGE_OUTPUTS, BuildRequest, Form, compression_of, forms_of, reported
 from builder.engine.rights import PushRights
@@ -33,12 +34,11 @@ from builder.engine.solver import Solver
 from builder.engine.sources import local_dockerfile, parse_dockerfile, read_dockerfile
 from builder.errors import BuilderError, InterruptedBuildError, OutputError
 from builder.events import BuildFinished, Notice, Reporter, Warned
-from builder.image.digest import Digest, DigestMismatchError
+from builder.image.digest import Digest
 from builder.image.reference import Reference
 from builder.plan.graph import Base, ImageSource, Plan, merged
 from builder.plan.lower import lower
 from builder.plan.references import PlanOptions, base_references
-from builder.rootfs.entry import LayerFormatError
 from builder.values import dataclass, replace
 
 if TYPE_CHECKING:
@@ -74,26 +74,21 @@ def build(request: BuildRequest, env: Environment) -> BuildResult:
     with contextlib.ExitStack() as closing:
         rights = PushRights(request, env.registry)
         prepared = prepare(request, env, closing, clock)
-        plans, services = prepared.plans, prepared.services
-        exported = {step.vertex for plan in plans for step in plan.steps if step.vertex is not None}
         cache_to = rights.enforce(env.reporter)
+        chances = Chances()
         while True:
-            solver = Solver(merged(plans), services, max(1, request.jobs), exported)
             try:
-                with _healing(solver):
-                    contents = _contents(request, prepared, solver)
-                    built, names = _deliver(request, contents, env, clock)
-                break
-            except SharedCacheError as error:
-                if services.imports is None:
-                    raise
-                services.imports.drop(error)
-        if services.imports is not None:
-            solver.settle()
-        if cache_to:
-            from builder.engine.sharing import share
+                solver, contents, built, names = _without_lies(request, prepared, env, clock)
+                if cache_to:
+                    from builder.engine.sharing import share
 
-            share(cache_to, env, services, solver, contents)
+                    written_once = any(outputs.is_final(one.dest) for one in request.outputs)
+                    share(cache_to, env, prepared.services, solver, contents, again=not written_once)
+                break
+            except LostLayersError as error:
+                if not chances.take(error):
+                    raise
+                env.reporter.emit(Notice("layers of the store were lost; the steps that made them are done again"))
     env.reporter.emit(BuildFinished(built.digest, time.monotonic() - started))
     return BuildResult(built, names, tuple((source.location, base.digest) for source, base in prepared.known.items()))
 
@@ -152,6 +147,42 @@ def prepare(request: BuildRequest, env: Environment, closing: contextlib.ExitSta
     return Prepared(plans, services, known)
 
 
+def _without_lies(
+    request: BuildRequest, prepared: Prepared, env: Environment, clock: int
+) -> tuple[Solver, list[Content], Built, tuple[Reference, ...]]:
+    """Build, and write all outputs, if need be several times: without shared caches that are of no use."""
+    plans, services = prepared.plans, prepared.services
+    exported = {step.vertex for plan in plans for step in plan.steps if step.vertex is not None}
+    while True:
+        solver = Solver(merged(plans), services, max(1, request.jobs), exported)
+        try:
+            contents, built, names = _attempt(request, prepared, solver, env, clock)
+        except SharedCacheError as error:
+            if services.imports is None:
+                raise
+            services.imports.drop(error)
+            continue
+        if services.imports is not None:
+            solver.settle()
+        return solver, contents, built, names
+
+
+def _attempt(
+    request: BuildRequest, prepared: Prepared, solver: Solver, env: Environment, clock: int
+) -> tuple[list[Content], Built, tuple[Reference, ...]]:
+    """Build, and write all outputs. Raises SharedCacheError and LostLayersError where another attempt may do better."""
+    shown: list[Built] = []
+
+    def layers() -> Iterator[StoreLayer]:
+        yield from solver.layers()
+        for image in (one for built in shown for one in built.images):
+            yield from image.layers
+
+    with healing(env.store, layers):
+        contents = _contents(request, prepared, solver)
+        return (contents, *_deliver(request, contents, env, clock, shown.append))
+
+
 def _contents(request: BuildRequest, prepared: Prepared, solver: Solver) -> list[Content]:
     """Build and return the images. Raises SharedCacheError for layers that are said to be somewhere and are not."""
     services, results = prepared.services, solver.solve()
@@ -188,9 +219,9 @@ def _hold_lease(env: Environment) -> None:
 
 
 def _deliver(
-    request: BuildRequest, contents: Sequence[Content], env: Environment, clock: int
+    request: BuildRequest, contents: Sequence[Content], env: Environment, clock: int, tell: Callable[[Built], None]
 ) -> tuple[Built, tuple[Reference, ...]]:
-    """Keep the result and write all outputs; return what is reported, and its names."""
+    """Keep the result and write all outputs; return what is reported, and its names. ``tell`` hears of every form."""
 
     def before(work: str) -> None:
         if env.cancel.is_set():
@@ -202,13 +233,16 @@ def _deliver(
         annotations = (*request.annotations, *form.annotations)
         chosen = Form(annotations=annotations, compression=compression_of(request, form))
         kind = form.image_format or request.image_format
-        return compose(contents, kind, chosen, env.store, several=request.several, before=before)
+        form_made = compose(contents, kind, chosen, env.store, several=request.several, before=before)
+        tell(form_made)
+        return form_made
 
     built = made(reported(request))
     names = outputs.kept_names(request, built.digest)
     outputs.keep(env.store, built, names, clock)
     places = outputs.Places(env.store, env.registry, env.reporter, request.push_foreign)
-    for output in request.outputs:
+    # What cannot be written twice comes last: until then, all may begin again.
+    for output in sorted(request.outputs, key=lambda one: outputs.is_final(one.dest)):
         if env.cancel.is_set():
             raise InterruptedBuildError("interrupted before every output was written")
         shown = made(output.form) if output.kind in IMAGE_OUTPUTS else built
@@ -229,19 +263,6 @@ def _agents(request: BuildRequest, env: Environment, closing: contextlib.ExitSta
     agents = Agents(request.ssh, env.store.scratch, request.environment)
     closing.callback(agents.close)
     return agents
-
-
-@contextlib.contextmanager
-def _healing(solver: Solver) -> Iterator[None]:
-    """Remove damaged layers from the store when bytes turn out not to be what they should be."""
-    try:
-        yield
-    except (DigestMismatchError, LayerFormatError) as error:
-        layers = {layer.descriptor.digest: layer for result in solver.results.values() for layer in result.stack}
-        damaged = [layer for layer in layers.values() if layer.damaged()]
-        if damaged:
-            error.hint = "the store's copy was damaged and has been removed: build again"
-        raise
 
 
 def open_contexts(request: BuildRequest, env: Environment) -> Contexts:

@@ -10,19 +10,19 @@ import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import assert_never
 
+from builder.cache.blobs import UnreadableBlobError
 from builder.cache.keys import Identity, Key
 from builder.cache.selectors import Selector, Selectors
 from builder.engine.copies import CopyWork, make_directory
+from builder.engine.healing import healing, lost_layers
 from builder.engine.keys import directory_identity, flat_identity, run_identity
-from builder.engine.layers import LayerStack, StoreLayer, stack_id
+from builder.engine.layers import LayerStack, LostLayersError, StoreLayer, stack_id
 from builder.engine.packing import stored_layer
 from builder.engine.runs import run_command
 from builder.engine.services import Services
-from builder.errors import BuilderError, InterruptedBuildError
+from builder.errors import BuilderError, ImageError, InterruptedBuildError
 from builder.events import Notice
-from builder.image.digest import DigestMismatchError
 from builder.plan.graph import BaseImage, ContextOrigin, CopyFiles, MakeDirectory, RunCommand, Vertex
-from builder.rootfs.entry import LayerFormatError
 from builder.rootfs.pack import ContentChangedError
 from builder.values import dataclass, replace
 
@@ -60,7 +60,7 @@ class Task:
     reason: str = ""
 
     def find(self) -> Result | None:
-        """Return the recorded result, None where the vertex has to be executed."""
+        """Return the recorded result, None where the vertex has to be executed. Raises LostLayersError."""
         operation = self.vertex.operation
         if isinstance(operation, BaseImage):
             layers = self.services.bases.resolve(operation.source).layers
@@ -69,7 +69,7 @@ class Task:
             return Result(layers, added=False, created=0)
         if self.fresh:
             return None
-        with self._doubting(), self._work() as work:
+        with self._doubting(), healing(self.services.store, self._layers), self._work() as work:
             found = self._lookup(one.key for one in self._identities(work))
             if found is None and isinstance(operation, RunCommand) and self.services.sandbox.surely_single:
                 found = self._lookup(one.key for one in self._flat(operation, self._identities(work)))
@@ -80,7 +80,7 @@ class Task:
         """Look whether somebody's claims are to blame for a failure. Raises SharedCacheError then."""
         try:
             yield
-        except (ContentChangedError, InterruptedBuildError):
+        except (ContentChangedError, InterruptedBuildError, LostLayersError):
             raise
         except BuilderError:
             if self.services.imports is not None:
@@ -102,7 +102,10 @@ class Task:
         return found
 
     def execute(self) -> Result:
-        """Do the work and record it, unless another process does it first. Raises what the operation raises."""
+        """Do the work and record it, unless another process does it first.
+
+        Raises what the operation raises, LostLayersError for damaged layers that nobody else has.
+        """
         for last in (False, True):
             try:
                 with self._doubting():
@@ -113,19 +116,18 @@ class Task:
                 if last or not isinstance(operation, CopyFiles) or not isinstance(operation.origin, ContextOrigin):
                     raise
                 self.services.contexts.refresh(operation.origin.name)
-            except (DigestMismatchError, LayerFormatError) as error:
-                if not self._healed(error) or last:
+            except (ImageError, UnreadableBlobError) as error:
+                lost = lost_layers(self.services.store, self._layers())
+                if not lost:
                     raise
+                if last or not all(one.available() for one in self._layers()):
+                    raise LostLayersError(lost) from error
         raise AssertionError("the loop returns or raises")
 
-    def _healed(self, error: BuilderError) -> bool:
-        """Remove damaged layers below from the store; say whether there were some, and all can be had again."""
-        layers = {one.descriptor.digest: one for stack in (self.parent, *self.sources) for one in stack}
-        damaged = [one for one in layers.values() if one.damaged()]
-        if damaged and not all(one.available() for one in damaged):
-            error.hint = "the store's copy was damaged and has been removed: build again"
-            return False
-        return bool(damaged)
+    def _layers(self) -> Iterator[StoreLayer]:
+        yield from self.parent
+        for stack in self.sources:
+            yield from stack
 
     def _execute(self) -> Result:
         with self._work() as work:

@@ -7,7 +7,7 @@ kept for good (design, idea 1).
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -37,6 +37,21 @@ class SharedCacheError(CacheError):
         self.source = source
         self.lies = lies
         self.lost = lost
+
+
+class LostLayersError(CacheError):
+    """Layers turned out to be damaged in the store, or gone from it: ``digests``.
+
+    Who has the steps that made them begins again from the start: whatever named these layers is a miss now.
+    """
+
+    def __init__(self, digests: Collection[Digest]) -> None:
+        more = f" (and {len(digests) - 1} more)" if len(digests) > 1 else ""
+        super().__init__(
+            f"the layer {min(digests)}{more} is not in the store any more",
+            hint="have the image that it belongs to built, loaded or pulled again",
+        )
+        self.digests = frozenset(digests)
 
 
 class Claims(Protocol):
@@ -104,12 +119,16 @@ class StoreLayer:
         return self._source is not None or self.here()
 
     def open(self) -> BinaryIO:
-        """Open the compressed bytes, fetching them first if need be."""
+        """Open the compressed bytes, fetching them first if need be. Raises LostLayersError if they cannot be had."""
         self.path()
-        return self._store.blobs.open(self.descriptor.digest)
+        try:
+            return self._store.blobs.open(self.descriptor.digest)
+        except FileNotFoundError:
+            # Found to be damaged by somebody else, a moment ago.
+            raise LostLayersError([self.descriptor.digest]) from None
 
     def path(self) -> Path:
-        """Return the blob's file, fetching it first if need be. Raises CacheError for one that is gone for good."""
+        """Return the blob's file, fetching it first if need be. Raises LostLayersError for one that is gone."""
         with self._lock:
             if not self.here():
                 self._fetch()
@@ -152,17 +171,16 @@ class StoreLayer:
     def check(self) -> None:
         """Make sure, once, that the store's bytes are this layer's: others are removed, with a warning, to be had anew.
 
-        For readers of parts of them, which do not see all that a digest is of. Raises DigestMismatchError where nobody
-        else has them.
+        For readers of parts of them, which do not see all that a digest is of, and for who cannot begin again. Raises
+        LostLayersError where nobody else has them.
         """
         if not self._checked and self.damaged() and self._source is None:
-            digest = self.descriptor.digest
-            raise DigestMismatchError(f"the layer {digest} was damaged", hint="it has been removed: build again")
+            raise LostLayersError([self.descriptor.digest])
         self._checked = True
 
     def _fetch(self) -> None:
         if self._source is None:
-            raise CacheError(f"the layer {self.descriptor.digest} is not in the store any more")
+            raise LostLayersError([self.descriptor.digest])
         digest = self.descriptor.digest
         if self._store.blobs.contains(digest):
             # Of another size: a source that looks into the same store must not find a damaged one there.

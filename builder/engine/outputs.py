@@ -12,12 +12,13 @@ from builder.cache.store import Store
 from builder.engine.built import Built, BuiltImage
 from builder.engine.layers import fetch_all, index_all, view_of
 from builder.engine.request import BuildRequest, Output
-from builder.errors import OutputError, UsageError
+from builder.errors import CacheError, ImageError, OutputError, UsageError
 from builder.events import Reporter, Warned
 from builder.image.descriptor import Descriptor
 from builder.image.digest import DiffID, Digest
 from builder.image.reference import Reference
 from builder.rootfs.contents import LayerContents
+from builder.streams import is_special
 from builder.values import dataclass, replace
 
 if TYPE_CHECKING:
@@ -55,7 +56,8 @@ def keep(store: Store, built: Built, names: Sequence[Reference], now: int) -> No
     artifact = built.artifact()
     configs = [one.raw_config for one in built.images]
     for raw in (*configs, *(document.raw for document in artifact.documents())):
-        if not (store.blobs.contains(Digest.of(raw), len(raw)) and store.blobs.owns(Digest.of(raw))):
+        digest = Digest.of(raw)
+        if not store.blobs.owns(digest) or store.blobs.read(digest, limit=len(raw)) is None:
             store.blobs.put(raw)
     layers = [layer for image in built.images for layer in image.layers]
     for layer in layers:
@@ -79,12 +81,34 @@ def keep(store: Store, built: Built, names: Sequence[Reference], now: int) -> No
 
 
 def write(output: Output, built: Built, tags: Sequence[Reference], places: Places) -> None:
-    """Write images to one output. Raises OutputError, RegistryError, and what fetching layers raises."""
-    names = output.names or tuple(tags)
+    """Write images to one output. Raises OutputError, RegistryError, and what fetching and checking layers raises."""
     dest = output.dest
-    if dest is not None:
-        # The writers want one layer after the other.
-        fetch_all(layer for image in built.images for layer in image.layers if not layer.descriptor.is_elsewhere)
+    if dest is None:
+        _write(output, built, output.names or tuple(tags), places)
+        return
+    wanted = [layer for image in built.images for layer in image.layers if not layer.descriptor.is_elsewhere]
+    # The writers want one layer after the other.
+    fetch_all(wanted)
+    if not is_final(dest):
+        _write(output, built, output.names or tuple(tags), places)
+        return
+    for layer in wanted:
+        layer.check()
+    try:
+        _write(output, built, output.names or tuple(tags), places)
+    except (ImageError, CacheError) as error:
+        raise OutputError(f"half of the image was written: {error.message}", hint="build again") from error
+
+
+def is_final(dest: Path | BinaryIO | None) -> bool:
+    """Say whether what is written there stays written: a stream, a pipe, a device."""
+    if isinstance(dest, Path):
+        return is_special(dest) and not dest.is_dir()
+    return dest is not None
+
+
+def _write(output: Output, built: Built, names: tuple[Reference, ...], places: Places) -> None:
+    dest = output.dest
     match output.kind:
         case "registry":
             push(built, [_by_digest(one, built.digest) for one in names] if output.by_digest else names, places)
@@ -166,6 +190,8 @@ def _contents(image: BuiltImage, store: Store, closing: ExitStack) -> list[Layer
     scratch = store.directory("tmp")
     contents = []
     for layer in image.layers:
+        # Single files do not tell that a layer is damaged.
+        layer.check()
         contents.append(LayerContents(layer.open, layer.toc(), scratch, layer.descriptor.digest))
         closing.callback(contents[-1].close)
     return contents

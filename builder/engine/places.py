@@ -200,9 +200,9 @@ class LayoutPlace:
 
     def _entries(self) -> dict[str, Descriptor]:
         from builder.archive.files import open_files
-        from builder.archive.oci_layout import REF_NAME, read_index
+        from builder.archive.oci_layout import REF_NAME, is_begun, read_index
 
-        if not self._path.is_dir() or not any(self._path.iterdir()):
+        if not self._path.is_dir() or is_begun(self._path):
             return {}
         files = open_files(self._path)
         try:

@@ -26,8 +26,9 @@ from builder.cache.exchange import (
 from builder.cache.keys import Key
 from builder.cache.store import Store
 from builder.engine.abouts import described
+from builder.engine.healing import healing
 from builder.engine.imports import Imports, Source
-from builder.engine.layers import StoreLayer
+from builder.engine.layers import LostLayersError, StoreLayer
 from builder.engine.places import Entries, Place, Reader, RegistryPlace, in_parallel, open_place, registry_place
 from builder.engine.request import BuildRequest, CachePlace, CacheTarget
 from builder.errors import BuilderError, CacheError, InterruptedBuildError
@@ -102,20 +103,30 @@ def _reader(place: CachePlace, opened: Place, store: Store, reporter: Reporter) 
 
 
 def share(
-    targets: Sequence[CacheTarget], env: Environment, services: Services, solver: Solver, contents: Sequence[Content]
+    targets: Sequence[CacheTarget],
+    env: Environment,
+    services: Services,
+    solver: Solver,
+    contents: Sequence[Content],
+    *,
+    again: bool = False,
 ) -> None:
     """Write what a finished build found out to each of ``targets``, but for images that say it themselves.
 
     Raises RegistryError, OutputError and ImageError, unless they are to be ignored; the outputs are written by then.
+    With ``again`` the build can begin again after LostLayersError, which is raised as it is.
     """
     for target in targets:
         if target.place.kind == "inline":
             continue
         try:
-            _Export(target, env, services, solver, contents).run()
+            with healing(env.store, solver.layers):
+                _Export(target, env, services, solver, contents).run()
         except InterruptedBuildError:
             raise
         except BuilderError as error:
+            if again and isinstance(error, LostLayersError):
+                raise
             if not target.ignore_error:
                 error.message = f"the image is done, but the cache {target.place.name} is not: {error.message}"
                 error.hint = error.hint or "ignore-error=true makes this a warning"

@@ -8,11 +8,11 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from builder.dockerfile.source import locate
 from builder.engine.handlers import Result, Task
-from builder.engine.layers import SharedCacheError
+from builder.engine.layers import LostLayersError, SharedCacheError, StoreLayer
 from builder.engine.services import Services
 from builder.errors import BuilderError, InterruptedBuildError, SandboxError
 from builder.events import BuildStarted, VertexCompleted, VertexFailed, VertexStarted
@@ -22,6 +22,9 @@ from builder.values import dataclass, field, replace
 
 _TICK = 0.2
 """Seconds after which a waiting main thread looks for signals."""
+
+_NOBODYS_MISTAKE = (SharedCacheError, LostLayersError)
+"""After which it is all done again, without what was lost."""
 
 
 @dataclass(slots=True)
@@ -65,6 +68,11 @@ class Solver:
         finally:
             self._drain()
         return self.results
+
+    def layers(self) -> Iterator[StoreLayer]:
+        """Yield the layers of all results, most of them several times."""
+        for result in self.results.values():
+            yield from result.stack
 
     def settle(self) -> None:
         """Take results for this store's own that depended on what was only claimed when they were made."""
@@ -136,8 +144,7 @@ class Solver:
 
     def _fail(self, vertex: Vertex, error: BaseException, seconds: float) -> None:
         if self._failure is None:
-            if isinstance(error, SharedCacheError) and not self.services.cancel.is_set():
-                # Nobody's mistake: it is all done again without that cache.
+            if isinstance(error, _NOBODYS_MISTAKE) and not self.services.cancel.is_set():
                 self._failure = error
                 return
             if self.services.cancel.is_set():
@@ -151,7 +158,7 @@ class Solver:
         self.services.reporter.emit(VertexCompleted(vertex.id, vertex.name, seconds, cached, reason))
 
     def _drain(self) -> None:
-        if self._running and not isinstance(self._failure, SharedCacheError):
+        if self._running and not isinstance(self._failure, _NOBODYS_MISTAKE):
             self.services.cancel.set()
         while self._running:
             self._finished.get()

@@ -121,11 +121,12 @@ def no_registry() -> Registry:
 
 @dataclass
 class Workshop:
-    """A store, a context directory, and builds with both."""
+    """A store, a context directory, and builds with both; ``second`` is a store that is only read."""
 
     store: Path
     context: Path
     registry: Callable[[], Registry] = no_registry
+    second: Path | None = None
 
     def put(self, files: Files, below: Path | None = None) -> Path:
         """Write files: text or bytes, or something to do with the path. A name ending in ``/`` makes a directory."""
@@ -146,7 +147,7 @@ class Workshop:
         def warn(message: str) -> None:
             seen.emit(Warned(message, "store"))
 
-        with Store.open(self.store, warn=warn) as store:
+        with Store.open(self.store, warn=warn, second=self.second) as store:
             yield Environment(store, self.registry, seen, threading.Event())
 
     def build(self, dockerfile: str | None = None, files: Files | None = None, **options: Any) -> Built:

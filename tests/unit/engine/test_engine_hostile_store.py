@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -11,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from builder.engine.request import CompressionChoice
-from builder.errors import BuilderError
 from tests.support.builds import Workshop
 
 EPOCH = 1_000_000_000
@@ -88,11 +86,9 @@ def test_no_image_is_wrong_whatever_is_in_the_store(warm: Workshop, tmp_path: Pa
     paths = sorted(path for path in (shop.store / kind).rglob("*") if path.is_file())
     DAMAGE[damage](paths)
     more = f"{TEXT}COPY --from=s /d/two /two\n"
-    # A layer that nobody else has is gone then; the next build makes it again.
-    with contextlib.suppress(BuilderError) if kind == "blobs" else contextlib.nullcontext():
-        shop.build(more, epoch=EPOCH)
-    longer = shop.build(more, epoch=EPOCH)
-    assert (longer.text("two"), longer.text("all/one")) == ("2", "1")
+    for _ in range(2):
+        longer = shop.build(more, epoch=EPOCH)
+        assert (longer.text("two"), longer.text("all/one")) == ("2", "1")
     for _ in range(2):
         built = shop.build(TEXT, epoch=EPOCH, tags=["x:1"])
         assert built.digest == expected.digest
@@ -111,7 +107,4 @@ def test_a_flipped_byte_in_a_layer_is_not_copied_to_another(shop: Workshop) -> N
             flipped += 1
     assert flipped == 1
     more = f"{first}FROM scratch\nCOPY --from=s /one /two\n"
-    with pytest.raises(BuilderError) as caught:
-        shop.build(more, epoch=EPOCH, compression=plain)
-    assert caught.value.hint is not None
     assert shop.build(more, epoch=EPOCH, compression=plain).text("two") == "precious"

@@ -123,9 +123,6 @@ def test_a_damaged_layer_made_here_is_made_again(shop: Workshop, tmp_path: Path)
         data = bytearray(path.read_bytes())
         data[len(data) // 2] ^= 1
         path.write_bytes(data)
-    with pytest.raises(ImageError) as caught:
-        shop.build(text, **options)
-    assert "build again" in (caught.value.hint or "")
     assert shop.build(text, **options).tree == expected
 
 
