@@ -42,6 +42,7 @@ class _BlobFile(io.FileIO):
     def __init__(self, fd: int, path: Path) -> None:
         super().__init__(fd, "rb")
         self._path = path
+        self.name = str(path)  # else the descriptor's number, which tells nobody anything
 
     def readinto(self, buffer: WriteableBuffer, /) -> int | None:
         try:

@@ -134,7 +134,13 @@ class _Plain(_Source):
 
     def read_at(self, offset: int, size: int) -> bytes:
         if self._fd is not None:
-            return os.pread(self._fd, size, offset)
+            try:
+                return os.pread(self._fd, size, offset)
+            except OSError as error:
+                # Not to be taken for a failure of whoever asked for a file of the layer.
+                name = getattr(self._stream, "name", "")
+                where = name if isinstance(name, str) and name else "a temporary file with a layer"
+                raise LayerFormatError(f"cannot read {where}: {error.strerror}") from error
         with self._lock:
             self._stream.seek(offset)
             return self._stream.read(size)
