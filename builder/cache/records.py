@@ -68,12 +68,16 @@ class Record:
 
 
 class Records:
-    """All records of a store. Thread-safe, process-safe."""
+    """All records of a store, and those of a ``second`` one, which is only read. Thread-safe, process-safe."""
 
-    def __init__(self, root: Path, places: Table, scratch: Scratch) -> None:
+    def __init__(
+        self, root: Path, places: Table, scratch: Scratch, second: Records | None = None, *, writable: bool = True
+    ) -> None:
         self._directory = root / "records"
         self._places = places
         self._scratch = scratch
+        self._second = second
+        self._writable = writable
 
     def find(self, key: Key) -> Record | None:
         """Return a record; missing, damaged and not to be understood are all None."""
@@ -82,16 +86,18 @@ class Records:
 
     def has(self, key: Key) -> bool:
         """Say whether there is a record, in whatever state."""
-        return os.path.exists(self._path(key))
+        return os.path.exists(self._path(key)) or (self._second is not None and self._second.has(key))
 
     def packed(self, key: Key) -> bytes | None:
         """Return a record as it is kept, for those who send it elsewhere: ``unpack`` and ``add`` take it."""
         try:
-            return sealed.read(self._path(key), _KIND, key, limit=_SMALLEST)
+            found = sealed.read(self._path(key), _KIND, key, limit=_SMALLEST)
         except CacheError as error:
             self._places.warn(f"{error.message}; it is ignored")
-            sealed.discard(self._path(key))
-            return None
+            if self._writable:
+                sealed.discard(self._path(key))
+            found = None
+        return self._second.packed(key) if found is None and self._second is not None else found
 
     def add(self, key: Key, data: bytes, place: Place) -> None:
         """Keep what ``pack`` returned, as far as the store lets us, and remember its place."""
@@ -127,6 +133,8 @@ class Records:
                 if kind == place.kind and key not in seen:
                     seen.add(key)
                     yield Key(key), project == place.project and ordinal == place.ordinal
+        if self._second is not None:
+            yield from (one for one in self._second.near(place) if one[0] not in seen)
 
     def _remember(self, key: Key, place: Place) -> None:
         entry = (place.kind, place.ordinal, str(key))

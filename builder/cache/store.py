@@ -200,7 +200,13 @@ class Store:
         """What the keys of executed steps were made of. A build that finds everything needs none of it."""
         from builder.cache.records import Records
 
-        return Records(self.root, self._table("records/places", "places of records"), self._scratch)
+        def records(root: Path, second: Records | None = None) -> Records:
+            own, where = root == self.root, root / "records" / "places"
+            touch = self._uses.touch if own else (lambda _: True)
+            places = Table(where, "places of records", self._scratch, self._locks, self._warn, touch)
+            return Records(root, places, self._scratch, second, writable=own)
+
+        return records(self.root, None if self._second is None else records(self._second))
 
     def room(self) -> int | None:
         """Return the bytes that are free for the store, None where its file system does not say."""

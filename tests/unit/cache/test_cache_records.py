@@ -179,3 +179,31 @@ def test_a_damaged_bundle_gives_what_comes_before_the_damage(damage: bytes) -> N
     assert [key for key, _ in unbundle(whole + damage)][:1] == [key_of(1)]
     assert list(unbundle(whole[:-1])) == []
     assert all(unpack(data) is None for key, data in unbundle(damage))
+
+
+def listing(root: Path) -> dict[str, tuple[int, int]]:
+    return {str(path): (path.stat().st_mtime_ns, path.stat().st_size) for path in root.rglob("*")}
+
+
+def test_records_of_a_second_store_are_read_and_never_touched(tmp_path: Path) -> None:
+    warnings: list[str] = []
+    with Store.open(tmp_path / "warm") as store:
+        for number in (1, 2, 3):
+            store.records.add(key_of(number), packed(), PLACE)
+    damaged = next(path for path in (tmp_path / "warm/records").rglob(key_of(3)))
+    damaged.write_bytes(b"rot")
+    for path in (tmp_path / "warm").rglob("*"):
+        os.utime(path, (1 << 30, 1 << 30))
+    before = listing(tmp_path / "warm")
+    with Store.open(tmp_path / "own", warn=warnings.append, second=tmp_path / "warm") as store:
+        found = store.records
+        found.add(key_of(4), packed(), PLACE)
+        found.add(key_of(1), packed(), PLACE)
+        assert [number for number in range(6) if found.find(key_of(number)) is not None] == [1, 2, 4]
+        assert [found.has(key_of(number)) for number in (2, 5)] == [True, False]
+        assert list(found.near(PLACE)) == [(key_of(1), True), (key_of(4), True), (key_of(3), True), (key_of(2), True)]
+    assert listing(tmp_path / "warm") == before
+    assert len(warnings) == 1
+    assert str(damaged) in warnings[0]
+    with Store.open(tmp_path / "own") as store:
+        assert [key for key, _ in store.records.near(PLACE)] == [key_of(1), key_of(4)], "nothing was taken over"

@@ -319,6 +319,17 @@ def test_the_command_line(tmp_path: Path) -> None:
     pybuild("explain", "--no-cache-filter", "nobody", context, root=root, status=65)
 
 
+def test_what_a_read_only_store_knows_is_compared_with(tmp_path: Path) -> None:
+    context = write_context(tmp_path / "context", "FROM scratch\nCOPY a /a\nWORKDIR /b\n", {"a": "1"})
+    pybuild(context, root=tmp_path / "warm")
+    options = ["explain", "--store-ro", tmp_path / "warm", context]
+    assert pybuild(*options, root=tmp_path / "own").stdout.count("CACHED") == 2
+    (context / "a").write_text("2")
+    assert "file a: contents changed" in pybuild(*options, root=tmp_path / "own").stdout
+    done = pybuild("--progress=plain", *options[1:], root=tmp_path / "own")
+    assert "MISS: file a: contents changed" in done.stderr
+
+
 def test_an_image_without_steps(tmp_path: Path) -> None:
     context = write_context(tmp_path / "context", "FROM scratch\nENV A=1\n")
     assert "no step" in pybuild("explain", context, root=tmp_path / "store").stdout
