@@ -34,6 +34,7 @@ The numbers are sysexits(3) values, so that they rarely meet the status of a fai
 
 from __future__ import annotations
 
+import errno
 from typing import ClassVar
 
 
@@ -98,3 +99,10 @@ class CacheError(BuilderError):
     """The cache is unusable here: callers turn it into a warning and a miss."""
 
     exit_code = 73
+
+
+def room_hint(error: OSError) -> str | None:
+    """Return the way out of a disk that is full, None for every other failure."""
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return None
+    return "free some space (pybuild cache prune), or choose another place with --root DIR"

@@ -7,7 +7,6 @@ The store's side of ``builder.image.blobs.BlobStore``. What is in place was hash
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import io
 import os
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from builder.cache import sealed
 from builder.cache.scratch import Scratch
-from builder.errors import OutputError
+from builder.errors import OutputError, room_hint
 from builder.image.digest import Digest, DigestMismatchError
 from builder.streams import CHUNK
 
@@ -29,7 +28,6 @@ SMALL = 4 << 20
 """Most bytes that ``read`` returns: a manifest or a config, never a layer."""
 
 _WRITE_BACK = 16 << 20
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class UnreadableBlobError(OutputError):
@@ -313,5 +311,4 @@ class FileBlobStore:
 
 
 def _refused(path: Path, error: OSError) -> OutputError:
-    hint = "free some space, or choose another place with --root DIR" if error.errno in _FULL else None
-    return OutputError(f"cannot write {path}: {error.strerror}", hint=hint)
+    return OutputError(f"cannot write {path}: {error.strerror}", hint=room_hint(error))

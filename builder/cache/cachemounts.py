@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 from builder.cache.locks import hold, try_lock
 from builder.cache.sealed import make_directories
-from builder.errors import OutputError
+from builder.errors import OutputError, room_hint
 
 if TYPE_CHECKING:
     import threading
@@ -52,7 +52,7 @@ class CacheMounts:
         try:
             make_directories(home)
         except OSError as error:
-            raise OutputError(f"cannot write {home}: {error.strerror}") from error
+            raise OutputError(f"cannot write {home}: {error.strerror}", hint=room_hint(error)) from error
         self._say_id(home, mount_id)
         if sharing == "private":
             with self._first_free(home) as path:
@@ -103,5 +103,5 @@ def _made(path: Path) -> Path:
     try:
         make_directories(path)
     except OSError as error:
-        raise OutputError(f"cannot create {path}: {error.strerror}") from error
+        raise OutputError(f"cannot create {path}: {error.strerror}", hint=room_hint(error)) from error
     return path

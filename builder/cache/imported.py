@@ -16,7 +16,7 @@ from builder.cache import sealed
 from builder.cache.scratch import Scratch
 from builder.cache.selectors import Selectors
 from builder.cache.table import Table
-from builder.errors import ImageError, OutputError
+from builder.errors import ImageError, OutputError, room_hint
 from builder.image.digest import DiffID, Digest
 
 _NAME, _DISTRUSTED = "name", "distrusted"
@@ -60,7 +60,7 @@ class Imported:
         try:
             sealed.replace(temporary, path)
         except OSError as error:
-            raise OutputError(f"cannot write {path}: {error.strerror}") from error
+            raise OutputError(f"cannot write {path}: {error.strerror}", hint=room_hint(error)) from error
         return path
 
     def distrusted(self) -> frozenset[str]:

@@ -7,6 +7,7 @@ are normal, so nothing here asks the passwd database or expands ``~``. The envir
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections.abc import Callable, Iterator, Mapping
@@ -82,10 +83,23 @@ def check_readable(root: Path) -> None:
     try:
         if not _has_version(root):
             raise UsageError(f"{root} is not a store", hint="pybuild warm --store DIR REF makes one")
+        with contextlib.suppress(FileNotFoundError):
+            os.listdir(root / "blobs" / "sha256")  # the rest is as private as that
     except _UnusableError as error:
         raise UsageError(f"{root}: {error.reason}") from None
     except OSError as error:
-        raise UsageError(f"cannot read the store {root}: {error.strerror}") from error
+        private = f"its owner can let others read it: chmod -R a+rX {root}"
+        hint = private if isinstance(error, PermissionError) else None
+        raise UsageError(f"cannot read the store {root}: {error.strerror}", hint=hint) from error
+
+
+def only_readable(env: Mapping[str, str], explicit: str | os.PathLike[str] | None) -> Path | None:
+    """Return the store that is named explicitly, or by PYBUILD_ROOT, if there is one that cannot be written."""
+    named = explicit or env.get("PYBUILD_ROOT")
+    if not named or os.access(named, os.W_OK | os.X_OK, effective_ids=True):
+        return None
+    root = Path(os.path.abspath(named))
+    return root if os.path.lexists(root / VERSION) else None
 
 
 def _candidates(env: Mapping[str, str], uid: int, var_tmp: Path) -> Iterator[tuple[str, str]]:

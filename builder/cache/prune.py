@@ -142,7 +142,7 @@ def _moved_away(store: Store, item: Item, before: float) -> Path | None:
             # In the same directory: only its owner may move a directory to another one.
             gone = item.path.with_name(f"{GONE}{os.urandom(8).hex()}")
             os.rename(item.path, gone)
-        if item.kind == "mount":
+        if item.kind != "imported":
             discard(item.witness)
         return gone
     finally:

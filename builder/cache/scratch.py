@@ -19,7 +19,7 @@ from pathlib import Path
 
 from builder.cache.locks import try_lock
 from builder.cache.sealed import discard, make_directories
-from builder.errors import OutputError
+from builder.errors import OutputError, room_hint
 
 RUN_SUFFIX = ".run"
 _ABANDONED = 86400.0  # seconds: the age that decides where there are no locks
@@ -71,7 +71,7 @@ class Scratch:
         try:
             os.mkdir(path, 0o700)
         except OSError as error:
-            raise OutputError(f"cannot create {path}: {error.strerror}") from error
+            raise OutputError(f"cannot create {path}: {error.strerror}", hint=room_hint(error)) from error
         return path
 
     def sweep(self) -> None:
@@ -120,7 +120,9 @@ class Scratch:
                 if self._fd is not None:
                     return owner
         except OSError as error:
-            raise OutputError(f"cannot write to the store {self._tmp.parent}: {error.strerror}") from error
+            raise OutputError(
+                f"cannot write to the store {self._tmp.parent}: {error.strerror}", hint=room_hint(error)
+            ) from error
 
     def _lock_or_warn(self, path: Path) -> int | None:
         try:

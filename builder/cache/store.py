@@ -29,7 +29,7 @@ from builder.cache.scratch import Scratch
 from builder.cache.selectors import Selectors
 from builder.cache.table import Table
 from builder.cache.variants import Variants
-from builder.errors import OutputError
+from builder.errors import OutputError, room_hint
 from builder.image.digest import DiffID
 
 if TYPE_CHECKING:
@@ -72,6 +72,12 @@ class Store:
         store._scratch.sweep()
         store._sweep_locks()
         return store
+
+    @classmethod
+    def look(cls, root: Path, *, warn: Callable[[str], None] = lambda _: None) -> Store:
+        """Open a store to look at what it holds, whoever it belongs to. Raises UsageError for one that is none."""
+        check_readable(root)
+        return cls(root, warn)
 
     def __enter__(self) -> Store:
         return self
@@ -159,7 +165,7 @@ class Store:
                 os.close(fd)
             sealed.replace(temporary, path)
         except OSError as error:
-            raise OutputError(f"cannot write {path}: {error.strerror}") from error
+            raise OutputError(f"cannot write {path}: {error.strerror}", hint=room_hint(error)) from error
         return path
 
     def drop_toc(self, diff_id: DiffID) -> None:
@@ -236,7 +242,7 @@ class Store:
         try:
             sealed.make_directories(path)
         except OSError as error:
-            raise OutputError(f"cannot write {path}: {error.strerror}") from error
+            raise OutputError(f"cannot write {path}: {error.strerror}", hint=room_hint(error)) from error
         return path
 
     @functools.cached_property
@@ -250,19 +256,32 @@ class Store:
 
     def _sweep_locks(self) -> None:
         """Remove the lock files of dead processes; they hurt nobody but pile up."""
-        try:
-            names = os.listdir(self._locks)
-        except OSError:
-            return
-        for name in names:
-            path = self._locks / name
-            try:
-                fd = try_lock(path, create=False)
-            except OSError:
-                continue
-            if fd is not None:
-                sealed.discard(path)
-                os.close(fd)
+        for name in _names(self._locks):
+            _remove_if_free(self._locks / name)
+        for view in _names(self.root / "layers"):
+            home = self.root / "layers" / view
+            # An unpacked layer has one for as long as it is there.
+            for name in {*_names(home / ".locks")}.difference(_names(home)):
+                _remove_if_free(home / ".locks" / name, unless=home / name)
+
+
+def _remove_if_free(lock: Path, unless: Path | None = None) -> None:
+    """Remove a lock file that nobody holds, and that ``unless``, which its owner may just have made, does not need."""
+    try:
+        fd = try_lock(lock, create=False)
+    except OSError:
+        return
+    if fd is not None:
+        if unless is None or not os.path.lexists(unless):
+            sealed.discard(lock)
+        os.close(fd)
+
+
+def _names(directory: Path) -> list[str]:
+    try:
+        return os.listdir(directory)
+    except OSError:
+        return []
 
 
 def _once(warn: Callable[[str], None]) -> Callable[[str], None]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from builder.cache import sealed
 from builder.cache.locks import hold
 from builder.cache.scratch import Scratch
-from builder.errors import CacheError, OutputError
+from builder.errors import CacheError, OutputError, room_hint
 
 _LIMIT = 16 << 20
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
@@ -75,7 +75,7 @@ class Table:
             sealed.replace(temporary, path)
         except OSError as error:
             sealed.discard(temporary)
-            raise OutputError(f"cannot write {path}: {error.strerror}") from error
+            raise OutputError(f"cannot write {path}: {error.strerror}", hint=room_hint(error)) from error
 
     def add(
         self, name: str, record: Mapping[str, object], usable: Callable[[Mapping[str, object]], bool]
@@ -101,7 +101,7 @@ class Table:
                 sealed.replace(temporary, path)
                 return record
         except OSError as error:
-            raise OutputError(f"cannot write {path}: {error.strerror}") from error
+            raise OutputError(f"cannot write {path}: {error.strerror}", hint=room_hint(error)) from error
         finally:
             sealed.discard(temporary)
 

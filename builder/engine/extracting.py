@@ -14,7 +14,7 @@ from typing import BinaryIO
 from builder.context.source import is_tar
 from builder.engine.copying import CopyRules
 from builder.engine.layerbuilder import LayerBuilder, NewDirectory, parent_of
-from builder.errors import ContextError, OutputError
+from builder.errors import ContextError, OutputError, room_hint
 from builder.rootfs.compression import decompress
 from builder.rootfs.contents import open_member
 from builder.rootfs.entry import Kind, LayerFormatError
@@ -53,7 +53,9 @@ def unpack_archive(stream: BinaryIO, scratch: Path) -> Archive | None:
         scratch.unlink(missing_ok=True)
         return None
     except OSError as error:
-        raise OutputError(f"cannot unpack an archive into {scratch}: {error.strerror}") from error
+        raise OutputError(
+            f"cannot unpack an archive into {scratch}: {error.strerror}", hint=room_hint(error)
+        ) from error
 
 
 def _first_block(stream: BinaryIO) -> bytes:

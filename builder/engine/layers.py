@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from builder.cache.store import Store
-from builder.errors import CacheError, OutputError
+from builder.errors import CacheError, OutputError, room_hint
 from builder.image.blobs import Layer
 from builder.image.descriptor import Descriptor
 from builder.image.digest import ChainID, DiffID, Digest, DigestMismatchError, chain_id, copy_verified
@@ -250,7 +250,7 @@ def index_blob(store: Store, digest: Digest, diff_id: DiffID, promised: str) -> 
             raise DigestMismatchError(f"layer {digest} unpacks to {found}, {promised} says {diff_id}")
         return Toc.open(store.publish_toc(temporary, diff_id))
     except OSError as error:
-        raise OutputError(f"cannot write {temporary}: {error.strerror}") from error
+        raise OutputError(f"cannot write {temporary}: {error.strerror}", hint=room_hint(error)) from error
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from builder.cache.store import Store
 from builder.engine.layers import StoreLayer
-from builder.errors import OutputError
+from builder.errors import OutputError, room_hint
 from builder.image import descriptor as media
 from builder.image.descriptor import Descriptor
 from builder.image.digest import DiffID
@@ -31,7 +31,7 @@ def pack_layer(store: Store, items: Iterable[Item], coding: Coding = USUAL) -> S
             packed = pack(items, blob_file, toc_file, coding=coding)
         return publish(store, packed, blob, toc, coding)
     except OSError as error:
-        raise OutputError(f"cannot write a layer to {store.root}: {error.strerror}") from error
+        raise OutputError(f"cannot write a layer to {store.root}: {error.strerror}", hint=room_hint(error)) from error
     finally:
         blob.unlink(missing_ok=True)
         toc.unlink(missing_ok=True)

@@ -13,7 +13,7 @@ from builder.cache.store import Store
 from builder.engine.layers import LayerStack, StoreLayer
 from builder.engine.packing import LAYER_TYPES, known_forms
 from builder.engine.request import BuildRequest, CompressionChoice, compression_of, forms_of
-from builder.errors import BuilderError, CacheError, ImageError, OutputError
+from builder.errors import BuilderError, CacheError, ImageError, OutputError, room_hint
 from builder.image import descriptor as media
 from builder.image.blobs import Layer
 from builder.image.descriptor import Descriptor
@@ -155,6 +155,6 @@ def _made(source: Layer, described: Descriptor, coding: Coding, store: Store) ->
         store.variants.put(source.diff_id, made.compressor, descriptor)
         return StoreLayer(store, source.diff_id, descriptor, compressor=made.compressor)
     except OSError as error:
-        raise OutputError(f"cannot write a layer to {store.root}: {error.strerror}") from error
+        raise OutputError(f"cannot write a layer to {store.root}: {error.strerror}", hint=room_hint(error)) from error
     finally:
         temporary.unlink(missing_ok=True)

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO, assert_never
 
-from builder.errors import OutputError
+from builder.errors import OutputError, room_hint
 from builder.image.digest import DiffID, Digest
 from builder.rootfs import whiteout
 from builder.rootfs.compression import decompress
@@ -66,7 +66,7 @@ def unpack(
         where = f"{target}: {current}" if current else str(target)
         if error.errno == errno.ENAMETOOLONG:
             raise LayerFormatError(f"{where[:200]}: the name is too long for this file system") from error
-        raise OutputError(f"cannot unpack a layer into {where}: {error.strerror}") from error
+        raise OutputError(f"cannot unpack a layer into {where}: {error.strerror}", hint=room_hint(error)) from error
     finally:
         layer.close()
 

@@ -1,7 +1,8 @@
 """Unpacked layers in the store, one directory each, for one ownership view (design, "The store"). Worker side.
 
 ``layers/<view>/<name>`` appears by rename, complete or not at all. ``.locks/<name>`` holds its size in bytes, and has
-the mtime of its last use: the directory's own is the image's. Nothing is synced to the disk: after a crash of the
+the mtime of its last use: the directory's own is the image's. One without a layer, of a build that was killed, is
+removed by whoever opens the store next. Nothing is synced to the disk: after a crash of the
 machine any file may be short, so the layers of an earlier boot are not used.
 """
 
@@ -96,12 +97,17 @@ class Layers:
 
     @contextlib.contextmanager
     def _locked(self, name: str) -> Iterator[int]:
-        fd = os.open(self._home / ".locks" / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX)
-            yield fd
-        finally:
-            os.close(fd)
+        path = self._home / ".locks" / name
+        while True:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX)
+                if not _names(path, fd):
+                    continue  # removed while we waited: with its layer, or because there was none
+                yield fd
+                return
+            finally:
+                os.close(fd)
 
     def _forget_earlier_boots(self) -> None:
         (self._home / ".locks").mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -117,6 +123,13 @@ class Layers:
                     os.rename(self._home / name, stale / name)
             marker.write_text(boot)
         remove_tree(stale)
+
+
+def _names(path: Path, fd: int) -> bool:
+    try:
+        return os.path.samestat(os.lstat(path), os.fstat(fd))
+    except FileNotFoundError:
+        return False
 
 
 def _note_size(lock: int, tree: Path) -> None:

@@ -15,7 +15,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from builder.errors import BuilderError, OutputError
+from builder.errors import BuilderError, OutputError, room_hint
 from builder.rootfs.measure import allocated
 from builder.rootfs.rooted import remove_tree
 from builder.run import namespaces, wire
@@ -140,7 +140,7 @@ class _Worker:
             reply = ("error", number, (type(error).__name__, error.message, error.hint))
         except OSError as error:
             failure = OutputError(f"{error.filename or 'the store'}: {error.strerror}")
-            reply = ("error", number, (type(failure).__name__, failure.message, None))
+            reply = ("error", number, (type(failure).__name__, failure.message, room_hint(error)))
         except BaseException:  # noqa: BLE001 -- a thread has nobody else to tell of our own bugs
             import traceback
 

@@ -113,6 +113,10 @@ def leftovers(store: Path) -> dict[str, list[str]]:
         found[name] = [
             str(one.relative_to(store)) for one in (store / name).rglob("*") if one.is_file() or name == "tmp"
         ]
+    # Each unpacked layer has a lock, which says when it was used.
+    layers = {str(one.relative_to(store)) for one in (store / "layers").glob("*/*")}
+    witnesses = {str(one.relative_to(store)).replace(".locks/", "") for one in (store / "layers").glob("*/.locks/*")}
+    found["locks"] += sorted(witnesses - layers)
     return {name: paths for name, paths in found.items() if paths}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -102,7 +103,7 @@ def small(tmp_path: Path) -> Iterator[Path]:
 @pytest.mark.parametrize("what", ["size", "nr_inodes"])
 def test_a_full_disk(project: Project, small: Path, what: str, full: bool) -> None:
     sizes = {"size": ("60k", "200k", "700k", "1500k", "3m"), "nr_inodes": ("8", "20", "40", "70", "110")}[what]
-    told = 0
+    told, hints = 0, 0
     for size in sizes if full else sizes[::2]:
         run(["mount", "-o", f"remount,size=64m,nr_inodes=100000,{what}={size}", small])
         done = project.build(small / "store", status=(0, 1, *FAILURES))
@@ -110,10 +111,12 @@ def test_a_full_disk(project: Project, small: Path, what: str, full: bool) -> No
             project.check_output()
         else:
             told += str(small) in done.stderr or "No space left" in done.stderr
+            hints += "hint: free some space" in done.stderr
         run(["mount", "-o", "remount,size=64m,nr_inodes=100000", small])
         project.is_right(small / "store")
         shutil.rmtree(small / "store")
     assert told
+    assert hints or not full
 
 
 def fill(path: Path) -> None:
@@ -151,6 +154,12 @@ def test_a_store_on_a_read_only_file_system(copies: Project, tmp_path: Path) -> 
         run(["mount", "-o", "remount,ro,bind", root])
         for words in (["--root", root, tmp_path], ["cache", "prune", "--root", root]):
             assert str(root) in pybuild(*words, root=root, status=73).stderr
+        # Looking at it needs no more than reading.
+        usage = json.loads(pybuild("cache", "du", "--json", root=root).stdout)
+        assert usage["root"] == str(root)
+        assert {one["type"] for one in usage["types"]} >= {"layer", "image", "result", "toc"}
+        assert "layer" in pybuild("cache", "ls", root=root).stdout
+        assert "would free" in pybuild("cache", "prune", "--dry-run", "--root", root, root=tmp_path / "x").stdout
         env = {"PYBUILD_STORE_RO": str(root)}
         done = copies.build(tmp_path / "own", env=env)
         assert done.stderr.count("CACHED") == 4
@@ -243,11 +252,8 @@ def test_damage_to_any_file(copies: Project, tmp_path: Path, damage: Callable[[P
         for path in files:
             if path.parts[0] == kind and (root / path).stat().st_size:
                 damage(root / path)
-        done = copies.build(root, status=(0, 67, 73))
-        if done.returncode == 0:
-            copies.check_output()
-        said = done.stderr
-        said += copies.build(root, status=(0, 67, 73)).stderr
+        said = copies.build(root).stderr
+        copies.check_output()
         copies.is_right(root)
         if kind in NAMED:
             assert f"{root}/{kind}" in said, f"{kind}: not told\n{said}"

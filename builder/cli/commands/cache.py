@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from builder.cli.amounts import duration
@@ -18,8 +19,10 @@ from builder.cli.registries import add_registry_options
 from builder.cli.reporters import make_reporter
 from builder.cli.session import environment
 from builder.errors import UsageError
+from builder.events import Reporter, Warned
 
 if TYPE_CHECKING:
+    from builder.cache.store import Store
     from builder.cache.usage import Item, Kind
     from builder.images.tidying import Tidying
 
@@ -96,13 +99,29 @@ def run(options: argparse.Namespace) -> int:
 def _tidying(options: argparse.Namespace) -> Iterator[Tidying]:
     from builder.images.tidying import Tidying
 
-    # No lease of ours: what a build says of its own start must not be mistaken for ours.
-    with environment(options, make_reporter(options.progress, sys.stderr), available_cpus()) as env:
-        found = Tidying(env.store, env.reporter)
-        try:
-            yield found
-        finally:
-            found.close()
+    reporter = make_reporter(options.progress, sys.stderr)
+    with ExitStack() as closing:
+        store = _looked_at(options, reporter)
+        if store is None:
+            # No lease of ours: what a build says of its own start must not be mistaken for ours.
+            store = closing.enter_context(environment(options, reporter, available_cpus())).store
+        found = Tidying(store, reporter)
+        closing.callback(found.close)
+        yield found
+
+
+def _looked_at(options: argparse.Namespace, reporter: Reporter) -> Store | None:
+    """Return a store on a medium that is only read, for who wants to know what is in it."""
+    from builder.cache.location import only_readable
+
+    if options.action == "prune" and not options.dry_run:
+        return None
+    root = only_readable(os.environ, options.root)
+    if root is None:
+        return None
+    from builder.cache.store import Store
+
+    return Store.look(root, warn=lambda message: reporter.emit(Warned(message, "store")))
 
 
 def _du(options: argparse.Namespace) -> int:

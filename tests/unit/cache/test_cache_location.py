@@ -1,12 +1,13 @@
 """Where the store is, and which directories are refused."""
 
+import errno
 import os
 from pathlib import Path
 
 import pytest
 
-from builder.cache.location import FORMAT, choose_root, prepare_root
-from builder.errors import OutputError
+from builder.cache.location import FORMAT, check_readable, choose_root, only_readable, prepare_root
+from builder.errors import OutputError, UsageError
 
 UID = os.geteuid()
 
@@ -188,3 +189,29 @@ def test_a_version_file_that_is_a_link_or_a_fifo_is_refused(tmp_path):
     os.mkfifo(root / "VERSION")
     with pytest.raises(OutputError):
         prepare_root(root, UID)
+
+
+def test_a_store_that_can_only_be_read_is_looked_at(tmp_path, monkeypatch):
+    root = tmp_path / "s"
+    prepare_root(root, UID)
+    assert only_readable({"PYBUILD_ROOT": str(root)}, None) is None  # it can be written
+    # A read-only medium: for root, directory modes are no obstacle.
+    monkeypatch.setattr(os, "access", lambda _, mode, **options: not (mode & os.W_OK and options))
+    assert only_readable({"PYBUILD_ROOT": str(root)}, None) == root
+    assert only_readable({}, root) == root
+    assert only_readable({}, None) is None
+    assert only_readable({}, tmp_path) is None
+
+
+def test_a_second_store_of_another_user_says_what_its_owner_can_do(tmp_path, monkeypatch):
+    root = tmp_path / "s"
+    prepare_root(root, UID)
+    check_readable(root)
+
+    def refuse(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    with pytest.raises(UsageError, match="cannot read the store") as caught:
+        check_readable(root)
+    assert f"chmod -R a+rX {root}" in caught.value.hint

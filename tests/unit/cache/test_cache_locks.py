@@ -297,3 +297,17 @@ def test_a_locked_mount_is_waited_for(store, root):
 def test_an_id_is_no_path(store, root):
     with store.acquire_mount("../../../etc") as path:
         assert path.parent.parent == root / "mounts"
+
+
+def test_locks_of_layers_that_were_never_unpacked_are_swept(root):
+    Store.open(root).close()
+    home = root / "layers" / "root"
+    (home / ".locks").mkdir(parents=True)
+    for name in ("unpacked", "orphan", "busy", ".boot"):
+        (home / ".locks" / name).touch()
+    (home / "unpacked").mkdir()
+    (home / ".boot").touch()
+    with locks.hold(home / ".locks" / "busy"), Store.open(root):
+        assert sorted(os.listdir(home / ".locks")) == [".boot", "busy", "unpacked"]
+    Store.open(root).close()
+    assert sorted(os.listdir(home / ".locks")) == [".boot", "unpacked"]

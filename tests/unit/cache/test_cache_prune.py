@@ -201,6 +201,7 @@ def test_an_unpacked_layer_says_its_size_and_goes_as_a_whole(store):
     assert (one.kind, one.name, one.size) == ("unpacked", "root/ab.0", 12345)
     assert remove_all(store, [one], unused_since(store)).removed == [one]
     assert os.listdir(tree.parent) == [".locks"]
+    assert os.listdir(tree.parent / ".locks") == []
 
 
 def test_a_locked_tree_stays(store):

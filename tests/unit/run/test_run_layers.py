@@ -96,3 +96,20 @@ def test_a_kept_upper_holds_what_the_layer_says(tmp_path: Path) -> None:
     times = [(final / name).stat().st_mtime_ns for name in ("seen", "seen/deep", "seen/file")]
     assert times == [OLD * 10**9, (OLD + 1) * 10**9, (OLD + 2) * 10**9]
     assert not upper.exists()
+
+
+def test_a_lock_that_was_removed_while_somebody_waited_for_it(tmp_path: Path, blob: bytes) -> None:
+    first, second = layers(tmp_path), layers(tmp_path)
+    lock = tmp_path / "layers" / "view" / ".locks" / "n"
+    waiter = threading.Thread(target=second.ensure, args=("n", blob, DIFF_ID, (), ignore))
+    with first._locked("n"):
+        waiter.start()
+        waiting = f":{lock.stat().st_ino} "
+        while not any("->" in line and waiting in line for line in Path("/proc/locks").read_text().splitlines()):
+            assert waiter.is_alive()
+        lock.unlink()
+        with second._locked("n"):
+            pass  # it is another one now
+    waiter.join()
+    assert lock.read_text().strip().isdigit()
+    assert (tmp_path / "layers" / "view" / "n" / "d" / "f").exists()
