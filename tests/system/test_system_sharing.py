@@ -85,6 +85,12 @@ def downloads(registry: TestRegistry, since: int) -> list[Request]:
     ]
 
 
+def held(registry: TestRegistry, store: Path) -> set[str]:
+    """Return the layers whose bytes a store has."""
+    names = {f"sha256:{path.name}" for path in (store / "blobs/sha256").rglob("*") if path.is_file()}
+    return names & layers(registry)
+
+
 def uploads(registry: TestRegistry, since: int) -> list[Request]:
     """Return the requests that carried bytes of a blob."""
     return [one for one in registry.requests(since=since) if one.method in ("PATCH", "PUT") and "/blobs/" in one.path]
@@ -106,7 +112,14 @@ def test_a_second_machine_executes_nothing_and_downloads_no_layer(
     assert digest_of(one) == digest_of(two)
     assert downloads(registry, mark) == []
     assert uploads(registry, mark) == []
+    assert held(registry, second) == set()
     assert "WARN" not in two.stderr.upper()
+    # A machine without the cache shows that this is found out: its RUN needs the base.
+    mark = registry.mark()
+    pybuild(*options, context, root=tmp_path / "third")
+    assert len(executed(meta)) == 7
+    assert downloads(registry, mark)
+    assert held(registry, tmp_path / "third")
 
 
 def test_so_does_a_machine_whose_store_was_pruned(
@@ -115,11 +128,15 @@ def test_so_does_a_machine_whose_store_was_pruned(
     store, meta = tmp_path / "store", tmp_path / "meta.json"
     shared = f"type=registry,ref={cache}"
     one = pybuild(f"--cache-to={shared},mode=max", context, root=store)
+    assert held(registry, store)
     pybuild("cache", "prune", "--all", root=store)
+    assert held(registry, store) == set()
+    assert not [path for path in (store / "selectors").rglob("*") if path.is_file()]
     mark = registry.mark()
     two = pybuild(f"--cache-from={shared}", f"--metadata-file={meta}", context, root=store)
     assert (executed(meta), digest_of(two)) == ([], digest_of(one))
     assert downloads(registry, mark) == []
+    assert held(registry, store) == set()
 
 
 def test_a_changed_file_costs_no_bytes_of_the_base(
