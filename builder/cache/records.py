@@ -12,8 +12,9 @@ import itertools
 import json
 import os
 import re
+import threading
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from builder.cache import sealed
@@ -21,7 +22,7 @@ from builder.cache.keys import Component, Key
 from builder.cache.scratch import Scratch
 from builder.cache.table import Table
 from builder.errors import CacheError, OutputError
-from builder.values import dataclass
+from builder.values import dataclass, replace
 
 _KIND = "record"
 _VERSION = 1
@@ -37,8 +38,13 @@ _LARGEST_SENT = 1 << 20
 _HEAD = 64 + 8
 _HEADER = re.compile(rb"[0-9a-f]{72}")
 
-_PER_PLACE, _PER_STAGE = 16, 512
-"""Keys that are remembered of one place, and of all places of a stage."""
+_PLACES_VERSION = 2
+
+_PER_PLACE, _MOST_PLACES = 16, 512
+"""Keys that are remembered of one place, and of all places of a project."""
+
+_CLOSE = 2
+"""Steps that may have been put before a step, or taken away there, which stands where it was all the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +73,17 @@ class Record:
     by_directory: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A key that was made at a place of a project."""
+
+    kind: str
+    ordinal: int
+    key: str
+    stage: str
+    mark: str
+
+
 class Records:
     """All records of a store, and those of a ``second`` one, which is only read. Thread-safe, process-safe."""
 
@@ -78,6 +95,7 @@ class Records:
         self._scratch = scratch
         self._second = second
         self._writable = writable
+        self._remembering = threading.Lock()
 
     def find(self, key: Key) -> Record | None:
         """Return a record; missing, damaged and not to be understood are all None."""
@@ -99,8 +117,8 @@ class Records:
             found = None
         return self._second.packed(key) if found is None and self._second is not None else found
 
-    def add(self, key: Key, data: bytes, place: Place) -> None:
-        """Keep what ``pack`` returned, as far as the store lets us, and remember its place."""
+    def add(self, key: Key, data: bytes, place: Place, mark: str = "") -> None:
+        """Keep what ``pack`` returned, as far as the store lets us, and remember its place and its ``mark_of``."""
         path = self._path(key)
         try:
             if not path.exists():
@@ -110,46 +128,61 @@ class Records:
                     sealed.replace(temporary, path)
                 finally:
                     sealed.discard(temporary)
-            self._remember(key, place)
+            self._remember(key, place, mark)
         except (OSError, OutputError):
             pass  # whoever needs the disk for results hears about it there
 
-    def receive(self, key: Key, data: bytes) -> None:
-        """Keep a record from elsewhere as ``add`` does, unless it is not one: it is only ever shown to people."""
+    def receive(self, key: Key, data: bytes, project: str = "") -> None:
+        """Keep a record from elsewhere as ``add`` does, unless it is not one: it is only ever shown to people.
+
+        ``project`` is the one that it is said to be of.
+        """
         record = unpack(data) if len(data) <= _SMALLEST else None
         if record is not None:
-            self.add(key, data, record.place)
+            self.add(key, data, replace(record.place, project=project), mark_of(record.components))
 
-    def near(self, place: Place) -> Iterator[tuple[Key, bool]]:
-        """Yield the keys of steps like that of ``place``, of the same project, step and latest first.
+    def near(self, place: Place, mark: str = "", taken: Container[str] = ()) -> Iterator[tuple[Key, bool]]:
+        """Yield the keys of steps like that of ``place``, of the same project, ``mark``, step and latest first.
 
-        With them, whether they stood at this very place.
+        With them, whether they stood there or next to it. Those do not count whose marks are ``taken``, by other steps,
+        nor those of other stages that have another mark.
         """
         seen: set[str] = set()
         for project in dict.fromkeys((place.project, "")):
             entries = self._entries(project, place.stage)
-            latest = sorted(enumerate(entries), key=lambda one: (abs(one[1][1] - place.ordinal), -one[0]))
-            for _, (kind, ordinal, key) in latest:
-                if kind == place.kind and key not in seen:
-                    seen.add(key)
-                    yield Key(key), project == place.project and ordinal == place.ordinal
+            ranked = sorted(range(len(entries)), key=lambda number: (_rank(entries[number], place, mark), -number))
+            for entry in (entries[number] for number in ranked):
+                if entry.kind != place.kind or entry.key in seen:
+                    continue
+                if entry.mark != mark and (entry.mark in taken or entry.stage != place.stage):
+                    continue
+                seen.add(entry.key)
+                close = entry.stage == place.stage and abs(entry.ordinal - place.ordinal) <= _CLOSE
+                yield Key(entry.key), project == place.project and close
         if self._second is not None:
-            yield from (one for one in self._second.near(place) if one[0] not in seen)
+            yield from (one for one in self._second.near(place, mark, taken) if one[0] not in seen)
 
-    def _remember(self, key: Key, place: Place) -> None:
-        entry = (place.kind, place.ordinal, str(key))
+    def _remember(self, key: Key, place: Place, mark: str) -> None:
+        entry = _Entry(place.kind, place.ordinal, str(key), place.stage, mark)
         for project in dict.fromkeys((place.project, "")):
-            entries = self._entries(project, place.stage)
-            same = [one for one in entries if one[:2] == entry[:2] and one != entry]
-            gone = {entry, *same[: max(0, len(same) - _PER_PLACE + 1)]}
-            kept = [one for one in entries if one not in gone][-_PER_STAGE + 1 :]
-            value = {"version": _VERSION, "keys": [*kept, entry]}
-            self._places.put(_place_name(project, place.stage), value)
+            # Steps of several stages are executed at once.
+            with self._remembering:
+                entries = [
+                    one for one in self._entries(project, place.stage) if one.key != key or not _same(one, entry)
+                ]
+                same = [one for one in entries if _same(one, entry)]
+                gone = set(same[: max(0, len(same) - _PER_PLACE + 1)])
+                kept = [one for one in entries if one not in gone][-_MOST_PLACES + 1 :]
+                value = {
+                    "version": _PLACES_VERSION,
+                    "keys": [[one.kind, one.ordinal, one.key, one.stage, one.mark] for one in (*kept, entry)],
+                }
+                self._places.put(_place_name(project, place.stage), value)
 
-    def _entries(self, project: str, stage: str) -> list[tuple[str, int, str]]:
+    def _entries(self, project: str, stage: str) -> list[_Entry]:
         match self._places.get(_place_name(project, stage)):
-            case {"version": 1, "keys": list(entries)}:
-                return [(one[0], one[1], one[2]) for one in entries if _is_entry(one)]
+            case {"version": 2, "keys": list(entries)}:
+                return [_Entry(*one) for one in entries if _is_entry(one)]
             case _:
                 return []
 
@@ -255,13 +288,34 @@ def coarse(components: Mapping[str, str]) -> dict[str, str]:
     return {**kept, **{name: f"directory sha256={digest.hexdigest()[:16]}" for name, digest in groups.items()}}
 
 
+def mark_of(components: Mapping[str, str]) -> str:
+    """Return few characters for what a step is first of all: its command, destination or directory."""
+    first = next(iter(components.items()), ("", ""))
+    return hashlib.sha256("\0".join(first).encode("utf-8", "surrogatepass")).hexdigest()[:8]
+
+
+def _rank(entry: _Entry, place: Place, mark: str) -> tuple[int, int]:
+    """Return how far a step is from a place; the same command a few steps away is nearer than another one there."""
+    far = abs(entry.ordinal - place.ordinal)
+    if entry.stage != place.stage:
+        return 4, far
+    if entry.mark == mark:
+        return (1 if far else 0), far
+    return (3 if far else 2), far
+
+
+def _same(one: _Entry, other: _Entry) -> bool:
+    return (one.kind, one.stage, one.ordinal) == (other.kind, other.stage, other.ordinal)
+
+
 def _place_name(project: str, stage: str) -> str:
-    return hashlib.sha256(json.dumps([project, stage]).encode()).hexdigest()[:32]
+    """Return the name of the file for all steps of a project, or for a stage of whichever project."""
+    return hashlib.sha256(json.dumps([project, "" if project else stage]).encode()).hexdigest()[:32]
 
 
 def _is_entry(value: object) -> bool:
     match value:
-        case [str(), int(), str(key)]:
+        case [str(), int(), str(key), str(), str()]:
             return len(key) == 64 and set(key) <= set("0123456789abcdef")
         case _:
             return False

@@ -42,8 +42,8 @@ def described(store: Store, keys: Iterable[Key]) -> Descriptor | None:
         return Descriptor(media_type=ABOUT_TYPE, digest=writer.commit(), size=len(data))
 
 
-def receive(imports: Imports, store: Store, reporter: Reporter) -> None:
-    """Keep what the sources that were asked say of their keys, as far as it is not here. Failures are warnings."""
+def receive(imports: Imports, store: Store, reporter: Reporter, project: str = "") -> None:
+    """Keep what the sources that were asked say of their keys, as being of ``project``. Failures are warnings."""
     for number, (place, blob) in enumerate(imports.about()):
         if number >= _BLOBS:
             break
@@ -53,7 +53,7 @@ def receive(imports: Imports, store: Store, reporter: Reporter) -> None:
             reporter.emit(Warned(f"a cache's records cannot be read: {error}", "cache"))
             continue
         for key, one in unbundle(data):
-            store.records.receive(key, one)
+            store.records.receive(key, one, project)
 
 
 def _packed(store: Store, keys: Iterable[Key]) -> Iterator[tuple[Key, bytes]]:

@@ -6,12 +6,21 @@ business, how records are kept ``cache.records``'s.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from itertools import islice
 
 from builder.cache.keys import Identity
-from builder.cache.records import Place, Record, Records, coarse, grouped, pack
-from builder.engine.components import CONFIGURED, FILE, MOUNT, ORDERS, PARENT, fields_of
+from builder.cache.records import Place, Record, Records, coarse, grouped, mark_of, pack
+from builder.engine.components import (
+    CONFIGURED,
+    DESTINATION,
+    DIRECTORY,
+    FILE,
+    MOUNT,
+    ORDERS,
+    PARENT,
+    fields_of,
+)
 from builder.engine.services import Services
 from builder.plan.graph import BaseImage, Vertex
 from builder.values import dataclass
@@ -99,7 +108,7 @@ def remember(vertex: Vertex, identities: Sequence[Identity], services: Services,
         reason = told(found) if found else ""
     data = pack(Record(place, base, components))
     if data is not None:
-        records.add(identity.key, data, place)
+        records.add(identity.key, data, place, mark_of(components))
     return reason
 
 
@@ -111,14 +120,15 @@ def nearest(
     *,
     most: int,
     unknown: Iterable[str] = (),
+    taken: Container[str] = (),
 ) -> tuple[Change, ...] | None:
     """Return what differs from the most similar of the ``most`` nearest records, None where there is none.
 
-    Components whose names begin with one of ``unknown`` do not count.
+    Components whose names begin with one of ``unknown`` do not count, nor do records whose marks are ``taken``.
     """
     hidden = tuple(unknown)
     best: tuple[Change, ...] | None = None
-    for key, same in islice(records.near(place), most):
+    for key, same in islice(records.near(place, mark_of(components), taken), most):
         record = records.find(key)
         if record is None or not (same or _akin(record, components, hidden)):
             continue
@@ -131,11 +141,15 @@ def nearest(
 
 
 def _akin(record: Record, components: Mapping[str, str], hidden: tuple[str, ...]) -> bool:
-    """Say whether a step from somewhere else was made on the same, or does the same, as the first component says."""
-    first = next(iter(components))
-    if record.components.get(first) == components[first]:
+    """Say whether a step from somewhere else does the same, as the first component says, on or with the same."""
+    was, first = record.components, next(iter(components))
+    if was.get(first) == components[first]:
         return True
-    return PARENT not in hidden and record.components.get(PARENT, "") == components[PARENT]
+    if PARENT not in hidden and was.get(PARENT, "") == components[PARENT]:
+        return True
+    # Empty files are everywhere.
+    read = (name for name, text in components.items() if "sha256=" in text and " size=0 " not in text)
+    return any(name.startswith(FILE) and was.get(name) == components[name] for name in read)
 
 
 def changes(
@@ -145,6 +159,8 @@ def changes(
     was, now = record.components, coarse(components) if record.by_directory else components
     names = [name for name, text in now.items() if was.get(name) != text] + [name for name in was if name not in now]
     found = [Change(name, was.get(name), now.get(name)) for name in names if not name.startswith(hidden or "\0")]
+    if DESTINATION in now:
+        found = _destined(found)
     below = [one for one in found if one.component == PARENT]
     others = [one for one in found if one.component != PARENT and one.component not in ORDERS]
     if base and record.base and base != record.base and PARENT not in hidden:
@@ -156,6 +172,18 @@ def changes(
     if others:
         return (*below, *others)
     return (*below, *(one for one in found if one.component in ORDERS))
+
+
+def _destined(found: list[Change]) -> list[Change]:
+    """Return a COPY's changes with the working directory in place of the destination, or without it, as it matters."""
+    places = {one.component: one for one in found if one.component in (DESTINATION, DIRECTORY)}
+    match places.get(DESTINATION), places.get(DIRECTORY):
+        case Change(_, str(was), str(now)), Change(_, str(before), str(after)):
+            apart = was.removeprefix(before.rstrip("/")) != now.removeprefix(after.rstrip("/"))
+            needless = None if apart else DESTINATION
+        case _:
+            needless = DIRECTORY
+    return [one for one in found if one.component != needless]
 
 
 def told(found: Sequence[Change], most: int = _TOLD) -> str:

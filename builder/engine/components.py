@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, cast
+from typing import Any, assert_never, cast
 
 from builder.cache.keys import Component, Value, encode
 from builder.context.contenthash import Record
@@ -20,6 +20,7 @@ from builder.engine.times import TimePolicy
 from builder.image.digest import ChainID
 from builder.plan.copies import without_credentials
 from builder.plan.graph import (
+    BaseImage,
     CopyFiles,
     CopySource,
     GitTree,
@@ -27,6 +28,7 @@ from builder.plan.graph import (
     LocalPath,
     MakeDirectory,
     Mount,
+    Operation,
     RemoteFile,
     RunCommand,
     StageOrigin,
@@ -44,7 +46,10 @@ FILES = (FILE, "here-document ", "time of ", "order of the sources", "pybuild's 
 VARIABLE = "variable "
 """How the names of components begin that are ARGs and ENVs."""
 
-CONFIGURED = (VARIABLE, "user", "working directory", "shell")
+DESTINATION, DIRECTORY = "destination", "working directory"
+"""The components that say where a COPY writes, and from where that is seen; the latter matters only with the former."""
+
+CONFIGURED = (VARIABLE, "user", DIRECTORY, "shell")
 """How the names of components begin that may come from the config of a base image."""
 
 MOUNT = "--mount="
@@ -74,6 +79,21 @@ _SHOWN = 16
 _SHELL_FLAGS = ("-c", "/c", "/C", "/S", "-Command")
 
 
+def first_of(operation: Operation) -> Component | None:
+    """Return the first of an operation's components, None for a base image."""
+    match operation:
+        case MakeDirectory(path):
+            return "directory", path
+        case CopyFiles():
+            return DESTINATION, operation.dest
+        case RunCommand():
+            return next(_command(operation))
+        case BaseImage():
+            return None
+        case _:
+            assert_never(operation)
+
+
 def of_directory(operation: MakeDirectory, parent: ChainID, times: TimePolicy) -> Iterator[Component]:
     """Yield the components of a WORKDIR."""
     yield "directory", operation.path
@@ -89,7 +109,7 @@ def of_run(
     yield from _command(operation)
     for name, value in operation.env:
         yield VARIABLE + name, _digest(value) if looks_secret(name) else _bounded(value)
-    yield "working directory", operation.cwd
+    yield DIRECTORY, operation.cwd
     yield "user", operation.user
     for mount in operation.mounts:
         yield from _mount(mount, sources)
@@ -114,7 +134,9 @@ def of_copy(
     selections: Sequence[Sequence[Selection]] | None,
 ) -> Iterator[Component]:
     """Yield the components of a COPY or ADD; without ``selections`` nothing is known of the files."""
-    yield "destination", operation.dest
+    yield DESTINATION, operation.dest
+    if operation.cwd:
+        yield DIRECTORY, operation.cwd
     yield "instruction", operation.instruction
     yield "--chown", operation.chown or ""
     yield "--chmod", operation.chmod or ""

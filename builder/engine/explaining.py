@@ -10,7 +10,7 @@ import contextlib
 import time
 from typing import Literal
 
-from builder.cache.records import grouped
+from builder.cache.records import grouped, mark_of
 from builder.dockerfile.source import Source, locate
 from builder.engine import components
 from builder.engine.build import Environment, prepare
@@ -67,6 +67,8 @@ class _Looking:
         self._source = source
         self._found: dict[VertexID, Result] = {}
         self._asked = services.imports is None
+        firsts = (components.first_of(one.operation) for one in vertices.values())
+        self._marks = {mark_of(dict([one])) for one in firsts if one is not None}
 
     def at(self, vertex: Vertex) -> Explanation:
         """Look one vertex up; those before it have been looked at."""
@@ -140,9 +142,10 @@ class _Looking:
             from builder.engine.abouts import receive
 
             self._asked = True
-            receive(self._services.imports, self._services.store, self._services.reporter)
+            receive(self._services.imports, self._services.store, self._services.reporter, self._services.project)
         place = place_of(vertex, self._services.project)
-        return nearest(self._services.store.records, place, known, base, most=_CANDIDATES, unknown=hidden)
+        records = self._services.store.records
+        return nearest(records, place, known, base, most=_CANDIDATES, unknown=hidden, taken=self._marks)
 
 
 def said(explanation: Explanation) -> str:

@@ -115,10 +115,11 @@ def _operation(
 ) -> CopyFiles:
     # As for --chown, a variable that is empty is as good as no flag.
     chmod = expand.optional(one.chmod, state.scope, one.span) or None
+    cwd, dest = state.config.working_dir, expand.one(one.dest, state.scope, one.span)
     return CopyFiles(
         sources=tuple(sources),
         origin=origin,
-        dest=destination(state.config.working_dir, expand.one(one.dest, state.scope, one.span)),
+        dest=destination(cwd, dest),
         instruction="COPY" if isinstance(one, df.Copy) else "ADD",
         chown=expand.optional(one.chown, state.scope, one.span),
         chmod=None if chmod is None else check_chmod(chmod, expand, one.span),
@@ -126,6 +127,7 @@ def _operation(
         parents=one.parents if isinstance(one, df.Copy) else False,
         exclude=one.exclude,
         unpack=one.unpack if isinstance(one, df.Add) else False,
+        cwd="" if dest.startswith("/") else cwd or "/",
     )
 
 

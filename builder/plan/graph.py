@@ -12,7 +12,7 @@ from builder.dockerfile.source import Span
 from builder.image.config import ContainerConfig, History, ImageConfig
 from builder.image.digest import DiffID, Digest
 from builder.image.platform import Platform
-from builder.values import dataclass, replace
+from builder.values import dataclass, field, replace
 
 VertexID = NewType("VertexID", str)
 
@@ -115,7 +115,10 @@ class MakeDirectory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CopyFiles:
-    """``COPY`` and ``ADD``. ``dest`` is absolute; its trailing slash says that it is a directory."""
+    """``COPY`` and ``ADD``. ``dest`` is absolute; its trailing slash says that it is a directory.
+
+    ``cwd`` is where it was seen from, empty for one that was written as an absolute path: no part of what the step is.
+    """
 
     sources: tuple[CopySource, ...]
     origin: Origin
@@ -127,6 +130,7 @@ class CopyFiles:
     parents: bool = False
     exclude: tuple[str, ...] = ()
     unpack: bool | None = None
+    cwd: str = field(default="", compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

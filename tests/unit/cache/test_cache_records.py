@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -85,9 +86,26 @@ def test_steps_of_the_same_place_come_first_and_others_are_told_apart(tmp_path: 
         store.records.add(key_of(3), packed(), other)
         store.records.add(key_of(4), packed(), PLACE)
         store.records.add(key_of(5), packed(), Place("project", "build", "CopyFiles", 2))
-        store.records.add(key_of(6), packed(), Place("project", "test", "RunCommand", 2))
-        found = list(store.records.near(PLACE))
-    assert found == [(key_of(4), True), (key_of(1), True), (key_of(2), False), (key_of(3), False)]
+        store.records.add(key_of(6), packed(), Place("project", "test", "RunCommand", 2), "mark")
+        store.records.add(key_of(7), packed(), Place("project", "build", "RunCommand", 3), "another")
+        near, far = (key_of(4), True), (key_of(2), False)
+        assert list(store.records.near(PLACE)) == [near, (key_of(1), True), far, (key_of(7), True), (key_of(3), False)]
+        assert next(store.records.near(PLACE, "another")) == (key_of(7), True)
+        assert (key_of(7), True) not in store.records.near(PLACE, taken=["another"])
+        assert (key_of(7), True) in store.records.near(PLACE, "another", taken=["another"])
+        assert (key_of(6), False) in store.records.near(PLACE, "mark")
+
+
+def test_steps_of_stages_that_are_executed_at_once_are_all_remembered(tmp_path: Path) -> None:
+    with Store.open(tmp_path) as store, ThreadPoolExecutor(8) as pool:
+
+        def add(number: int) -> None:
+            store.records.add(
+                key_of(number), packed(), Place("project", f"stage{number % 8}", "RunCommand", number), "m"
+            )
+
+        list(pool.map(add, range(100)))
+        assert len(list(store.records.near(PLACE, "m"))) == 100
 
 
 def test_what_another_machine_made_is_near_too(tmp_path: Path) -> None:
@@ -100,7 +118,7 @@ def test_what_another_machine_made_is_near_too(tmp_path: Path) -> None:
 
 
 def test_a_place_remembers_its_latest_keys_and_a_stage_so_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(records, "_PER_STAGE", 20)
+    monkeypatch.setattr(records, "_MOST_PLACES", 20)
     with Store.open(tmp_path) as store:
         for number in range(18):
             store.records.add(key_of(number), packed(), PLACE)

@@ -172,9 +172,56 @@ def test_the_most_similar_of_earlier_steps_is_compared_with(shop: Workshop) -> N
 
 def test_a_step_that_moved_is_only_below_a_change(shop: Workshop) -> None:
     found = explained(shop, TEXT.replace("COPY <<EOF /doc", "COPY one.txt /new\nCOPY <<EOF /doc"))
-    assert found["COPY one.txt /new"].cause == "changed"
+    assert found["COPY one.txt /new"].cause == "never"
     assert found["COPY <<EOF /doc"].cause == "parent"
     assert found["COPY two.txt two-link /two/"].cause == "parent"
+
+
+def test_a_step_that_moved_and_changed_is_compared_with_itself(shop: Workshop) -> None:
+    text = TEXT.replace("COPY <<EOF /doc", "COPY one.txt /new\nCOPY <<EOF /document")
+    found = explained(shop, text)
+    assert [str(one) for one in found["COPY <<EOF /document"].changes] == ["destination: was '/doc', is '/document'"]
+    found = explained(shop, TEXT.replace("WORKDIR /work\n", "").replace("/doc\ntext", "/doc\nother"))
+    assert [str(one) for one in found["COPY <<EOF /doc"].changes] == ["here-document EOF: was 'text\\n', is 'other\\n'"]
+    assert found["COPY two.txt two-link /two/"].cause == "parent"
+
+
+RELATIVE = "FROM scratch\nWORKDIR /work\nCOPY one.txt to/\nCOPY two.txt .\nCOPY src /src\n"
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_working_directory_is_named_where_copies_go_to_another_one(
+    shop: Workshop, tmp_path: Path, elsewhere: bool
+) -> None:
+    shop.build(RELATIVE)
+    if elsewhere:
+        shop = Workshop(shop.store, tmp_path / "checkout" / "context")
+        shop.put(FILES)
+    found = misses(explained(shop, RELATIVE.replace("/work", "/")))
+    moved = ["working directory: was '/work', is '/'"]
+    assert found == {"COPY one.txt to/": ["what it is made on changed", *moved], "COPY two.txt .": moved}
+    found = misses(explained(shop, RELATIVE.replace("/work", "/srv/app").replace("to/", "too/")))
+    moved = ["working directory: was '/work', is '/srv/app'"]
+    assert found["COPY one.txt too/"] == ["destination: was '/work/to/', is '/srv/app/too/'", *moved]
+    assert found["COPY two.txt ."] == moved
+
+
+def test_a_working_directory_that_leads_nowhere_else_is_not_named(shop: Workshop) -> None:
+    shop.build(RELATIVE)
+    text = RELATIVE.replace("COPY two.txt .", "COPY two.txt /work/")
+    assert {one.cause for one in explained(shop, text).values()} == {"hit"}
+    shop.put({"two.txt": "other"})
+    assert misses(explained(shop, text)) == {"COPY two.txt /work/": ["file two.txt: contents changed"]}
+
+
+def test_a_stage_with_another_name_or_number_is_compared_with_what_it_was(shop: Workshop) -> None:
+    text = TEXT.replace("base", "other-name").replace("FROM scratch\n", "FROM scratch AS last\n")
+    assert {one.cause for one in explained(shop, text).values()} == {"hit"}
+    shop.put({"src/a.txt": "A", "two.txt": "T"})
+    assert misses(explained(shop, text)) == {
+        "COPY --chmod=644 src ${TOP}/src": ["file src/a.txt: contents changed"],
+        "COPY two.txt two-link /two/": ["file two.txt: contents changed", "file two-link: contents changed"],
+    }
 
 
 def test_what_was_never_built(shop: Workshop) -> None:
@@ -191,8 +238,13 @@ def test_other_projects_are_compared_with_where_they_begin_alike(shop: Workshop,
     assert ["file src/a.txt: contents changed"] in misses(explained(there)).values()
     text = TEXT.replace("--chmod=644 src ${TOP}/src", "one.txt /")
     assert explained(there, text)["COPY one.txt /"].cause == "changed"  # on the same, nothing
-    text = text.replace("two.txt two-link /two/", "two.txt /other/")
-    assert explained(there, text)["COPY two.txt /other/"].cause == "never"
+    shared = misses(explained(there, text.replace("two.txt two-link /two/", "two.txt /other/")))
+    assert shared["COPY two.txt /other/"] == ["destination: was '/two/', is '/other/'", "file two-link removed"]
+    there.put({"two.txt": "another"})
+    assert misses(explained(there, text.replace("two.txt two-link /two/", "two.txt /other/"))) == {
+        "COPY one.txt /": shared["COPY one.txt /"],
+        "COPY two.txt /other/": ["never"],
+    }
 
 
 def test_what_was_removed_is_gone(shop: Workshop) -> None:
