@@ -12,7 +12,7 @@ import os
 import random
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,7 @@ class Project:
     ignored: dict[str, File] = field(default_factory=dict)
     build_args: dict[str, str] = field(default_factory=dict)
     base: int = 0
-    architecture: str = "amd64"
+    architectures: tuple[str, ...] = ("amd64",)
     epoch: int = 1_000_000_000
     hosts: tuple[tuple[str, str], ...] = ()
     secret: bytes = b"secret"
@@ -128,11 +128,14 @@ def _line(step: Step) -> str:
                 f"RUN{''.join(f' --mount={one}' for one in fields['mounts'])}{step.flag('network')} {_command_of(step)}"
             )
         case "copy":
-            return f"{fields['verb']}{flags} {' '.join(fields['sources'])} {step.place}/"
+            place = f"to-u{step.uid}u" if fields["relative"] else step.place
+            return f"{fields['verb']}{flags} {' '.join(fields['sources'])} {place}/"
         case "from":
             return f"COPY --from={fields['stage']}{flags} {fields['path']} {step.place}/"
         case "text":
-            return f"COPY{flags} <<E{step.uid} {step.place}/text\n{fields['body']}\nE{step.uid}"
+            body = f"{fields['body']} $TARGETARCH" if fields["compiled"] else fields["body"]
+            declared = "ARG TARGETARCH\n" if fields["compiled"] else ""
+            return f"{declared}COPY{flags} <<E{step.uid} {step.place}/text\n{body}\nE{step.uid}"
         case "workdir":
             return f"WORKDIR {step.place}/{fields['path']}"
         case "user":
@@ -223,24 +226,28 @@ def generate(chance: random.Random) -> Project:
         sources = unused if number == count - 1 else unused[: chance.randint(0, 1)]
         for source in sources:
             uid += 1
-            stage.steps.append(Step(uid, "from", {"stage": source.name, "path": _path_in(chance, source)}))
+            flags: dict[str, Any] = {"chmod": None, "chown": None, "link": False}
+            stage.steps.append(Step(uid, "from", {"stage": source.name, "path": _path_in(chance, source), **flags}))
         unused = [*(one for one in unused if one not in sources), stage]
         stages.append(stage)
-    return Project(stages, files)
+    return Project(stages, files, architectures=chance.choice([("amd64",), ("amd64",), ("arm64", "amd64")]))
 
 
 _KINDS = ("run", "run", "run", "copy", "copy", "text", "workdir", "from", "env", "arg", "user", "shell", "label")
 _MODES = ("600", "640", "700", "711")
+_STRANGERS = ("7:8", "10")
+_OWNERS = ("5:6", "5:7", "4:6", "9", "0:0", "0")
 
 
 def _path_in(chance: random.Random, stage: Stage) -> str:
-    places = [step.place for step in stage.steps if step.kind in FILE_STEPS]
+    places = [step.place for step in stage.steps if step.kind in FILE_STEPS and not step.fields.get("relative")]
     return chance.choice([*places, "/"])
 
 
 def _step(chance: random.Random, uid: int, kind: str, stages: list[Stage]) -> Step:
     link = chance.random() < 0.2
-    chmod = chance.choice([None, None, *_MODES[:1]])
+    chmod, chown = chance.choice([None, None, _MODES[0]]), chance.choice([None, None, None, "5:6"])
+    flags: dict[str, Any] = {"chmod": chmod, "chown": chown, "link": link}
     match kind:
         case "run":
             mounts = [one for one in _mounts(chance, uid, stages) if chance.random() < 0.25]
@@ -253,12 +260,14 @@ def _step(chance: random.Random, uid: int, kind: str, stages: list[Stage]) -> St
                 [[one], [f"{one}/*.txt"], [f"{one}/d.bin"], [f"{one}/a.txt", "dir2/b.txt"], several]
             )
             verb = chance.choice(["COPY", "COPY", "ADD"])
-            return Step(uid, kind, {"verb": verb, "sources": sources, "chmod": chmod, "chown": None, "link": link})
+            return Step(uid, kind, {"verb": verb, "sources": sources, "relative": chance.random() < 0.3, **flags})
         case "from" if stages:
             source = chance.choice(stages)
-            return Step(uid, kind, {"stage": source.name, "path": _path_in(chance, source)})
+            # No flags that could make different files the same.
+            flags |= {"chmod": None, "chown": None}
+            return Step(uid, kind, {"stage": source.name, "path": _path_in(chance, source), **flags})
         case "text" | "from":
-            return Step(uid, "text", {"body": f"text {uid}", "chmod": chmod, "chown": None, "link": link})
+            return Step(uid, "text", {"body": f"text {uid}", "compiled": chance.random() < 0.2, **flags})
         case "workdir":
             return Step(uid, kind, {"path": "here"})
         case "user":
@@ -284,18 +293,18 @@ def _mounts(chance: random.Random, uid: int, stages: list[Stage]) -> list[str]:
 class Change:
     """A project after a change, and where it was made.
 
-    ``touched`` are steps whose own meaning changed, ``same_result`` says that their layers did not; ``scope`` are steps
-    of the config, ``files`` paths of the context, ``moved`` steps with another parent, ``cut`` places where one is
-    missing. ``told`` is what an explanation of a step that the change was made to must hold.
+    ``touched`` are steps whose own meaning changed, of which ``new`` were not there; ``same_result`` says that their
+    layers did not. ``files`` are paths of the context, ``moved`` steps with another parent, ``cut`` places where one is
+    missing. ``told`` is a pattern for what an explanation of a step that the change was made to must hold.
     """
 
     name: str
     project: Project
     touched: set[int] = field(default_factory=set)
-    scope: set[int] = field(default_factory=set)
     files: set[str] = field(default_factory=set)
     moved: set[int] = field(default_factory=set)
     cut: set[tuple[str, int]] = field(default_factory=set)
+    new: set[int] = field(default_factory=set)
     same_result: bool = False
     base: bool = False
     platform: bool = False
@@ -303,20 +312,116 @@ class Change:
     told: str = ""
 
 
+@dataclass(frozen=True)
+class Surroundings:
+    """What the config says where a step stands."""
+
+    variables: tuple[tuple[str, str], ...] = ()
+    user: str = ""
+    shell: str = ""
+    directory: str = "/"
+
+    def after(self, step: Step, project: Project) -> Surroundings:
+        """Return what they are after a step."""
+        name, value = step.fields.get("name", ""), step.fields.get("value", "")
+        match step.kind:
+            case "env" | "arg":
+                given = project.build_args.get(name, value) if step.kind == "arg" else value
+                return replace(self, variables=tuple({**dict(self.variables), name: given}.items()))
+            case "user":
+                return replace(self, user=value)
+            case "shell":
+                return replace(self, shell=value)
+            case "workdir":
+                return replace(self, directory=f"{step.place}/{step.fields['path']}")
+            case "text" if step.fields["compiled"]:
+                return replace(self, variables=tuple({**dict(self.variables), "TARGETARCH": ""}.items()))
+            case _:
+                return self
+
+
+def surroundings(project: Project) -> dict[int, Surroundings]:
+    """Return what each step stands in."""
+    found: dict[int, Surroundings] = {}
+    ends: dict[str, Surroundings] = {}
+    for stage in project.stages:
+        now = ends.get(stage.base, Surroundings())
+        for step in stage.steps:
+            found[step.uid] = now
+            now = now.after(step, project)
+        ends[stage.name] = now
+    return found
+
+
+def own_reasons(original: Project, change: Change) -> dict[int, set[str]]:
+    """Return which components of steps differ because of their surroundings, times or platform.
+
+    These, and what the change itself tells, are all that explanations may name beside what the steps are made of.
+    """
+    before, after = surroundings(original), surroundings(change.project)
+    found: dict[int, set[str]] = {}
+    for _, step in change.project.steps:
+        if step.kind not in FILE_STEPS or step.uid not in before:
+            continue
+        reasons = found[step.uid] = _reasons(step, before[step.uid], after[step.uid])
+        reasons |= {"times"} if change.times else set()
+        if change.platform:
+            if step.kind == "run":
+                compiled = "TARGETARCH" in dict(after[step.uid].variables)
+                reasons |= {"platform", "variable TARGETARCH"} if compiled else {"platform"}
+            reasons |= {"here-document"} if step.fields.get("compiled") else set()
+    return found
+
+
+def _reasons(step: Step, before: Surroundings, after: Surroundings) -> set[str]:
+    reasons: set[str] = set()
+    if step.kind == "run":
+        if before.shell != after.shell and step.fields["form"] != "exec":
+            reasons.add("shell")
+        was, now = dict(before.variables), dict(after.variables)
+        reasons |= {f"variable {name}" for name in {*was, *now} if was.get(name) != now.get(name)}
+        if not reasons and before.user == after.user and before.variables != after.variables:
+            reasons.add("order of the variables")
+    if step.kind in ("run", "workdir") and before.user != after.user:
+        reasons.add("user")
+    if (step.kind == "run" or step.fields.get("relative")) and before.directory != after.directory:
+        reasons.add("working directory")
+        reasons.discard("order of the variables")
+    return reasons
+
+
 @dataclass
 class _State:
-    """What differs in a stage so far: its layers, its tree, and what its RUNs see."""
+    """What differs in a stage so far: its layers, and its tree."""
 
     chain: bool = False
     tree: bool = False
-    scope: bool = False
-    shell: bool = False
-    user: bool = False
+
+
+class _Places:
+    """Where COPYs with relative destinations write: below the place of a WORKDIR, maybe another one than before."""
+
+    def __init__(self, original: Project, changed: Project) -> None:
+        self._original = original
+        self._both = [surroundings(original), surroundings(changed)]
+
+    def of(self, stage: Stage, step: Step) -> list[str]:
+        if not step.fields.get("relative"):
+            return []
+        found = [one[step.uid].directory for one in self._both if step.uid in one]
+        return [f"{stage.name}:/{one.split('/')[1]}" for one in found]
+
+    def left(self, stage: Stage) -> list[str]:
+        """Return those of steps of a stage that are gone."""
+        gone = [step for one, step in self._original.steps if one.name == stage.name and step.uid not in self._both[1]]
+        return [place for step in gone for place in self.of(stage, step)]
 
 
 def predict(original: Project, change: Change) -> set[int]:
     """Return the steps that a rebuild has to execute: those that the change reaches, no others."""
     before = {step.uid: original.written(step) for _, step in original.steps if step.kind == "copy"}
+    reasons = own_reasons(original, change)
+    places = _Places(original, change.project)
     executed: set[int] = set()
     results: dict[str, bool] = {}
     states: dict[str, _State] = {}
@@ -329,17 +434,18 @@ def predict(original: Project, change: Change) -> set[int]:
             if (stage.name, number) in change.cut:
                 state.chain = state.tree = True
             if step.kind not in FILE_STEPS:
-                # The last one counts.
-                state.shell = step.uid in change.scope if step.kind == "shell" else state.shell
-                state.user = step.uid in change.scope if step.kind == "user" else state.user
-                state.scope |= step.kind in ("env", "arg") and step.uid in change.scope
                 continue
             run, result = _reached(change, step, state, states, results, before)
+            if reasons.get(step.uid):
+                run = result = True
             if run:
                 executed.add(step.uid)
             results[f"{stage.name}:{step.place}"] = result
+            if result:
+                results |= dict.fromkeys(places.of(stage, step), True)
             state.chain |= result or step.uid in change.moved
             state.tree |= result
+        results |= dict.fromkeys(places.left(stage), True)
         if (stage.name, len(stage.steps)) in change.cut:
             state.chain = state.tree = True
         states[stage.name] = state
@@ -354,7 +460,7 @@ def _reached(
     results: dict[str, bool],
     before: dict[int, Any],
 ) -> tuple[bool, bool]:
-    """Say whether a step is executed, and whether its layer differs then."""
+    """Say whether a step is executed for what it is and reads, and whether its layer differs then."""
     touched = step.uid in change.touched
     own = touched and not change.same_result
     # An archive may hold directories of the image below, so ADD --link is for one image.
@@ -362,22 +468,19 @@ def _reached(
     below = (state.chain or step.uid in change.moved) and not apart
     match step.kind:
         case "run":
-            seen = state.scope or state.user or change.platform or (state.shell and step.fields["form"] != "exec")
             mounted = (found[1] for one in step.fields["mounts"] if (found := re.search(r"from=(\w+)", one)))
-            run = touched or below or seen or change.times or any(states[one].chain for one in mounted)
+            run = touched or below or any(states[one].chain for one in mounted)
             return run, run
         case "copy":
             read = bool(change.files & (change.project.selected(step) | _removed(change, step)))
             other = before.get(step.uid) != change.project.written(step)
-            return touched or below or read or change.times, own or other or change.times
+            return touched or below or read, own or other
         case "from":
             stage, path = step.fields["stage"], step.fields["path"]
             read = states[stage].tree if path == "/" else results[f"{stage}:{path}"]
-            return touched or below or read or change.times, own or read or change.times
-        case "text":
-            return touched or below or change.times, own or change.times
+            return touched or below or read, own or read
         case _:
-            return touched or below or state.user or change.times, own or state.user or change.times
+            return touched or below, own
 
 
 def _removed(change: Change, step: Step) -> set[str]:
@@ -428,21 +531,25 @@ def _mount(chance: random.Random, project: Project) -> Change | None:
     mounts = step.fields["mounts"]
     if mounts and chance.random() < 0.7:
         number = chance.randrange(len(mounts))
-        extra = {"type=cac": ",sharing=locked", "type=tmp": ",size=7m", "type=sec": ",mode=0440", "type=bin": ",rw"}
-        mounts[number] += extra[mounts[number][:8]]
+        extra = {"cache": ["sharing=locked", "uid=5", "gid=6"], "tmpfs": ["size=7m"], "secret": ["mode=0440", "uid=7"]}
+        kind = mounts[number].removeprefix("type=").partition(",")[0]
+        mounts[number] += f",{chance.choice(extra.get(kind, ['rw']))}"
     else:
         mounts.append("type=tmpfs,target=/another")
     return Change("options of a mount", project, {step.uid}, told="--mount")
 
 
 def _mode_or_owner(chance: random.Random, project: Project) -> Change | None:
-    step = _pick(chance, project, "copy", "text")
+    step = _pick(chance, project, "copy", "text", "from")
     if step is None:
         return None
     name = chance.choice(["chmod", "chown"])
-    others = [one for one in (*_MODES, None) if one != step.fields[name]] if name == "chmod" else ["7:8", "9"]
-    before, step.fields[name] = step.fields[name], chance.choice(others)
-    return Change(f"--{name}", project, {step.uid}, told=f"--{name}") if before != step.fields[name] else None
+    # The files of a stage may be root's, or somebody's, already.
+    others = _MODES if name == "chmod" else _STRANGERS if step.kind == "from" else _OWNERS
+    before = step.fields[name]
+    step.fields[name] = chance.choice([one for one in (*others, None) if one != before])
+    root = name == "chown" and {before, step.fields[name]} <= {None, "0:0", "0"}
+    return Change(f"--{name}", project, {step.uid}, same_result=root, told=f"--{name}")
 
 
 def _verb(chance: random.Random, project: Project) -> Change | None:
@@ -483,14 +590,13 @@ def _config(chance: random.Random, project: Project) -> Change | None:
     step = _pick(chance, project, "env", "arg", "user", "shell")
     if step is None:
         return None
-    told = {"user": "user", "shell": "shell"}.get(step.kind, "variable")
     if step.kind in ("env", "arg") and chance.random() < 0.3:
         step.fields["name"] += "X"
     elif step.kind == "arg" and chance.random() < 0.5:
         project.build_args[step.fields["name"]] = "given"
     else:
         step.fields["value"] += "0"
-    return Change(f"{step.kind.upper()}", project, scope={step.uid}, told=told)
+    return Change(step.kind.upper(), project)
 
 
 def _contents(chance: random.Random, project: Project) -> Change | None:
@@ -544,35 +650,35 @@ def _base(chance: random.Random, project: Project) -> Change | None:
 
 
 def _platform(chance: random.Random, project: Project) -> Change | None:
-    project.architecture = "arm64"
-    return Change("platform", project, platform=True, told="platform")
+    """Build for another platform, for one more, or for fewer."""
+    before = project.architectures
+    one = tuple(name for name in ("amd64", "arm64") if name not in before) or before[1:]
+    project.architectures = chance.choice([one, (*before, *one), (*one, *before)]) if len(before) == 1 else one
+    return Change("platform", project, platform=len(before) == 1)
 
 
 def _epoch(chance: random.Random, project: Project) -> Change | None:
     project.epoch += 1
-    return Change("times", project, times=True, told="times")
+    return Change("times", project, times=True)
 
 
 def _order(chance: random.Random, project: Project) -> Change | None:
-    pairs = [
-        (stage.steps, number)
-        for stage in project.stages
-        for number in range(len(stage.steps) - 1)
-        if stage.steps[number].kind in FILE_STEPS and stage.steps[number + 1].kind in FILE_STEPS
-    ]
-    if not pairs:
-        return None
+    pairs = [(stage.steps, number) for stage in project.stages for number in range(len(stage.steps) - 1)]
     steps, number = chance.choice(pairs)
-    steps[number : number + 2] = reversed(steps[number : number + 2])
-    return Change("order of steps", project, moved={one.uid for one in steps[number : number + 2]})
+    pair = steps[number : number + 2]
+    steps[number : number + 2] = reversed(pair)
+    both = all(one.kind in FILE_STEPS for one in pair)
+    return Change("order of steps", project, moved={one.uid for one in pair} if both else set())
 
 
 def _inserted(chance: random.Random, project: Project) -> Change | None:
-    stage = chance.choice(project.stages)
+    number = chance.randrange(len(project.stages))
+    stage = project.stages[number]
     uid = 1 + max(step.uid for _, step in project.steps)
-    step = Step(uid, "text", {"body": "inserted", "chmod": None, "chown": None, "link": False})
+    step = _step(chance, uid, chance.choice(_KINDS), project.stages[:number])
     stage.steps.insert(chance.randint(0, len(stage.steps)), step)
-    return Change("new step", project, {uid})
+    new = {uid} if step.kind in FILE_STEPS else set()
+    return Change(f"new {step.kind}", project, new, new=new)
 
 
 def _dropped(chance: random.Random, project: Project) -> Change | None:
@@ -586,19 +692,19 @@ def _dropped(chance: random.Random, project: Project) -> Change | None:
         (stage, number)
         for stage in project.stages
         for number, step in enumerate(stage.steps)
-        if step.kind in ("run", "copy", "text") and step.place not in used and len(stage.steps) > 1
+        if step.kind != "from" and step.place not in used and len(stage.steps) > 1
     ]
     if not found:
         return None
     stage, number = chance.choice(found)
-    del stage.steps[number]
-    return Change("step gone", project, cut={(stage.name, number)})
+    gone = stage.steps.pop(number)
+    return Change(f"{gone.kind} gone", project, cut={(stage.name, number)} if gone.kind in FILE_STEPS else set())
 
 
 _MEANINGS = (
     *(_command, _form, _network, _mount, _mode_or_owner, _verb, _body, _directory, _sources, _config, _config, _config),
     *(_contents, _contents, _file_mode, _file_mode, _new_file, _removed_file, _renamed_file, _target, _kind),
-    *(_base, _platform, _epoch, _order, _order, _inserted, _dropped),
+    *(_base, _platform, _platform, _epoch, *([_order] * 3), *([_inserted] * 3), *([_dropped] * 3), _mode_or_owner),
 )
 
 
@@ -640,7 +746,12 @@ def _rename(project: Project, stage: Stage, name: str) -> None:
 
 
 def age(context: Path, chance: random.Random) -> None:
-    """Give everything in a context another time, later than any epoch."""
+    """Give everything in a context another time, later than any epoch, and as root another owner."""
     for path in [context, *context.rglob("*")]:
         when = chance.randint(1_200_000_000, 1_700_000_000)
         os.utime(path, (when, when), follow_symlinks=False)
+        if os.geteuid() == 0:
+            mode = path.lstat().st_mode
+            os.chown(path, chance.choice([0, 7]), chance.choice([0, 8]), follow_symlinks=False)
+            if not path.is_symlink():
+                path.chmod(mode & 0o7777)

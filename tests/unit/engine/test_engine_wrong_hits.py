@@ -75,6 +75,28 @@ def test_k589_a_wildcard_in_a_stage_sees_what_the_stage_has_now(twice: Twice) ->
     assert set(twice.build(text, {"b.jar": "three"}).tree) == {"a.jar", "b.jar"}
 
 
+def test_k1262_a_stage_that_begins_with_copying_sees_what_another_made_this_time(twice: Twice) -> None:
+    """The command stays the same, and gives something else."""
+    text = "FROM base AS build\nRUN date > u1u\nFROM scratch\nCOPY --from=build /d-u1u/seen /date\nRUN cat u2u"
+    contexts = [base(twice.shop.context.parent, name, file("etc/date", name)) for name in ("monday", "tuesday")]
+    first = twice.build(text, contexts=contexts[0])
+    second = twice.build(text, contexts=contexts[1])
+    assert executed(second) == ["RUN date > u1u", "COPY --from=build /d-u1u/seen /date", "RUN cat u2u"]
+    assert first.text("date") != second.text("date")
+    assert executed(twice.build(text, contexts=contexts[0])) == []
+
+
+def test_k1348_a_program_that_was_built_anew_is_copied_into_a_directory_anew(twice: Twice) -> None:
+    text = (
+        "FROM scratch AS builder\nWORKDIR /app\nCOPY resources ./resources\nRUN go build u1u\n"
+        "FROM scratch\nWORKDIR /app\nCOPY --from=builder /d-u1u/seen /app"
+    )
+    first = twice.build(text, {"resources/a": "one"})
+    second = twice.build(text, {"resources/a": "two"})
+    assert executed(second)[-2:] == ["RUN go build u1u", "COPY --from=builder /d-u1u/seen /app"]
+    assert first.text("app/seen") != second.text("app/seen")
+
+
 def test_k845_k1600_a_step_after_copying_from_a_stage_is_redone_when_the_files_differ(twice: Twice) -> None:
     text = (
         "FROM scratch AS s\nWORKDIR /source\nCOPY . .\nFROM scratch\nWORKDIR /t\nCOPY --from=s /source .\nRUN chown u1u"
@@ -112,7 +134,15 @@ def test_b3291_owners_and_modes_of_files_in_a_stage_count(twice: Twice) -> None:
 # --- arguments and environment
 
 
-def test_k728_k1262_arguments_count_although_only_a_script_reads_them(twice: Twice) -> None:
+def test_k728_a_variable_made_of_an_argument_counts(twice: Twice) -> None:
+    text = "FROM scratch AS build\nARG RUNTIME_ENV\nENV RUNTIME_ENV $RUNTIME_ENV\nRUN printenv > u1u"
+    first = twice.build(text, build_args={"RUNTIME_ENV": "production"})
+    second = twice.build(text, build_args={"RUNTIME_ENV": "staging"})
+    assert executed(second) == ["RUN printenv > u1u"]
+    assert first.text("d-u1u/seen") != second.text("d-u1u/seen")
+
+
+def test_k1688_arguments_count_although_only_a_script_reads_them(twice: Twice) -> None:
     text = "FROM scratch\nCOPY test.sh /\nARG VERSION\nRUN sh /test.sh u1u"
     twice.build(text, {"test.sh": "echo $VERSION"}, build_args={"VERSION": "1"})
     second = twice.build(text, build_args={"VERSION": "2"})
@@ -145,7 +175,7 @@ def test_variables_count_with_their_values(twice: Twice, line: str, path: str) -
     assert executed(second)
 
 
-def test_k1348_the_environment_of_the_base_counts(twice: Twice, tmp_path: Path) -> None:
+def test_the_environment_of_the_base_counts(twice: Twice, tmp_path: Path) -> None:
     text = "FROM base\nRUN make u1u"
     for name, container in {"one": {"Env": ["A=1"]}, "two": {"Env": ["A=2"]}, "three": {"User": "7"}}.items():
         assert executed(twice.build(text, contexts=base(tmp_path, name, directory("etc"), **container)))
