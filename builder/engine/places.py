@@ -136,7 +136,7 @@ class RegistryPlace:
         from builder.registry.push import push_artifact
 
         target = replace(self._reference, tag=tag, digest=None)
-        push_artifact(self._registry(), [target], artifact, self._reporter, held=held)
+        push_artifact(self._registry().resigned(), [target], artifact, self._reporter, held=held)
 
     def delete(self, tag: EntryTag) -> None:
         """Delete an entry; one that is gone already is no error."""

@@ -10,6 +10,7 @@ from builder.engine.request import BuildRequest, CacheTarget
 from builder.errors import BuilderError, InterruptedBuildError
 from builder.events import Reporter, Warned
 from builder.image.reference import Reference
+from builder.registry.errors import STALLED, RegistryError
 
 if TYPE_CHECKING:
     from builder.registry.client import Registry
@@ -38,7 +39,7 @@ class PushRights:
         """Wait for the answers, and return the caches that are to be written: without those that only cost a warning.
 
         Raises the first AuthenticationError or RegistryError. A cache that is only out of reach may be there when the
-        image is done.
+        image is done; one that stalls is not worth as much waiting again.
         """
         for thread in self._threads:
             thread.join()
@@ -54,7 +55,9 @@ class PushRights:
             return True
         if not isinstance(error, BuilderError) or isinstance(error, InterruptedBuildError):
             raise error
-        if error.retryable:
+        if error.retryable and not (
+            target.ignore_error and isinstance(error, RegistryError) and STALLED in error.codes
+        ):
             return True
         if target.ignore_error:
             reporter.emit(Warned(f"the cache {target.place.name} will not be written: {error.message}", "cache"))

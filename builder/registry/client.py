@@ -32,7 +32,7 @@ from builder.registry.endpoints import (
     push_scope,
     short,
 )
-from builder.registry.errors import AuthenticationError, RegistryError, TransientRegistryError
+from builder.registry.errors import STALLED, UNREACHABLE, AuthenticationError, RegistryError, TransientRegistryError
 from builder.registry.referring import note_referrer, subject_of
 from builder.registry.retry import RetryPolicy
 from builder.registry.session import Call, Session, SessionSettings
@@ -93,8 +93,15 @@ class Registry:
         """Return a client for what can be done without: it gives up soon, for good, and is closed with this one."""
         hasty = copy.copy(self)
         hasty.session = self.session.hasty(self._hasty_seconds)
-        hasty.retry = replace(self.retry, attempts=3, budget=15.0, within=30.0, once=True, given_up=[])
+        once = frozenset({STALLED, UNREACHABLE})
+        hasty.retry = replace(self.retry, attempts=3, budget=15.0, within=30.0, once=once, given_up=[])
         return hasty
+
+    def resigned(self) -> Registry:
+        """Return a client for pushing what can be done without: waits as long as any, but in vain only once."""
+        resigned = copy.copy(self)
+        resigned.retry = replace(self.retry, once=frozenset({STALLED}), given_up=[])
+        return resigned
 
     def homes(self, reference: Reference) -> tuple[Reference, ...]:
         """Return the repositories that may hold what was pulled as ``reference``: itself, those of maps and mirrors."""

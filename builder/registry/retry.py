@@ -8,12 +8,10 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from builder.registry.errors import STALLED, UNREACHABLE, TransientRegistryError
+from builder.registry.errors import UNREACHABLE, TransientRegistryError
 from builder.values import dataclass, field
 
 T = TypeVar("T")
-
-_SILENCE = frozenset({STALLED, UNREACHABLE})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,8 +29,8 @@ class RetryPolicy:
     budget: float = 120.0
     within: float = math.inf
     """Seconds without progress, tries included, after which none is begun any more."""
-    once: bool = False
-    """A server that lets us wait in vain is not asked again, for anything: it is ``given_up``."""
+    once: frozenset[str] = frozenset()
+    """Error codes after which nothing is tried again, for whatever: the server is ``given_up``."""
     given_up: list[TransientRegistryError] = field(default_factory=list, compare=False, repr=False)
     """The first such failure; everybody with this list is told at once."""
     sleep: Callable[[float], object] = time.sleep
@@ -62,7 +60,7 @@ class RetryPolicy:
             try:
                 return attempt()
             except TransientRegistryError as error:
-                if self.once and _SILENCE.intersection(error.codes):
+                if self.once.intersection(error.codes):
                     self.given_up.append(_again(error))
                 if progress() > reached:
                     failures, reached, begun = 0, progress(), self.clock()

@@ -94,6 +94,14 @@ def test_a_cache_that_is_out_of_reach_may_be_there_in_the_end(
     assert len(fake.asked("POST")) > len(faults)
 
 
+def test_a_cache_that_stalls_is_not_waited_for_again(shop: Workshop, fake: FakeRegistry) -> None:
+    fake.plan = lambda seen: Fault(stall=True) if seen.method == "POST" else None
+    built = shop.build("FROM scratch\nCOPY f /f", {"f": "1"}, cache_to=cache_at(fake, ignore_error=True))
+    (warning,) = built.seen.warnings
+    assert "will not be written" in warning
+    assert len(fake.seen) == 1
+
+
 def test_one_that_is_pushed_to_is_asked_once(shop: Workshop, fake: FakeRegistry) -> None:
     push = {"tags": [f"{fake.host}/caches/x:1"], "outputs": (Output("registry"),)}
     fake.plan = lambda seen: Fault(status=403) if seen.method == "POST" else None

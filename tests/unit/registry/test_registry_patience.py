@@ -96,3 +96,15 @@ def test_progress_is_worth_waiting_for() -> None:
     policy = RetryPolicy(attempts=2, within=40.0, sleep=lambda _: None, random=lambda: 0.0, clock=lambda: now[0])
     policy.run(attempt, lambda: arrived[0])
     assert arrived == [5]
+
+
+def test_pushing_what_can_be_done_without_stalls_once(fake: FakeRegistry, connect: Connect) -> None:
+    client = connect(hasty_seconds=0.2)
+    client.session = client.session.hasty(0.2)
+    resigned = client.resigned()
+    fake.plan = first(lambda _: True, Fault(status=503), Fault(drop=True), Fault(stall=True))
+    for _ in range(2):
+        with pytest.raises(TransientRegistryError, match="stopped answering"):
+            resigned.check_push(at(fake))
+    assert len(fake.seen) == 3
+    client.check_push(at(fake))
