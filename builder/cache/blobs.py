@@ -144,6 +144,7 @@ class FileBlobStore:
         self._scratch = scratch
         self._warn = warn
         self._touch = touch
+        self._opened: set[Digest] = set()
 
     def path(self, digest: Digest) -> Path:
         """Return where the blob is, or would be."""
@@ -191,6 +192,7 @@ class FileBlobStore:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             os.close(fd)
             raise FileNotFoundError(f"{path} is not a file")
+        self._opened.add(digest)
         return io.BufferedReader(_BlobFile(fd, path))
 
     def size(self, digest: Digest) -> int | None:
@@ -280,6 +282,11 @@ class FileBlobStore:
         except OutputError as error:
             self._warn(error.message)
         return False
+
+    def blame(self) -> bool:
+        """Verify all blobs that were opened until now, because work failed; say whether some were damaged."""
+        damaged = [one for one in sorted(self._opened) if self.contains(one) and not self.verify(one)]
+        return bool(damaged)
 
     def drop(self, digest: Digest) -> None:
         """Remove a blob; readers that have it open keep it."""

@@ -55,9 +55,12 @@ def environment(
 
     Raises OutputError when there is no store, UsageError for bad options of registries or settings.
     """
+    from builder.cache.blobs import UnreadableBlobError
     from builder.cache.location import choose_root
     from builder.cache.store import Store
     from builder.engine.build import Environment
+    from builder.image.digest import DigestMismatchError
+    from builder.rootfs.entry import LayerFormatError
 
     def warn(message: str) -> None:
         reporter.emit(Warned(message, "store"))
@@ -86,7 +89,12 @@ def environment(
         make, close = _once(connect)
         closing.callback(close)
         closing.enter_context(_signals(cancel, at_last))
-        yield Environment(store, make, reporter, cancel)
+        try:
+            yield Environment(store, make, reporter, cancel)
+        except (DigestMismatchError, LayerFormatError, UnreadableBlobError) as error:
+            if store.blobs.blame():
+                error.hint = "what was damaged in the store has been removed: have it built, loaded or pulled again"
+            raise
 
 
 def _second(options: argparse.Namespace) -> Path | None:

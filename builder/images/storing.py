@@ -58,7 +58,10 @@ class StoreContent:
     def _remote(self, descriptor: Descriptor) -> RepositoryContent:
         origin = self.origin(descriptor)
         if origin is None:
-            raise CacheError(f"{self._where}: {descriptor.digest} is not in the store any more")
+            raise CacheError(
+                f"{self._where}: {descriptor.digest} is not in the store any more",
+                hint="have the image built, loaded or pulled again",
+            )
         from builder.registry.repository import RepositoryContent
 
         return RepositoryContent(self._env.registry(), origin, self._env.store.blobs, self._env.reporter)

@@ -117,6 +117,23 @@ def test_no_store_to_read(tmp_path: Path) -> None:
     assert "a store of another format" in done.stderr
 
 
+def test_damage_that_a_command_finds_is_removed_and_made_again(tmp_path: Path) -> None:
+    root = tmp_path / "own"
+    context = write_context(tmp_path / "context", "FROM scratch\nCOPY a /\n", {"a": b"x" * 5000})
+    expected = digest_of(pybuild("-t", "app", context, root=root, env=AT))
+    (blob,) = [one for one in (root / "blobs").rglob("*/*") if one.is_file() and one.read_bytes()[:2] == b"\x1f\x8b"]
+    data = bytearray(blob.read_bytes())
+    data[len(data) // 2] ^= 1
+    blob.write_bytes(data)
+    save = ("save", "-o", tmp_path / "app.tar", "app")
+    first = pybuild(*save, root=root, status=67)
+    assert first.stderr.count(f"{blob} is damaged and was removed") == 1
+    assert "built, loaded or pulled again" in first.stderr
+    assert "built, loaded or pulled again" in pybuild(*save, root=root, status=73).stderr
+    assert digest_of(pybuild("-t", "app", context, root=root, env=AT)) == expected
+    pybuild(*save, root=root)
+
+
 # Offline
 
 
