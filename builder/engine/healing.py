@@ -53,8 +53,11 @@ def healing(store: Store, layers: Callable[[], Iterable[StoreLayer]]) -> Iterato
     """Look whether damaged layers are to blame for a failure. Raises LostLayersError then, else what failed."""
     try:
         yield
-    except (SharedCacheError, LostLayersError):
+    except SharedCacheError:
         raise
+    except LostLayersError as error:
+        # Where one has rotted others may have: the build is to begin again once, not once for each.
+        raise LostLayersError(lost_layers(store, layers()) | error.digests) from error
     except (ImageError, CacheError, UnreadableBlobError) as error:
         lost = lost_layers(store, layers())
         if lost:
