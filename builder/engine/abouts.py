@@ -44,12 +44,17 @@ def described(store: Store, keys: Iterable[Key]) -> Descriptor | None:
 
 def receive(imports: Imports, store: Store, reporter: Reporter, project: str = "") -> None:
     """Keep what the sources that were asked say of their keys, as being of ``project``. Failures are warnings."""
+    out_of_reach: list[Place] = []
     for number, (place, blob) in enumerate(imports.about()):
         if number >= _BLOBS:
             break
+        if place in out_of_reach:
+            continue
         try:
             data = _fetched(place, blob, store)
         except (BuilderError, OSError) as error:
+            if isinstance(error, BuilderError) and error.retryable:
+                out_of_reach.append(place)
             reporter.emit(Warned(f"a cache's records cannot be read: {error}", "cache"))
             continue
         for key, one in unbundle(data):

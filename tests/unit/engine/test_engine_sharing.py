@@ -16,8 +16,9 @@ import pytest
 from builder.cache.exchange import TOC_TYPE, Claim, EntryTag, Exchange, Record, documents, parse_table
 from builder.cache.keys import Key
 from builder.cache.store import Store
+from builder.engine.explaining import explain
 from builder.engine.places import Reader, RegistryPlace
-from builder.engine.request import CachePlace, CacheTarget, Output
+from builder.engine.request import BuildRequest, CachePlace, CacheTarget, Output
 from builder.engine.sharing import Pruned, prune_remote
 from builder.errors import ImageError
 from builder.events import Notice
@@ -31,7 +32,7 @@ from builder.registry.retry import RetryPolicy
 from builder.rootfs.entry import Entry, Kind
 from builder.rootfs.pack import Item, index_layer, pack
 from builder.rootfs.toc import Toc
-from tests.support.builds import Built, Recording, Workshop
+from tests.support.builds import NATIVE, Built, Recording, Workshop
 from tests.support.fake_registry import FakeRegistry, Fault, Seen, digest_of, serve
 from tests.support.images import directory, file, layer, read_image, symlink, write_layout
 from tests.support.trees import tree_of_layers
@@ -562,6 +563,30 @@ def test_a_stalled_table_of_contents_is_one_warning(machines: Machines, fake: Fa
     assert shown(two) == shown(machines["three"].build(plain))
     assert len(two.seen.warnings) == 1
     assert len([one for one in fake.seen if _asks_for(one, claims)]) == 1
+
+
+def test_records_that_stall_are_one_warning_of_explain(machines: Machines, fake: FakeRegistry, base: str) -> None:
+    cache = place(fake)
+    for number in range(3):
+        machines["one"].build(f"FROM {base}\nCOPY src/a /{number}", FILES, cache_to=to(cache))
+    abouts = {str(one.digest) for table in read(fake) for one in table.about}
+    assert len(abouts) == 3
+    fake.plan = lambda seen: Fault(stall=True) if _asks_for(seen, abouts) else None
+    path, seen = machines.root / "Dockerfile.test", Recording()
+    path.write_text(f"FROM {base}\nCOPY src/b /b")
+    request = BuildRequest(
+        context=str(machines.root / "context"),
+        platforms=(NATIVE,),
+        build_platform=NATIVE,
+        dockerfile=str(path),
+        cache_from=(cache,),
+    )
+    with machines["two"].environment(seen) as env:
+        *_, step = explain(request, env)
+    assert step.cause == "never"
+    (warning,) = seen.warnings
+    assert "stopped answering" in warning
+    assert len([one for one in fake.seen if _asks_for(one, abouts)]) == 1
 
 
 def test_entries_are_read_for_a_limited_time(fake: FakeRegistry, tmp_path: Path) -> None:
