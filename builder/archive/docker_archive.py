@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -28,10 +27,11 @@ from builder.image.digest import DiffID, Digest
 from builder.image.fields import JSON_LIMIT, Fields
 from builder.image.manifest import LAYER_LIMIT, Index, Manifest, ManifestError
 from builder.image.reference import Reference, ReferenceSyntaxError
+from builder.patterns import pattern
 from builder.streams import CHUNK
 from builder.values import dataclass, replace
 
-_BLOB_NAME = re.compile(r"(?:blobs/sha256/)?([a-f0-9]{64})(?:\.tar(?:\.gz)?)?")
+_BLOB_NAME = pattern(r"(?:blobs/sha256/)?([a-f0-9]{64})(?:\.tar(?:\.gz)?)?")
 _GZIP_MAGIC = b"\x1f\x8b"
 _FOREIGN_MAGIC = (b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ")
 _MAGIC_SIZE = 5

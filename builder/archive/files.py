@@ -10,13 +10,13 @@ import errno
 import io
 import os
 import posixpath
-import re
 import stat
 import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
 from builder.errors import ContextError, ImageError, OutputError
+from builder.patterns import pattern
 from builder.rootfs.entry import Kind, LayerFormatError, UnsafePathError
 from builder.streams import CHUNK, copy, read_limited
 
@@ -27,7 +27,7 @@ MAX_FILES = 100_000
 """Entries of one image archive; a few per layer are normal."""
 
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
-_NAME = re.compile("[^\0/\ud800-\udfff]+")
+_NAME = pattern("[^\0/\ud800-\udfff]+")
 _LINK_LIMIT = 8
 _TAR_MAGIC_AT = 257
 _TAR_MAGIC = b"ustar"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
@@ -86,7 +85,7 @@ def split_location(text: str) -> tuple[Path, str]:
     """Split ``PATH[:NAME]`` or ``PATH[@DIGEST]`` where the longest existing path ends; the separator is dropped
     for a name and kept for a digest. Raises ContextError when no such path exists.
     """
-    cuts = [len(text), *(found.start() for found in reversed(list(re.finditer("[:@]", text))))]
+    cuts = [len(text), *(at for at in range(len(text) - 1, -1, -1) if text[at] in ":@")]
     for cut in cuts:
         if cut and os.path.exists(text[:cut]):
             rest = text[cut:]

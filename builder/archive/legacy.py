@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 
 from builder.archive.files import MAX_FILES, Files, read_file
 from builder.errors import ImageError
 from builder.image.fields import JSON_LIMIT, Fields, to_bytes
 from builder.image.manifest import LAYER_LIMIT, ManifestError
+from builder.patterns import pattern
 from builder.rootfs.compression import decompress
 from builder.streams import CHUNK
 from builder.values import dataclass, field
 
-_ID = re.compile(r"[a-f0-9]{64}")
+_ID = pattern(r"[a-f0-9]{64}")
 _DROPPED = ("id", "parent", "parent_id", "Size", "layer_id", "throwaway")
 
 

@@ -12,11 +12,10 @@ import io
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from builder.archive.files import Files, open_files, read_file
 from builder.archive.image import Entry, FilesContent, blob_name, split_location
-from builder.archive.tarsink import TarSink, output
 from builder.errors import ImageError, OutputError
 from builder.image import descriptor as media
 from builder.image.artifact import Artifact, Content, Image
@@ -28,6 +27,9 @@ from builder.image.platform import Platform
 from builder.image.reference import Reference
 from builder.streams import CHUNK, replacing
 from builder.values import dataclass, replace
+
+if TYPE_CHECKING:
+    from builder.archive.tarsink import TarSink
 
 REF_NAME = "org.opencontainers.image.ref.name"
 CONTAINERD_NAME = "io.containerd.image.name"
@@ -192,6 +194,8 @@ def _annotations(name: Reference) -> dict[str, str]:
 
 def write_oci_archive(entries: Sequence[Entry], target: Path | BinaryIO) -> None:
     """Write a tar of a layout with ``entries``. Raises OutputError, DigestMismatchError."""
+    from builder.archive.tarsink import TarSink, output
+
     index = Index(media_type=media.OCI_INDEX, manifests=index_entries(entries))
     blobs = blobs_of(entries)
     with output(target) as stream:

@@ -18,6 +18,7 @@ from builder.image.descriptor import Descriptor
 from builder.image.digest import DiffID, Digest
 from builder.image.fields import Fields, to_bytes
 from builder.image.manifest import Manifest, ManifestError, parse_manifest
+from builder.patterns import pattern
 from builder.rootfs.tocformat import MAGIC
 from builder.values import dataclass, field, replace
 
@@ -47,11 +48,11 @@ ABOUT_LIMIT = 64
 PREFIX_LIMIT = 90
 """Characters of a tag that can be left to the user: tags have 128."""
 
-_KEY = re.compile("[0-9a-f]{64}")
-_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", re.ASCII)
+_KEY = pattern("[0-9a-f]{64}")
+_TAG = pattern(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", re.ASCII)
 _LAYERS = frozenset({media.OCI_LAYER, media.OCI_LAYER_GZIP, media.OCI_LAYER_ZSTD})
-_TOC = re.compile(r"application/vnd\.pybuild\.toc\.v[0-9]{1,3}\+zlib", re.ASCII)
-_COMPRESSOR = re.compile(r"[A-Za-z0-9_.+-]{0,100}", re.ASCII)
+_TOC = pattern(r"application/vnd\.pybuild\.toc\.v[0-9]{1,3}\+zlib", re.ASCII)
+_COMPRESSOR = pattern(r"[A-Za-z0-9_.+-]{0,100}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,6 @@ import hashlib
 import itertools
 import json
 import os
-import re
 import threading
 import zlib
 from collections.abc import Container, Iterable, Iterator, Mapping
@@ -22,6 +21,7 @@ from builder.cache.keys import Component, Key
 from builder.cache.scratch import Scratch
 from builder.cache.table import Table
 from builder.errors import CacheError, OutputError
+from builder.patterns import pattern
 from builder.values import dataclass, replace
 
 _KIND = "record"
@@ -36,7 +36,7 @@ _LARGEST_SENT = 1 << 20
 """Bytes of a packed record that others are sent."""
 
 _HEAD = 64 + 8
-_HEADER = re.compile(rb"[0-9a-f]{72}")
+_HEADER = pattern(rb"[0-9a-f]{72}")
 
 _PLACES_VERSION = 2
 

@@ -20,10 +20,11 @@ from pathlib import Path
 from builder.cache.locks import try_lock
 from builder.cache.sealed import discard, make_directories
 from builder.errors import OutputError, room_hint
+from builder.patterns import pattern
 
 RUN_SUFFIX = ".run"
 _ABANDONED = 86400.0  # seconds: the age that decides where there are no locks
-_OURS = re.compile(r"[0-9]+-[0-9a-f]{16}\.[0-9a-f]{16}(\..*)?", re.DOTALL)
+_OURS = pattern(r"[0-9]+-[0-9a-f]{16}\.[0-9a-f]{16}(\..*)?", re.DOTALL)
 
 
 class Scratch:

@@ -7,15 +7,15 @@ different libraries never stand in for one another. A layer that came compressed
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterator, Mapping
 
 from builder.cache.table import Table
 from builder.errors import ImageError, OutputError
 from builder.image.descriptor import Descriptor
 from builder.image.digest import DiffID, Digest
+from builder.patterns import pattern
 
-_SAFE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,99}")
+_SAFE = pattern(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,99}")
 
 
 class Variants:

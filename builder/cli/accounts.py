@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 
 from builder.errors import UsageError
 from builder.events import Reporter, Warned
+from builder.patterns import pattern
 
 if TYPE_CHECKING:
     from builder.registry.credentials import Credential, CredentialSource
 
 VARIABLE = "PYBUILD_CREDS"
 
-_REGISTRY = re.compile(
+_REGISTRY = pattern(
     r"((?:localhost|\[[0-9a-fA-F:]+\]|[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+)(?::[0-9]{1,5})?)=(.*)", re.DOTALL
 )
 NAMES = (

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 
 from builder.errors import UsageError
+from builder.patterns import pattern
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
-_PART = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)([smhdw])", re.ASCII)
+_PART = pattern(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)([smhdw])", re.ASCII)
 _LONGEST = 100 * 366 * 86400
 
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import re
 
-from builder.dockerfile.suggest import did_you_mean
 from builder.errors import UsageError
 from builder.image.annotations import TARGETS, Annotation
 from builder.image.platform import Platform
+from builder.patterns import pattern
 
-_TYPE = re.compile(r"([a-z-]*)(?:\[([A-Za-z0-9_./-]+)\])?", re.ASCII)
-_ATTRIBUTE = re.compile(r"annotation(?:-([a-z-]+))?(?:\[([A-Za-z0-9_./-]+)\])?\.(.+)", re.ASCII | re.DOTALL)
+_TYPE = pattern(r"([a-z-]*)(?:\[([A-Za-z0-9_./-]+)\])?", re.ASCII)
+_ATTRIBUTE = pattern(r"annotation(?:-([a-z-]+))?(?:\[([A-Za-z0-9_./-]+)\])?\.(.+)", re.ASCII | re.DOTALL)
 
 
 def parse_annotation(text: str) -> list[Annotation]:
@@ -48,6 +48,8 @@ def attribute(text: str, name: str, value: str) -> Annotation | None:
 
 
 def _annotation(where: str, target: str | None, platform: str | None, key: str, value: str) -> Annotation:
+    from builder.dockerfile.suggest import did_you_mean
+
     target = target or "manifest"
     if target not in TARGETS:
         raise UsageError(f"{where}: unknown annotation type {target!r}{did_you_mean(target, TARGETS)}", hint=_hint())

@@ -8,7 +8,6 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from builder.dockerfile.suggest import did_you_mean
 from builder.engine.request import CachePlace, CacheTarget
 from builder.errors import UsageError
 from builder.image.reference import Reference
@@ -90,5 +89,7 @@ def _place(option: str, kind: str, fields: dict[str, str], directory: str) -> Ca
 
 
 def _end(option: str, fields: dict[str, str], known: Sequence[str]) -> None:
+    from builder.dockerfile.suggest import did_you_mean
+
     for name in fields:
         raise UsageError(f"{option}: {name} means nothing here{did_you_mean(name, known)}")

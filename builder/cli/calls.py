@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, cast
 
 from builder.dockerfile.source import DockerfileError
-from builder.dockerfile.suggest import did_you_mean
 from builder.errors import UsageError
 from builder.values import dataclass
 
@@ -39,6 +37,8 @@ class Call:
 
 def parse_call(text: str) -> Call:
     """Return the meaning of ``METHOD[,format=text|json][,ignorestatus=true]``. Raises UsageError."""
+    from builder.dockerfile.suggest import did_you_mean
+
     method, *rest = text.split(",")
     method = "check" if method == "lint" else method
     if method not in _METHODS:
@@ -222,6 +222,8 @@ def _location(span: Span) -> dict[str, object]:
 
 
 def _data(source: Source) -> str:
+    import base64
+
     return base64.b64encode(source.text.encode("utf-8", "surrogateescape")).decode()
 
 

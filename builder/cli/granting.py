@@ -13,18 +13,18 @@ import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from builder.dockerfile.suggest import nearest
 from builder.engine.request import AgentSource
 from builder.errors import ContextError, UsageError
+from builder.patterns import pattern
 from builder.run.spec import ULIMITS, UNLIMITED, Provision
 
 ENTITLEMENTS = ("network.host", "security.insecure")
 HOST_GATEWAY = "host-gateway"
 
-_SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,6})?)([kmgt]?)(?:i?b)?\Z", re.IGNORECASE | re.ASCII)
-_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,253}[A-Za-z0-9_])?\.?\Z", re.ASCII)
-_SCOPE = re.compile(r"%.*[^A-Za-z0-9_.-]", re.DOTALL)  # a scope of IPv6 that is no interface's name
-_ID = re.compile(r"[A-Za-z0-9_.@-]{1,128}\Z", re.ASCII)
+_SIZE = pattern(r"([0-9]{1,15}(?:\.[0-9]{1,6})?)([kmgt]?)(?:i?b)?\Z", re.IGNORECASE | re.ASCII)
+_NAME = pattern(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,253}[A-Za-z0-9_])?\.?\Z", re.ASCII)
+_SCOPE = pattern(r"%.*[^A-Za-z0-9_.-]", re.DOTALL)  # a scope of IPv6 that is no interface's name
+_ID = pattern(r"[A-Za-z0-9_.@-]{1,128}\Z", re.ASCII)
 _LEAST_MEMORY = 4 << 20
 _KEY_LIMIT = 64 << 10
 _MAGIC = b"openssh-key-v1\0"
@@ -32,6 +32,8 @@ _MAGIC = b"openssh-key-v1\0"
 
 def permissions(texts: Sequence[str]) -> frozenset[str]:
     """Return what ``--allow`` grants. Raises UsageError."""
+    from builder.dockerfile.suggest import nearest
+
     for text in texts:
         if text not in ENTITLEMENTS:
             close = nearest(text, ENTITLEMENTS)
@@ -88,6 +90,8 @@ def hosts(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
 
 def ulimits(texts: Sequence[str]) -> tuple[tuple[str, int, int], ...]:
     """Return (name, soft, hard), the last of each name. Raises UsageError, also for what this user cannot raise."""
+    from builder.dockerfile.suggest import nearest
+
     found = {}
     for text in texts:
         name, equals, values = text.partition("=")

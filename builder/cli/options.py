@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Protocol, TypeGuard, cast
 
 from builder.cli.parsing import Parser, base, chosen_action, listing, split_word
 from builder.cli.registries import add_push_options, add_registry_options
-from builder.dockerfile.suggest import nearest
 from builder.errors import UsageError
 
 if TYPE_CHECKING:
@@ -115,6 +114,8 @@ def split_command(argv: Sequence[str]) -> tuple[str, list[str]]:
 
     Raises UsageError for a word that is nearly a command and no file.
     """
+    from builder.dockerfile.suggest import nearest
+
     word, rest = split_word(argv)
     if word in COMMANDS:
         return word, rest

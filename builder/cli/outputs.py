@@ -10,7 +10,6 @@ from typing import BinaryIO, cast, get_args
 
 from builder.cli.annotations import attribute
 from builder.cli.compressing import choice
-from builder.dockerfile.suggest import did_you_mean
 from builder.engine.request import CompressionChoice, Form, Output, OutputKind
 from builder.errors import UsageError
 from builder.image.reference import Reference
@@ -160,6 +159,8 @@ class _Attributes:
 
     def end(self) -> None:
         """Raise UsageError for what is left."""
+        from builder.dockerfile.suggest import did_you_mean
+
         for name in self.values:
             known = (
                 *("type", "dest", "name", "push", "push-by-digest", "name-canonical", "tar", "platform-split"),

@@ -7,17 +7,30 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import os
+import sys
 from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 from builder import __version__
-from builder.dockerfile.suggest import nearest
 from builder.errors import UsageError
 
 PROGRESS = ("auto", "tty", "plain", "json", "quiet")
 
 _GLOBAL_WITH_VALUE = ("--root", "--progress")
 _GLOBAL_FLAGS = ("--debug",)
+
+
+def _formatter(*, prog: str) -> argparse.HelpFormatter:
+    """Return what argparse's own choice of a formatter would, without loading shutil for the width of the terminal."""
+    try:
+        width = int(os.environ.get("COLUMNS", "")) or 80
+    except ValueError:
+        try:
+            width = os.get_terminal_size(sys.__stdout__.fileno() if sys.__stdout__ else 1).columns or 80
+        except (OSError, ValueError):
+            width = 80
+    return argparse.RawDescriptionHelpFormatter(prog, width=width - 2)
 
 
 class Parser(argparse.ArgumentParser):
@@ -28,6 +41,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise UsageError."""
+        from builder.dockerfile.suggest import nearest
+
         hint = f"see {self.prog} --help"
         unknown = message.partition("unrecognized arguments: ")[2].split(" ")[0].partition("=")[0]
         if unknown.startswith("--"):
@@ -45,7 +60,7 @@ def base(prog: str, description: str, epilog: str | None = None) -> Parser:
         description=description,
         epilog=epilog and epilog.strip("\n") + "\n",
         allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_formatter,
     )
     parser.add_argument("--version", action="version", version=f"pybuild {__version__}")
     group = parser.add_argument_group("global options")
@@ -117,6 +132,8 @@ def chosen_action(command: str, actions: Mapping[str, str], argv: Sequence[str])
 
     Raises UsageError for one that is not in ``actions``; without one, ``--help`` prints them all and exits.
     """
+    from builder.dockerfile.suggest import nearest
+
     action, rest = split_word(argv)
     if action in actions:
         return action, rest

@@ -12,13 +12,14 @@ from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
 from builder.context.gomatch import root_relative
 from builder.errors import ContextError
+from builder.patterns import pattern
 from builder.registry.hosts import is_loopback
 from builder.values import dataclass, field, replace
 
-_SCP = re.compile(r"([A-Za-z0-9_][A-Za-z0-9_.-]*)@([A-Za-z0-9][A-Za-z0-9.-]*):(?!/?/)([^\x00-\x20\x7f]+)")
-_HASH = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
-_HASH_PREFIX = re.compile(r"[0-9a-f]{4,64}")
-_BAD_IN_REF = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|\.lock(/|\Z)|\.\Z|/\Z")
+_SCP = pattern(r"([A-Za-z0-9_][A-Za-z0-9_.-]*)@([A-Za-z0-9][A-Za-z0-9.-]*):(?!/?/)([^\x00-\x20\x7f]+)")
+_HASH = pattern(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+_HASH_PREFIX = pattern(r"[0-9a-f]{4,64}")
+_BAD_IN_REF = pattern(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|\.lock(/|\Z)|\.\Z|/\Z")
 _TRUE = ("", "1", "t", "true")
 _FALSE = ("0", "f", "false")
 _KEYS = (

@@ -8,11 +8,13 @@ from typing import Final
 from builder.dockerfile.instructions import Directive
 from builder.dockerfile.source import DockerfileError, Source, Span
 from builder.dockerfile.text import SPACE
+from builder.patterns import pattern
 from builder.values import dataclass
 
-_DIRECTIVE: Final = re.compile(r"#[\t\n\f\r ]*([a-zA-Z][a-zA-Z0-9]*)[\t\n\f\r ]*=[\t\n\f\r ]*(.+?)[\t\n\f\r ]*\Z")
+_DIRECTIVE: Final = pattern(r"#[\t\n\f\r ]*([a-zA-Z][a-zA-Z0-9]*)[\t\n\f\r ]*=[\t\n\f\r ]*(.+?)[\t\n\f\r ]*\Z")
 _KNOWN: Final = ("syntax", "escape", "check")
-_BUILT_IN: Final = re.compile(r"(?:docker\.io/)?docker/dockerfile(?:-upstream)?(?:[:@].*)?\Z", re.DOTALL)
+_BUILT_IN: Final = pattern(r"(?:docker\.io/)?docker/dockerfile(?:-upstream)?(?:[:@].*)?\Z", re.DOTALL)
+_SLASHES: Final = pattern(r"//[ \t]*syntax[ \t]*=[ \t]*(\S+)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ def requested_frontend(source: Source) -> str | None:
     except DockerfileError:
         return None  # the parser reports it
     if value is None and first < len(source.lines):
-        slashes = re.match(r"//[ \t]*syntax[ \t]*=[ \t]*(\S+)", source.lines[first], re.IGNORECASE)
+        slashes = _SLASHES.match(source.lines[first]) if source.lines[first].startswith("//") else None
         value = slashes[1] if slashes else _json_frontend(source.text)
     return value.split(" ", 1)[0] if value else None
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import assert_never
 
-from builder.dockerfile.pattern import PatternError, replace, trim_prefix, trim_suffix
 from builder.dockerfile.source import DockerfileError
 from builder.dockerfile.text import SPACE
 from builder.dockerfile.word import Literal, Part, Quoted, Variable, Word
@@ -143,6 +142,8 @@ class _Scope:
                 raise DockerfileError(f"{part.name}: {message or f'is not allowed to be {state}'}")
 
     def pattern(self, part: Variable, value: str) -> str:
+        from builder.dockerfile.pattern import PatternError, replace, trim_prefix, trim_suffix
+
         pattern = self.parts(part.operand)
         try:
             match part.operator:

@@ -9,10 +9,11 @@ import re
 from typing import Final
 
 from builder.dockerfile.text import SPACE
+from builder.patterns import pattern
 from builder.values import dataclass
 
-_OPENER: Final = re.compile(r"(\d*)<<(-?)[\t\n\f\r ]*([^<]*)\Z", re.ASCII)
-_GLUED: Final = re.compile(r"\d*<<-?[\t\n\v\f\r ]*\Z", re.ASCII)
+_OPENER: Final = pattern(r"(\d*)<<(-?)[\t\n\f\r ]*([^<]*)\Z", re.ASCII)
+_GLUED: Final = pattern(r"\d*<<-?[\t\n\v\f\r ]*\Z", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,15 +30,14 @@ from builder.dockerfile.instructions import (
     ShellForm,
     Stage,
 )
-from builder.dockerfile.parser import parse_trigger
 from builder.dockerfile.rules import Finding, Rule
 from builder.dockerfile.source import DockerfileError, Span
 from builder.dockerfile.stages import AUTOMATIC_ARGS, BUILT_IN_ARGS, PROXY_ARGS
-from builder.dockerfile.suggest import nearest
 from builder.dockerfile.text import BLANKS
+from builder.patterns import pattern
 
 _RESERVED: Final = ("context", "scratch")
-_INLINE: Final = re.compile(r"check[\t ]*=[\t ]*(\S+)", re.IGNORECASE)
+_INLINE: Final = pattern(r"check[\t ]*=[\t ]*(\S+)", re.IGNORECASE)
 _SECRET: Final = frozenset(
     ("apikey", "auth", "credential", "credentials", "key", "password", "pword", "passwd", "secret", "token")
 )
@@ -143,6 +142,8 @@ def _unknown_build_args(
     dockerfile: Dockerfile, given: Mapping[str, str | None], base_args: Collection[str] | None
 ) -> Iterator[Finding]:
     """Report build arguments that nothing declares, at the ARG that was probably meant or the first FROM."""
+    from builder.dockerfile.suggest import nearest
+
     if base_args is None or not dockerfile.stages:
         return
     declared: dict[str, Span] = {}
@@ -161,6 +162,8 @@ def _unknown_build_args(
 
 def _declared_names(item: Instruction) -> list[str]:
     if isinstance(item, Onbuild):
+        from builder.dockerfile.parser import parse_trigger
+
         try:
             return _declared_names(parse_trigger(item.trigger))
         except DockerfileError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import posixpath
-import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Final
 
@@ -33,16 +32,16 @@ from builder.dockerfile.lint_context import sensitive_files
 from builder.dockerfile.rules import Finding
 from builder.dockerfile.source import DockerfileError
 from builder.dockerfile.stages import AUTOMATIC_ARGS, GlobalScope, global_scope, resolve_base
-from builder.dockerfile.suggest import nearest
 from builder.dockerfile.word import Word
+from builder.patterns import pattern
 from builder.values import dataclass, field
 
-_IMAGE: Final = re.compile(
+_IMAGE: Final = pattern(
     r"(?:(?:[A-Za-z0-9\-]+(?:\.[A-Za-z0-9\-]+)*|\[[0-9a-fA-F:]+\])(?::[0-9]+)?/)?"
     r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*"
     r"(?::[A-Za-z0-9_][A-Za-z0-9_.\-]{0,127})?(?:@[A-Za-z0-9+._\-]+:[0-9a-fA-F]{32,})?\Z"
 )
-_REMOTE: Final = re.compile(r"(?:https?|git|ssh)://|git@")
+_REMOTE: Final = pattern(r"(?:https?|git|ssh)://|git@")
 _PATH: Final = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 
 
@@ -251,5 +250,7 @@ def _value(word: Word, env: Mapping[str, str | None] | None) -> str:
 
 
 def _suggest(name: str, options: Iterable[str], prefix: str = "") -> str:
+    from builder.dockerfile.suggest import nearest
+
     found = nearest(name, options)
     return f" (did you mean {prefix}{found}?)" if found else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 from builder.dockerfile.instructions import (
@@ -24,8 +23,9 @@ from builder.dockerfile.statement import FlagKind, Statement, read_json_list, sp
 from builder.dockerfile.suggest import distance
 from builder.dockerfile.text import BLANKS, SPACE, split_blanks, split_words
 from builder.dockerfile.word import Word
+from builder.patterns import pattern
 
-_STAGE_NAME: Final = re.compile(r"[a-z][a-z0-9\-_.]*\Z")
+_STAGE_NAME: Final = pattern(r"[a-z][a-z0-9\-_.]*\Z")
 
 
 def parse_from(statement: Statement) -> From:

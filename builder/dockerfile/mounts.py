@@ -15,6 +15,7 @@ from builder.dockerfile.instructions import MountFlag
 from builder.dockerfile.source import DockerfileError
 from builder.dockerfile.suggest import did_you_mean
 from builder.dockerfile.wordparser import parse_word
+from builder.patterns import pattern
 from builder.values import dataclass
 
 MountKind = Literal["bind", "cache", "tmpfs", "secret", "ssh"]
@@ -42,7 +43,7 @@ _REFUSED: Final[Mapping[str, tuple[str, ...]]] = {
     "ssh": ("from", "source", "sharing", "size", "env"),
 }
 _DEFAULT_MODES: Final = {"cache": 0o755, "secret": 0o400, "ssh": 0o600}
-_SIZE: Final = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,18})?) ?([kmgtp]?)(?:i?b)?\Z", re.IGNORECASE | re.ASCII)
+_SIZE: Final = pattern(r"([0-9]{1,18}(?:\.[0-9]{1,18})?) ?([kmgtp]?)(?:i?b)?\Z", re.IGNORECASE | re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from builder.patterns import pattern
 from builder.values import dataclass
 
 _PROTOCOLS: Final = ("tcp", "udp", "sctp")
-_RANGE: Final = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?\Z", re.ASCII)
+_RANGE: Final = pattern(r"([0-9]{1,5})(?:-([0-9]{1,5}))?\Z", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from typing import Final
+
+from builder.patterns import pattern
 
 _DIRECTORIES: Final = {
     ".git": "a git repository with its whole history",
@@ -35,12 +36,12 @@ _STARTS: Final = ("pip.", "_netrc", "id_", ".")
 _ENDS: Final = (".key", ".ppk", ".p12", ".pfx", ".jks", ".keystore", ".kdbx", ".pem")
 """How names begin or end that are sensitive in a path without any hidden component."""
 
-_KEY: Final = re.compile(
+_KEY: Final = pattern(
     r"id_(?:rsa|dsa|ecdsa|ed25519|xmss)(?:_sk)?|.*\.(?:key|ppk|p12|pfx|jks|keystore|kdbx)|.*(?:key|priv)[^/]*\.pem"
 )
-_PUBLIC: Final = re.compile(r".*(?:\.pub|pub(?:lic)?[-_.]?key.*)")
-_ENVIRONMENT: Final = re.compile(r"\.env(?:\..+)?")
-_TEMPLATE: Final = re.compile(r".*\.(?:example|sample|template|tmpl|dist|defaults?)")
+_PUBLIC: Final = pattern(r".*(?:\.pub|pub(?:lic)?[-_.]?key.*)")
+_ENVIRONMENT: Final = pattern(r"\.env(?:\..+)?")
+_TEMPLATE: Final = pattern(r".*\.(?:example|sample|template|tmpl|dist|defaults?)")
 
 
 def sensitive(path: str) -> str | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from builder.patterns import pattern
+
 # fmt: off
 _NUMBERS: Final = {
     "HUP": 1, "INT": 2, "QUIT": 3, "ILL": 4, "TRAP": 5, "ABRT": 6, "BUS": 7, "FPE": 8,
@@ -14,7 +16,7 @@ _NUMBERS: Final = {
 }
 # fmt: on
 _ALIASES: Final = {"IOT": 6, "CLD": 17, "POLL": 29, "UNUSED": 31}
-_REALTIME: Final = re.compile(r"RTM(?:IN(?:\+([1-9]|1[0-5]))?|AX(?:-([1-9]|1[0-4]))?)\Z")
+_REALTIME: Final = pattern(r"RTM(?:IN(?:\+([1-9]|1[0-5]))?|AX(?:-([1-9]|1[0-4]))?)\Z")
 
 
 def signal_number(text: str) -> int:

@@ -12,12 +12,11 @@ from typing import Final
 
 from builder.dockerfile.expansion import evaluate
 from builder.dockerfile.instructions import Arg, Copy, Dockerfile, Run, Stage, StageInstruction
-from builder.dockerfile.mounts import mount_from
 from builder.dockerfile.source import DockerfileError, Span
-from builder.dockerfile.suggest import did_you_mean
+from builder.patterns import pattern
 from builder.values import dataclass
 
-_INDEX: Final = re.compile(r"[0-9]{1,6}\Z", re.ASCII)
+_INDEX: Final = pattern(r"[0-9]{1,6}\Z", re.ASCII)
 
 AUTOMATIC_ARGS: Final = (
     "BUILDPLATFORM",
@@ -74,6 +73,8 @@ class Reference:
 
 def find_target(dockerfile: Dockerfile, target: str | None) -> Stage:
     """Return the stage to build: by name, case-insensitively, or the last one. An index is no name."""
+    from builder.dockerfile.suggest import did_you_mean
+
     if not target:
         return dockerfile.stages[-1]
     found = _latest(dockerfile, target, len(dockerfile.stages))
@@ -86,6 +87,8 @@ def find_target(dockerfile: Dockerfile, target: str | None) -> Stage:
 
 def numbers_of(dockerfile: Dockerfile, text: str) -> list[int]:
     """Return the stages that a name, case-insensitively, or a number stands for. Raises DockerfileError for none."""
+    from builder.dockerfile.suggest import did_you_mean
+
     found = [
         stage.index for stage in dockerfile.stages if text.lower() in ((stage.name or "").lower(), str(stage.index))
     ]
@@ -196,7 +199,9 @@ def references(instruction: StageInstruction) -> Iterator[Reference]:
     match instruction:
         case Copy(from_stage=str() as name):
             yield Reference(name, instruction.span, "COPY --from")
-        case Run():
+        case Run() if instruction.mounts:
+            from builder.dockerfile.mounts import mount_from
+
             for flag in instruction.mounts:
                 name_or_none = mount_from(flag)
                 if name_or_none:

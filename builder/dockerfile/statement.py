@@ -6,7 +6,6 @@ Also the readers that many instructions share: flags, JSON lists, and errors tha
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable
 from enum import Enum
 from typing import Final
@@ -19,10 +18,11 @@ from builder.dockerfile.suggest import did_you_mean
 from builder.dockerfile.text import BLANKS, SPACE
 from builder.dockerfile.word import Word
 from builder.dockerfile.wordparser import parse_word
+from builder.patterns import pattern
 from builder.values import dataclass, field
 
-_SURROGATES: Final = re.compile("[\ud800-\udfff]")
-_ESCAPED_SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
+_SURROGATES: Final = pattern("[\ud800-\udfff]")
+_ESCAPED_SURROGATE: Final = pattern(r"\\u[dD][89a-fA-F]")
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
-import re
 from typing import Final
+
+from builder.patterns import pattern
 
 SPACE: Final = (
     "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
@@ -14,7 +15,7 @@ SPACE: Final = (
 )
 """What Go's ``unicode.IsSpace`` accepts."""
 
-BLANKS: Final = re.compile(r"[\t\v\f\r ]+")
+BLANKS: Final = pattern(r"[\t\v\f\r ]+")
 """What separates arguments."""
 
 

@@ -7,12 +7,12 @@ They are recognised here, so that a file made of such words never loads lark. Th
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 from builder.dockerfile.word import Literal, Quoted, Variable, Word, plain
+from builder.patterns import pattern
 
-_REFERENCE: Final = re.compile(r"\$(?:([A-Za-z_][A-Za-z0-9_]*)|\{([A-Za-z_][A-Za-z0-9_]*)\})")
+_REFERENCE: Final = pattern(r"\$(?:([A-Za-z_][A-Za-z0-9_]*)|\{([A-Za-z_][A-Za-z0-9_]*)\})")
 
 
 def parse_word(text: str, *, escape: str = "\\") -> Word:

@@ -25,7 +25,6 @@ from builder.image.manifest import Manifest
 from builder.image.platform import Platform, PlatformNotFoundError
 from builder.image.reference import Reference
 from builder.plan.graph import Base, ImageSource
-from builder.registry.errors import RegistryError
 from builder.values import dataclass
 
 if TYPE_CHECKING:
@@ -148,6 +147,8 @@ class Bases:
         return self._store.directory("tmp")
 
     def _from_registry(self, reference: Reference, platform: Platform) -> StoredImage:
+        from builder.registry.errors import RegistryError
+
         asked = self._asked.get(reference)
         if asked is not None and self._pull != "never":
             try:

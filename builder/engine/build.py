@@ -15,7 +15,6 @@ from builder.cache.store import Store
 from builder.context.source import is_remote
 from builder.dockerfile.instructions import Dockerfile
 from builder.dockerfile.source import Span, locate
-from builder.dockerfile.suggest import nearest
 from builder.engine import outputs
 from builder.engine.assemble import assemble
 from builder.engine.bases import Bases
@@ -343,6 +342,8 @@ def resolve_bases(dockerfile: Dockerfile, options: Sequence[PlanOptions], bases:
 
 def _meant_stage(dockerfile: Dockerfile, source: ImageSource) -> str | None:
     """Return the stage whose name is nearly that of an image without a registry and a tag of its own."""
+    from builder.dockerfile.suggest import nearest
+
     name = source.location.removeprefix("docker-image://docker.io/library/").removesuffix(":latest")
     if "/" in name:
         return None

@@ -15,8 +15,7 @@ from builder.cache.store import Store
 from builder.context.contenthash import ContentHasher
 from builder.context.directory import DirectoryTree
 from builder.context.source import Context, is_remote, open_context
-from builder.engine.copying import Source
-from builder.engine.trees import MemoryTree
+from builder.engine.selecting import Source
 from builder.errors import ContextError
 from builder.plan.graph import MAIN_CONTEXT, GitTree, RemoteFile
 from builder.rootfs.entry import Entry, Kind
@@ -163,6 +162,8 @@ class Contexts:
         return GitAccess(self._specs.environment, git_authorization(self._specs.secrets))
 
     def _download(self, source: RemoteFile) -> tuple[Source, str]:
+        from builder.engine.trees import MemoryTree
+
         found = self._downloads().fetch(source.url, checksum=source.checksum)
         entry = Entry(path=found.name, kind=Kind.FILE, mode=0o600, size=found.size, mtime=found.mtime)
 

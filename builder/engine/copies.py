@@ -9,20 +9,16 @@ import contextlib
 import functools
 import io
 from collections.abc import Iterator, Sequence
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
 
 from builder.cache.keys import Identity, Value
 from builder.context.contenthash import ContentHasher
 from builder.dockerfile.source import Span
 from builder.engine import keys
-from builder.engine.copying import CopyRules, Source, check_files, place
-from builder.engine.extracting import Archive, place_archive, unpack_archive
-from builder.engine.layerbuilder import LayerBuilder, NewDirectory, plain_or_own
 from builder.engine.layers import LayerStack, StoreLayer, stack_id, view_of
 from builder.engine.packing import pack_layer
-from builder.engine.selecting import Selection, select, whole_file
+from builder.engine.selecting import Selection, Source, select, whole_file
 from builder.engine.services import Services
-from builder.engine.trees import MemoryTree, StageTree, read_small
 from builder.errors import ContextError
 from builder.events import Warned
 from builder.plan.graph import (
@@ -38,9 +34,12 @@ from builder.plan.graph import (
     StageOrigin,
 )
 from builder.rootfs.entry import Entry, Kind
-from builder.rootfs.view import View
-from builder.run.users import MAX_DATABASE, resolve_owner
 from builder.values import dataclass, field
+
+if TYPE_CHECKING:
+    from builder.engine.copying import CopyRules
+    from builder.engine.extracting import Archive
+    from builder.rootfs.view import View
 
 _PASSWD, _GROUP = "etc/passwd", "etc/group"
 
@@ -81,6 +80,8 @@ class CopyWork:
 
     def _way(self) -> Value:
         """Return the directories down to the destination as the layer will have them."""
+        from builder.engine.layerbuilder import plain_or_own
+
         view, parts = view_of(self.parent), [part for part in self.operation.dest.split("/") if part]
         paths = ["/".join(parts[:count]) for count in range(1, len(parts) + 1)]
         made = self._rules(self._owner(), None).parent().at("", Entry(path="", kind=Kind.DIRECTORY), 0)
@@ -102,6 +103,10 @@ class CopyWork:
 
     def execute(self) -> StoreLayer | None:
         """Assemble and pack the layer; None when it would be empty. Raises ContextError, OutputError."""
+        from builder.engine.copying import check_files, place
+        from builder.engine.extracting import place_archive
+        from builder.engine.layerbuilder import LayerBuilder
+
         operation = self.operation
         # --link copies into an empty tree: nothing that lies below decides.
         target = LayerBuilder(view_of(() if operation.link else self.parent), mtime=self.services.times.fresh())
@@ -156,16 +161,22 @@ class CopyWork:
                 case ContextOrigin(name):
                     self._origin = self.services.contexts.get(name)
                 case StageOrigin(number):
+                    from builder.engine.trees import StageTree
+
                     stage = StageTree(self.sources[number], self.services.store.directory("tmp"))
                     self._cleanup.callback(stage.close)
                     self._origin = Source(stage, ContentHasher(stage), mutable=False)
                 case NothingOrigin():
+                    from builder.engine.trees import MemoryTree
+
                     empty = MemoryTree({})
                     self._origin = Source(empty, ContentHasher(empty), mutable=False)
         return self._origin
 
     def _archive(self, source: CopySource, tree: Source, selection: Selection) -> Archive | None:
         """Return the archive a source is, where ADD unpacks it."""
+        from builder.engine.extracting import unpack_archive
+
         unpack = self.operation.unpack
         wanted = unpack if isinstance(source, RemoteFile) else unpack is not False
         local = isinstance(source, LocalPath | RemoteFile)
@@ -178,13 +189,19 @@ class CopyWork:
 
     def _owner(self) -> tuple[int, int] | None:
         chown = self.operation.chown
-        return resolve_owner(chown, *self._accounts(by_name=_has_name(chown))) if chown else None
+        if not chown:
+            return None
+        from builder.run.users import resolve_owner
+
+        return resolve_owner(chown, *self._accounts(by_name=_has_name(chown)))
 
     def _rules(self, owner: tuple[int, int] | None, source: CopySource | None) -> CopyRules:
         """Return how ``source`` is changed on its way; None stands for what an archive holds.
 
         Determinism may ask for other times and modes of what a checkout makes different, not of what came with them.
         """
+        from builder.engine.copying import CopyRules
+
         operation, times = self.operation, self.services.times
         checkout = isinstance(operation.origin, ContextOrigin) and not isinstance(source, RemoteFile | None)
         return CopyRules(
@@ -201,6 +218,8 @@ class CopyWork:
 
 
 def _memory(entry: Entry, opener: functools.partial[io.BytesIO]) -> Source:
+    from builder.engine.trees import MemoryTree
+
     tree = MemoryTree({entry.path: (entry, opener)})
     return Source(tree, ContentHasher(tree), mutable=False)
 
@@ -211,6 +230,9 @@ def _has_name(owner: str) -> bool:
 
 def accounts(stack: LayerStack, view: View, services: Services) -> tuple[bytes | None, bytes | None]:
     """Return the image's passwd and group files, None for one that is missing."""
+    from builder.engine.trees import read_small
+    from builder.run.users import MAX_DATABASE
+
     scratch = services.store.directory("tmp")
     return (
         read_small(stack, view, _PASSWD, scratch, MAX_DATABASE),
@@ -220,6 +242,8 @@ def accounts(stack: LayerStack, view: View, services: Services) -> tuple[bytes |
 
 def make_directory(operation: MakeDirectory, parent: LayerStack, services: Services) -> StoreLayer | None:
     """Carry out WORKDIR; None when the directory is there already. Raises ContextError."""
+    from builder.engine.layerbuilder import LayerBuilder, NewDirectory
+
     view = view_of(parent)
     target = LayerBuilder(view, mtime=services.times.fresh())
     path = target.resolve(operation.path)
@@ -235,6 +259,8 @@ def _maker(operation: MakeDirectory, parent: LayerStack, view: View, services: S
 
     USER is not verified before a RUN: one the image does not know counts as root.
     """
+    from builder.run.users import resolve_owner
+
     user = operation.user
     if not user:
         return None

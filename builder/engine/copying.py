@@ -9,23 +9,12 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 
-from builder.context.contenthash import ContentHasher
-from builder.context.tree import Tree
 from builder.engine.layerbuilder import LayerBuilder, NewDirectory
 from builder.engine.modes import changed_mode, octal_mode
-from builder.engine.selecting import Picked, Selection
+from builder.engine.selecting import Picked, Selection, Source
 from builder.errors import ContextError
 from builder.rootfs.entry import Entry, Kind
 from builder.values import dataclass, replace
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Files to copy from, and the digests of their contents. ``mutable`` ones may change while they are copied."""
-
-    tree: Tree
-    hasher: ContentHasher
-    mutable: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,12 +18,11 @@ from builder.engine.healing import healing, lost_layers
 from builder.engine.keys import directory_identity, flat_identity, run_identity
 from builder.engine.layers import LayerStack, LostLayersError, StoreLayer, stack_id
 from builder.engine.packing import stored_layer
-from builder.engine.runs import run_command
 from builder.engine.services import Services
 from builder.errors import BuilderError, ImageError, InterruptedBuildError
 from builder.events import Notice
 from builder.plan.graph import BaseImage, ContextOrigin, CopyFiles, MakeDirectory, RunCommand, Vertex
-from builder.rootfs.pack import ContentChangedError
+from builder.rootfs.entry import ContentChangedError
 from builder.values import dataclass, replace
 
 
@@ -234,6 +233,8 @@ class Task:
             case MakeDirectory():
                 return make_directory(operation, self.parent, self.services)
             case RunCommand():
+                from builder.engine.runs import run_command
+
                 return run_command(self.vertex, operation, self.parent, self.sources, self.services)
             case BaseImage() | CopyFiles():
                 raise AssertionError(f"not executed here: {operation}")

@@ -6,7 +6,6 @@ rest of the config stay as they are.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -22,6 +21,7 @@ from builder.image.digest import DiffID
 from builder.image.fields import Fields
 from builder.image.platform import Platform, PlatformNotFoundError
 from builder.image.reference import Reference
+from builder.patterns import pattern
 from builder.plan.graph import CopyFiles, Plan, StageOrigin
 from builder.values import replace
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from builder.events import Reporter
     from builder.registry.client import Registry
 
-_KEY = re.compile("[0-9a-f]{64}")
+_KEY = pattern("[0-9a-f]{64}")
 _LIMIT = 4096
 _TYPES = {
     media.DOCKER_LAYER: media.OCI_LAYER,

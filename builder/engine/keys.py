@@ -10,8 +10,7 @@ from collections.abc import Hashable, Iterator, Sequence
 
 from builder.cache.keys import Component, Identity, Value
 from builder.context.contenthash import record
-from builder.engine.copying import Source
-from builder.engine.selecting import Selection
+from builder.engine.selecting import Selection, Source
 from builder.engine.times import TimePolicy
 from builder.image.digest import ChainID
 from builder.plan.graph import (

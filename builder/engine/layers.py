@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from builder.cache.store import Store
 from builder.errors import CacheError, OutputError, room_hint
@@ -17,9 +17,10 @@ from builder.image.blobs import Layer
 from builder.image.descriptor import Descriptor
 from builder.image.digest import ChainID, DiffID, Digest, DigestMismatchError, chain_id, copy_verified
 from builder.image.reference import Reference
-from builder.rootfs.pack import index_layer
-from builder.rootfs.toc import Toc
-from builder.rootfs.view import View
+
+if TYPE_CHECKING:
+    from builder.rootfs.toc import Toc
+    from builder.rootfs.view import View
 
 _AT_ONCE = 4
 """Layers that are fetched or looked through at a time."""
@@ -220,6 +221,8 @@ class StoreLayer:
         return self._toc or self._index()
 
     def _read_toc(self) -> Toc | None:
+        from builder.rootfs.toc import Toc
+
         path = self._store.toc_path(self.diff_id)
         if self._store.touch(path):
             try:
@@ -242,6 +245,9 @@ def index_blob(store: Store, digest: Digest, diff_id: DiffID, promised: str) -> 
 
     Raises LayerFormatError for what is no layer, DigestMismatchError for another one than was ``promised``.
     """
+    from builder.rootfs.pack import index_layer
+    from builder.rootfs.toc import Toc
+
     temporary = store.temporary(".toc")
     try:
         with store.blobs.open(digest) as blob, open(temporary, "xb") as target:
@@ -266,6 +272,8 @@ def stack_id(stack: Iterable[StoreLayer]) -> ChainID:
 
 def view_of(stack: Sequence[StoreLayer]) -> View:
     """Return the merged tree of a stack."""
+    from builder.rootfs.view import View
+
     index_all(stack)
     return View([layer.toc() for layer in stack])
 

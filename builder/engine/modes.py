@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 
-_CLAUSE = re.compile(r"([ugoa]*)((?:[-+=](?:[rwxXst]+|[ugo])?)+)", re.ASCII)
-_ACTION = re.compile(r"([-+=])([rwxXst]+|[ugo])?", re.ASCII)
+from builder.patterns import pattern
+
+_CLAUSE = pattern(r"([ugoa]*)((?:[-+=](?:[rwxXst]+|[ugo])?)+)", re.ASCII)
+_ACTION = pattern(r"([-+=])([rwxXst]+|[ugo])?", re.ASCII)
 _SHIFT = {"u": 6, "g": 3, "o": 0}
 _SPECIAL = {"u": 0o4000, "g": 0o2000, "o": 0}
 

@@ -17,13 +17,13 @@ from builder.events import Reporter, Warned
 from builder.image.descriptor import Descriptor
 from builder.image.digest import DiffID, Digest
 from builder.image.reference import Reference
-from builder.rootfs.contents import LayerContents
 from builder.streams import is_special
 from builder.values import dataclass, replace
 
 if TYPE_CHECKING:
     from builder.archive.rootfs_archive import Tree
     from builder.registry.client import Registry
+    from builder.rootfs.contents import LayerContents
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +187,8 @@ def _trees(built: Built, store: Store, closing: ExitStack, *, split: bool) -> It
 
 
 def _contents(image: BuiltImage, store: Store, closing: ExitStack) -> list[LayerContents]:
+    from builder.rootfs.contents import LayerContents
+
     scratch = store.directory("tmp")
     contents = []
     for layer in image.layers:

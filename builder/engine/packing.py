@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from builder.cache.store import Store
 from builder.engine.layers import StoreLayer
@@ -13,7 +14,9 @@ from builder.image.descriptor import Descriptor
 from builder.image.digest import DiffID
 from builder.rootfs.chunked import USUAL, Coding
 from builder.rootfs.compression import Compression
-from builder.rootfs.pack import Item, Packed, pack
+
+if TYPE_CHECKING:
+    from builder.rootfs.pack import Item, Packed
 
 LAYER_TYPES = {
     Compression.GZIP: media.OCI_LAYER_GZIP,
@@ -25,6 +28,8 @@ LAYER_TYPES = {
 
 def pack_layer(store: Store, items: Iterable[Item], coding: Coding = USUAL) -> StoreLayer:
     """Write a layer with ``items``. Raises ContextError for a file that changes meanwhile, OutputError."""
+    from builder.rootfs.pack import pack
+
     blob, toc = store.temporary(".blob"), store.temporary(".toc")
     try:
         with open(blob, "xb") as blob_file, open(toc, "x+b") as toc_file:

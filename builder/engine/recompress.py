@@ -22,7 +22,6 @@ from builder.image.manifest import Manifest
 from builder.rootfs.chunked import USUAL, Coding
 from builder.rootfs.compression import Compression
 from builder.rootfs.entry import LayerFormatError
-from builder.rootfs.recompress import recompress
 
 _OF_BYTES = ("containerd.io/snapshot/stargz/", "io.containers.zstd-chunked", "io.github.containers.zstd-chunked")
 """Starts of annotations that say something about compressed bytes, which others must not inherit."""
@@ -137,6 +136,8 @@ def recompressed(layer: Layer, coding: Coding, store: Store, before: Before = _s
 
 
 def _made(source: Layer, described: Descriptor, coding: Coding, store: Store) -> StoreLayer:
+    from builder.rootfs.recompress import recompress
+
     temporary = store.temporary(".blob")
     try:
         with source.open() as stream, open(temporary, "xb") as target:

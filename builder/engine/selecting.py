@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from builder.context.contenthash import ContentHasher
 from builder.context.gomatch import has_wildcard, root_relative
 from builder.context.ignore import Patterns
 from builder.context.tree import Tree, expand, resolve
@@ -15,6 +16,15 @@ from builder.errors import ContextError
 from builder.rootfs.entry import Entry, Kind
 from builder.rootfs.limits import MAX_DEPTH
 from builder.values import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Files to copy from, and the digests of their contents. ``mutable`` ones may change while they are copied."""
+
+    tree: Tree
+    hasher: ContentHasher
+    mutable: bool
 
 
 @dataclass(frozen=True, slots=True)

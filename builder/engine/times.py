@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
-from datetime import UTC, datetime, timedelta
+import time
 from typing import Literal
 
+from builder.patterns import pattern
 from builder.rootfs.entry import Entry, Kind
 from builder.values import dataclass, replace
 
-_START = datetime(1970, 1, 1, tzinfo=UTC)
-_FRACTION = re.compile(r"\.\d+")
+_FRACTION = pattern(r"\.\d+")
 _LAST = 253402300799  # 9999-12-31T23:59:59Z, the last second RFC 3339 can write
 
 
@@ -45,6 +44,8 @@ class TimePolicy:
         """Return an RFC 3339 time, the epoch instead of a later one."""
         if self.epoch is None:
             return stamp
+        from datetime import datetime
+
         try:
             seconds = datetime.fromisoformat(_FRACTION.sub("", stamp)).timestamp()
         except (ValueError, OverflowError):
@@ -58,4 +59,4 @@ class TimePolicy:
 
 def rfc3339(seconds: int) -> str:
     """Return unix seconds in the form configs and histories use."""
-    return (_START + timedelta(seconds=min(max(seconds, 0), _LAST))).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(min(max(seconds, 0), _LAST)))

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterable
 from typing import NewType
 
 from builder.errors import ImageError
+from builder.patterns import pattern
 from builder.streams import CHUNK, Readable, Writable
 
-_PATTERN = re.compile(r"sha256:[a-f0-9]{64}")
+_PATTERN = pattern(r"sha256:[a-f0-9]{64}")
 
 
 class DigestMismatchError(ImageError):

@@ -6,15 +6,15 @@ Go's decoders take ``null`` for an absent field, so we do as well.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 
 from builder.errors import ImageError
+from builder.patterns import pattern
 
 JSON_LIMIT = 4 << 20
 """Bytes of a manifest, index or config we are ready to parse; registries accept no more than 4 MiB either."""
 
-_SURROGATES = re.compile("[\ud800-\udfff]")
+_SURROGATES = pattern("[\ud800-\udfff]")
 
 
 def _no_constant(name: str) -> object:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from builder.errors import ImageError, UsageError
+from builder.patterns import pattern
 from builder.values import dataclass
 
 _ARCHITECTURES = {
@@ -23,9 +24,9 @@ _ARCHITECTURES = {
 _DEFAULT_VARIANT = {"armhf": "v7", "armv7l": "v7", "armel": "v6", "armv6l": "v6", "arm": "v7"}
 _OSES = {"macos": "darwin"}
 _SPELLED = {("arm64", "v8"): "", ("arm64", "v8.0"): "", ("arm64", "v9.0"): "v9", ("amd64", "v1"): ""}
-_PART = re.compile(r"[a-z0-9_.-]+", re.ASCII)
-_OS = re.compile(r"([a-z0-9_-]+)(?:\(([a-z0-9_.-]*)((?:\+[a-z0-9_.-]+)*)\))?", re.ASCII)
-_WINDOWS_VERSION = re.compile(r"(\d{1,9}\.\d{1,9})\.(\d{1,9})(?:\..*)?", re.ASCII)
+_PART = pattern(r"[a-z0-9_.-]+", re.ASCII)
+_OS = pattern(r"([a-z0-9_-]+)(?:\(([a-z0-9_.-]*)((?:\+[a-z0-9_.-]+)*)\))?", re.ASCII)
+_WINDOWS_VERSION = pattern(r"(\d{1,9}\.\d{1,9})\.(\d{1,9})(?:\..*)?", re.ASCII)
 _STABLE_WINDOWS = 20348
 """The build of Windows Server 2022: from it on, containers of it and later ones run on newer hosts."""
 

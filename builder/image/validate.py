@@ -10,8 +10,9 @@ from builder.image.config import ImageConfig
 from builder.image.digest import Digest
 from builder.image.manifest import Manifest, parse_manifest
 from builder.image.platform import Platform
+from builder.patterns import pattern
 
-_RFC3339 = re.compile(r"\d{4,5}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.ASCII)
+_RFC3339 = pattern(r"\d{4,5}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)", re.ASCII)
 
 
 class InvalidImageError(ImageError):

@@ -17,11 +17,11 @@ from builder.cache.store import Store
 from builder.context.contenthash import ContentHasher
 from builder.context.directory import DirectoryTree
 from builder.engine.build import Environment
-from builder.engine.copying import CopyRules, Source, place
+from builder.engine.copying import CopyRules, place
 from builder.engine.layerbuilder import LayerBuilder
 from builder.engine.layers import StoreLayer, view_of
 from builder.engine.packing import LAYER_TYPES, pack_layer
-from builder.engine.selecting import select
+from builder.engine.selecting import Source, select
 from builder.engine.times import TimePolicy
 from builder.errors import BuilderError, ContextError, ImageError, OutputError, UsageError
 from builder.image import descriptor as media

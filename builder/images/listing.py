@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import calendar
-import re
 import time
 from collections.abc import Iterator, Mapping
 
@@ -17,9 +16,10 @@ from builder.image.descriptor import Descriptor
 from builder.image.digest import Digest
 from builder.image.manifest import Index, Manifest, is_attestation, parse_manifest
 from builder.image.reference import Reference
+from builder.patterns import pattern
 from builder.values import dataclass
 
-_TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.\d+)?(?:Z|([+-])(\d\d):(\d\d))")
+_TIME = pattern(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.\d+)?(?:Z|([+-])(\d\d):(\d\d))")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from pathlib import Path
 
@@ -19,9 +18,10 @@ from builder.image.reference import Reference
 from builder.images.naming import find_record
 from builder.images.places import is_path, name_of, parse_place
 from builder.images.storing import StoreContent, stored_artifact
+from builder.patterns import pattern
 from builder.registry.errors import RegistryError
 
-_ID = re.compile("[0-9a-f]{12,64}")
+_ID = pattern("[0-9a-f]{12,64}")
 """What is an image ID rather than a name, if there is such an image: what lists of images show."""
 
 

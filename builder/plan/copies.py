@@ -6,6 +6,7 @@ import re
 
 from builder.dockerfile import instructions as df
 from builder.dockerfile.source import Span
+from builder.patterns import pattern
 from builder.plan.graph import (
     ContextOrigin,
     CopyFiles,
@@ -18,13 +19,13 @@ from builder.plan.graph import (
 )
 from builder.plan.metadata import Expander, StageState
 
-_GIT_SCHEME = re.compile(r"(git|ssh)://", re.IGNORECASE)
-_GIT_OVER_HTTP = re.compile(r"(?i:https?)://[^/?#]*/[^?#]*\.git(?:[?#]|\Z)")
-_HTTP_SCHEME = re.compile(r"https?://", re.IGNORECASE)
-_SCP_FORM = re.compile(r"[A-Za-z0-9._-]+@[A-Za-z0-9._-]+:", re.ASCII)
-_CREDENTIALS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://)[^/?#\s]*@")
-_OCTAL = re.compile(r"[0-7]+", re.ASCII)
-_SYMBOLIC = re.compile(r"[ugoa]*(?:[-+=](?:[rwxXst]+|[ugo])?)+", re.ASCII)
+_GIT_SCHEME = pattern(r"(git|ssh)://", re.IGNORECASE)
+_GIT_OVER_HTTP = pattern(r"(?i:https?)://[^/?#]*/[^?#]*\.git(?:[?#]|\Z)")
+_HTTP_SCHEME = pattern(r"https?://", re.IGNORECASE)
+_SCP_FORM = pattern(r"[A-Za-z0-9._-]+@[A-Za-z0-9._-]+:", re.ASCII)
+_CREDENTIALS = pattern(r"([A-Za-z][A-Za-z0-9+.-]*://)[^/?#\s]*@")
+_OCTAL = pattern(r"[0-7]+", re.ASCII)
+_SYMBOLIC = pattern(r"[ugoa]*(?:[-+=](?:[rwxXst]+|[ugo])?)+", re.ASCII)
 
 
 def join_path(cwd: str, path: str) -> str:

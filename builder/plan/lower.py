@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import assert_never
 
 from builder.dockerfile import instructions as df
-from builder.dockerfile.mounts import mount_from
 from builder.dockerfile.source import Span
 from builder.errors import UsageError
 from builder.image.config import ContainerConfig
@@ -305,6 +304,8 @@ class _Lowering:
         return (NothingOrigin(), ()) if top is None else (StageOrigin(taken), (top,))
 
     def _run(self, state: StageState, stage: df.Stage, one: df.Run, name: str) -> StageState:
+        from builder.dockerfile.mounts import mount_from
+
         extra: tuple[VertexID, ...] = ()
         mounts: list[Mount] = []
         for flag in one.mounts:

@@ -10,8 +10,6 @@ from collections.abc import Callable, Mapping
 
 from builder.dockerfile import instructions as df
 from builder.dockerfile.expansion import evaluate, evaluate_words
-from builder.dockerfile.ports import expand_ports
-from builder.dockerfile.signals import signal_number
 from builder.dockerfile.source import DockerfileError, Source, Span
 from builder.dockerfile.word import Word
 from builder.image.config import ContainerConfig, Healthcheck, History
@@ -171,6 +169,8 @@ def apply_maintainer(state: StageState, one: df.Maintainer, _: Expander) -> Stag
 
 def apply_expose(state: StageState, one: df.Expose, expand: Expander) -> StageState:
     """EXPOSE."""
+    from builder.dockerfile.ports import expand_ports
+
     texts = [text for word in one.ports for text in expand.split(word, state.scope, one.span)]
     try:
         ports = expand_ports(tuple(texts))
@@ -202,6 +202,8 @@ def apply_onbuild(state: StageState, one: df.Onbuild, _: Expander) -> StageState
 
 def apply_stop_signal(state: StageState, one: df.StopSignal, expand: Expander) -> StageState:
     """STOPSIGNAL."""
+    from builder.dockerfile.signals import signal_number
+
     signal = expand.one(one.signal, state.scope, one.span)
     try:
         signal_number(signal)

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 from builder.dockerfile import instructions as df
 from builder.dockerfile import stages
 from builder.dockerfile.source import Span
-from builder.dockerfile.suggest import nearest
 from builder.errors import ImageError, UsageError
 from builder.image.platform import Platform
 from builder.image.reference import Reference
@@ -151,6 +150,8 @@ class Names:
         return ToImage(self._image(f"docker-image://{name}", platform, span))
 
     def _image(self, location: str, platform: Platform, span: Span, *, named: bool = False) -> ImageSource:
+        from builder.dockerfile.suggest import nearest
+
         if location.startswith("docker-image://"):
             try:
                 location = f"docker-image://{Reference.parse(location.removeprefix('docker-image://'))}"

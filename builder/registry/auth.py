@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Generator, Iterable, Mapping
 from urllib.parse import urlencode, urljoin, urlsplit
 
+from builder.patterns import pattern
 from builder.registry.challenges import Challenge, parse_challenges
 from builder.registry.credentials import Credential, CredentialSource
 from builder.registry.errors import AuthenticationError, RegistryError, error_from_response, without_account
@@ -26,7 +27,7 @@ TOKEN_LIMIT = 1 << 20
 _DEFAULT_LIFE = 60.0
 _MARGIN = 10.0
 _MOVES = 3
-_CLEAN_TOKEN = re.compile(r"[\x21-\x7e]+", re.ASCII)
+_CLEAN_TOKEN = pattern(r"[\x21-\x7e]+", re.ASCII)
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _REFUSALS = frozenset({400, 401, 403})
 """An account or token that is not (any longer) valid; OAuth2 says 400 (RFC 6749 5.2)."""

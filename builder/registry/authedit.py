@@ -10,19 +10,19 @@ import errno
 import fcntl
 import json
 import os
-import re
 import stat
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from builder.errors import OutputError
+from builder.patterns import pattern
 from builder.registry.authfile import FILE_LIMIT, json_object
 
 LOCK_SECONDS = 10.0
 """How long another login may take."""
 
-_INDENT = re.compile(rb"\s*\{[ \t]*\r?\n([ \t]+)")
+_INDENT = pattern(rb"\s*\{[ \t]*\r?\n([ \t]+)")
 _PAUSE = 0.05
 _NO_LOCKS = frozenset({errno.EBADF, errno.ENOLCK, errno.ENOTSUP, errno.EINVAL})
 _MOUNTED = frozenset({errno.EBUSY, errno.EXDEV})

@@ -9,11 +9,11 @@ from __future__ import annotations
 import errno
 import json
 import os
-import re
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from builder.patterns import pattern
 from builder.registry.errors import AuthenticationError
 from builder.registry.hosts import canonical_host
 from builder.values import dataclass, field
@@ -21,7 +21,7 @@ from builder.values import dataclass, field
 FILE_LIMIT = 1 << 20
 """Bytes of a file with accounts."""
 
-_VERSION = re.compile(r"^v[12](/|$)")
+_VERSION = pattern(r"^v[12](/|$)")
 
 
 @dataclass(frozen=True, slots=True)

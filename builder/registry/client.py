@@ -21,6 +21,7 @@ from builder.image.digest import Digest, DigestMismatchError
 from builder.image.fields import JSON_LIMIT
 from builder.image.manifest import ManifestError, parse_manifest
 from builder.image.reference import Reference
+from builder.patterns import pattern
 from builder.registry.credentials import CredentialSource, NoCredentials
 from builder.registry.endpoints import (
     ACCEPT,
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     import httpx
 
 _SCHEMA_1 = frozenset(f"application/vnd.docker.distribution.manifest.v1+{form}" for form in ("json", "prettyjws"))
-_SIZE = re.compile(r"[0-9]{1,18}", re.ASCII)
+_SIZE = pattern(r"[0-9]{1,18}", re.ASCII)
 
 Progress = Callable[[int, int], None]
 """Is told how many bytes of how many have been moved."""

@@ -10,11 +10,12 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 
+from builder.patterns import pattern
 from builder.registry.errors import AuthenticationError
 from builder.values import dataclass, field
 
 HELPER_SECONDS = 30.0
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", re.ASCII)
+_NAME = pattern(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", re.ASCII)
 _HUB_KEY = "https://index.docker.io/v1/"
 _NOT_FOUND = ("credentials not found", "no credentials server url", "not found in")
 

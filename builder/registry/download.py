@@ -11,6 +11,7 @@ from builder.image.blobs import BlobStore, BlobWriter
 from builder.image.descriptor import Descriptor
 from builder.image.digest import DigestMismatchError
 from builder.image.reference import Reference
+from builder.patterns import pattern
 from builder.registry.endpoints import blob_path, pull_scope, short
 from builder.registry.errors import RegistryError, TransientRegistryError
 from builder.registry.hosts import is_loopback, origin
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 _CORRUPT_LIMIT = 2
 _PIECE = 1 << 18
-_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-", re.ASCII)
+_CONTENT_RANGE = pattern(r"bytes ([0-9]{1,18})-", re.ASCII)
 
 
 def fetch(

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 
 from builder.errors import BuilderError
+from builder.patterns import pattern
 
 ERROR_BODY_LIMIT = 64 << 10
 """Bytes of an error's body that are read; the rest is thrown away with the connection."""
@@ -25,7 +26,7 @@ UNTRUSTED = "UNTRUSTED"
 
 TRANSIENT_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504, 507, 509, 520, 521, 522, 523, 524})
 _TEXT_LIMIT = 300
-_UNPRINTABLE = re.compile(r"[^\x20-\x7e\xa0-\U0010ffff]+")
+_UNPRINTABLE = pattern(r"[^\x20-\x7e\xa0-\U0010ffff]+")
 
 
 class RegistryError(BuilderError):

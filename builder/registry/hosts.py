@@ -6,13 +6,14 @@ import ipaddress
 import re
 from urllib.parse import SplitResult, urlsplit
 
+from builder.patterns import pattern
 from builder.values import dataclass
 
 _HUB = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io"})
 _HUB_API = "registry-1.docker.io"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-_HOST = re.compile(r"[a-z0-9_.-]+|\[[0-9a-f:.]+\]", re.ASCII)
-_PATH = re.compile(r"(/[A-Za-z0-9._~%+-]+)*", re.ASCII)
+_HOST = pattern(r"[a-z0-9_.-]+|\[[0-9a-f:.]+\]", re.ASCII)
+_PATH = pattern(r"(/[A-Za-z0-9._~%+-]+)*", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from builder.image.descriptor import Descriptor
 from builder.image.digest import Digest
 from builder.image.manifest import Index, ManifestError, parse_manifest
 from builder.image.reference import Reference
+from builder.patterns import pattern
 from builder.registry.endpoints import CATALOG_SCOPE, pull_scope, short
 from builder.registry.errors import RegistryError
 from builder.registry.retry import RetryPolicy
@@ -35,10 +36,10 @@ NAME_LIMIT = 1_000_000
 BODY_LIMIT = 16 << 20
 REFERRER_LIMIT = 10_000
 
-_LINK = re.compile(r"<([^<>]*)>((?:\s*;\s*[\w*-]+\s*(?:=\s*(?:\"[^\"]*\"|[^\s\";,]+))?)*)")
-_NEXT = re.compile(r";\s*rel\s*=\s*(?:\"(?:[^\"]*\s)?next(?:\s[^\"]*)?\"|next(?=\s*(?:;|$)))", re.IGNORECASE)
-_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", re.ASCII)
-_REPOSITORY = re.compile(r"[a-z0-9]+(?:[._/-]+[a-z0-9]+)*", re.ASCII)
+_LINK = pattern(r"<([^<>]*)>((?:\s*;\s*[\w*-]+\s*(?:=\s*(?:\"[^\"]*\"|[^\s\";,]+))?)*)")
+_NEXT = pattern(r";\s*rel\s*=\s*(?:\"(?:[^\"]*\s)?next(?:\s[^\"]*)?\"|next(?=\s*(?:;|$)))", re.IGNORECASE)
+_TAG = pattern(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", re.ASCII)
+_REPOSITORY = pattern(r"[a-z0-9]+(?:[._/-]+[a-z0-9]+)*", re.ASCII)
 _NO_SUCH_API = frozenset({400, 404, 405, 501})
 
 

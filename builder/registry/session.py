@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import re
 import threading
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ from urllib.parse import urljoin, urlsplit
 
 from builder.errors import ImageError, InterruptedBuildError
 from builder.events import Reporter, SilentReporter, Warned
+from builder.patterns import pattern
 from builder.registry.auth import TOKEN_LIMIT, Exchange, Login, TokenAnswer, TokenRequest
 from builder.registry.credentials import CredentialSource
 from builder.registry.errors import (
@@ -44,10 +44,10 @@ _ANSWERS = frozenset({200, 206, 416})
 """What a mirror's answer is taken for one with; everything else leads to the next server."""
 _REFUSED = frozenset({401, 403})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_MIRRORED = re.compile(r"/(manifests|blobs|referrers)/")
-_TAGGED = re.compile(r"/manifests/[^:]+\Z")
-_WARNING = re.compile(r'(?:\A|,)\s*299 - "((?:[^"\\]|\\.){1,500})"')
-_ESCAPED = re.compile(r"\\(.)")
+_MIRRORED = pattern(r"/(manifests|blobs|referrers)/")
+_TAGGED = pattern(r"/manifests/[^:]+\Z")
+_WARNING = pattern(r'(?:\A|,)\s*299 - "((?:[^"\\]|\\.){1,500})"')
+_ESCAPED = pattern(r"\\(.)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

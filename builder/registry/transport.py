@@ -7,7 +7,6 @@ retries are decided above it, in ``session`` and ``retry``. Messages name hosts,
 from __future__ import annotations
 
 import contextlib
-import re
 import socket
 import ssl
 import threading
@@ -20,6 +19,7 @@ import httpx
 
 from builder import __version__
 from builder.image.digest import DigestMismatchError
+from builder.patterns import pattern
 from builder.registry.errors import STALLED, UNREACHABLE, UNTRUSTED, RegistryError, TransientRegistryError
 from builder.registry.hosts import is_loopback
 from builder.registry.proxies import Proxies, without_account
@@ -40,7 +40,7 @@ httpcore.HTTP11Connection.READ_NUM_BYTES = _DOWNLOAD_CHUNK
 _KEPT_CONNECTIONS = 32
 _KEPT_SECONDS = 30.0
 _SHORT_BODY = 64 << 10
-_BUSY_PROXY = re.compile(r"50[234]\b")
+_BUSY_PROXY = pattern(r"50[234]\b")
 _NO_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE")
 """What OpenSSL says when the other side answers a handshake with text."""
 _ABOUT_OURS = ("CERTIFICATE_REQUIRED", "BAD_CERTIFICATE", "ALERT_UNKNOWN_CA", "ALERT_CERTIFICATE_", "ACCESS_DENIED")

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from builder.patterns import pattern
 from builder.registry.errors import RegistryError
 from builder.values import dataclass
 
@@ -27,7 +28,7 @@ _BUNDLES = (
 )
 """Where distributions keep all their authorities in one file."""
 
-_HASHED = re.compile(r"[0-9a-f]{8}\.[0-9]+", re.ASCII)
+_HASHED = pattern(r"[0-9a-f]{8}\.[0-9]+", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,7 @@ from urllib.parse import quote
 from builder.image.descriptor import Descriptor
 from builder.image.digest import Digest, copy_verified
 from builder.image.reference import Reference
+from builder.patterns import pattern
 from builder.registry.endpoints import blob_path, delete_scope, pull_scope, push_scope, short
 from builder.registry.errors import AuthenticationError, RegistryError, TransientRegistryError
 from builder.registry.retry import RetryPolicy
@@ -40,8 +41,8 @@ _STEPS = (64 << 20, 8 << 20, 1 << 20)
 _ASKED = 32 << 20
 """Bytes of a piece when the registry only says how large it must be at least."""
 
-_NUMBER = re.compile(r"[0-9]{1,18}", re.ASCII)
-_RANGE = re.compile(r"(?:bytes=)?0-([0-9]{1,18})", re.ASCII)
+_NUMBER = pattern(r"[0-9]{1,18}", re.ASCII)
+_RANGE = pattern(r"(?:bytes=)?0-([0-9]{1,18})", re.ASCII)
 
 
 class Pieces:

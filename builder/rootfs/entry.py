@@ -1,4 +1,4 @@
-"""One file system entry as a layer knows it, and the two errors hostile layers cause.
+"""One file system entry as a layer knows it, the two errors hostile layers cause, and that of files that change.
 
 Paths are ``str`` with ``surrogateescape``, relative to the root, without leading or trailing slash, without ``.``,
 ``..`` or empty components; the root itself is ``""``. Times are whole seconds, so that digests do not depend on
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import StrEnum
 
-from builder.errors import ImageError
+from builder.errors import ContextError, ImageError
 from builder.values import dataclass, field
 
 
@@ -20,6 +20,16 @@ class UnsafePathError(ImageError):
 
 class LayerFormatError(ImageError):
     """Bytes that are no layer tar, or one beyond our limits."""
+
+
+class ContentChangedError(ContextError):
+    """A file is not what it was when the build looked at it first."""
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(
+            f"{path} changed while it was being packed: {problem}", hint="nothing may write to the sources of a build"
+        )
+        self.path = path
 
 
 class Kind(StrEnum):

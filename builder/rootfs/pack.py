@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, BinaryIO
 
-from builder.errors import ContextError
 from builder.image.digest import DiffID, Digest
 from builder.rootfs.chunked import USUAL, Coding
 from builder.rootfs.compression import decompress
-from builder.rootfs.entry import Entry, Kind
+from builder.rootfs.entry import ContentChangedError, Entry, Kind
 from builder.rootfs.tarreader import Member, read_members
 from builder.rootfs.tarwriter import END, header, padding
 from builder.rootfs.toc import TocWriter
@@ -27,16 +26,6 @@ if TYPE_CHECKING:
 
 Content = bytes | Callable[[], BinaryIO] | None
 """A file's bytes, or what opens them; the stream is read to its end and closed."""
-
-
-class ContentChangedError(ContextError):
-    """A file is not what it was when the build looked at it first."""
-
-    def __init__(self, path: str, problem: str) -> None:
-        super().__init__(
-            f"{path} changed while it was being packed: {problem}", hint="nothing may write to the sources of a build"
-        )
-        self.path = path
 
 
 @dataclass(frozen=True, slots=True)

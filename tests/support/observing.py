@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import pytest
 
-from builder.engine import build, handlers
+from builder.engine import build, runs
 from builder.engine.layerbuilder import LayerBuilder, NewDirectory
 from builder.engine.layers import LayerStack, StoreLayer, stack_id, view_of
 from builder.engine.packing import pack_layer
@@ -66,4 +66,4 @@ def observe(
 def install(patch: pytest.MonkeyPatch) -> None:
     """Let builds of this process observe instead of running commands."""
     patch.setattr(build, "LazySandbox", NoSandbox)
-    patch.setattr(handlers, "run_command", observe)
+    patch.setattr(runs, "run_command", observe)

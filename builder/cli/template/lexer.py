@@ -6,13 +6,14 @@ import re
 from collections.abc import Generator, Iterator
 
 from builder.cli.template.tree import TemplateError
+from builder.patterns import pattern
 from builder.values import dataclass
 
 _SPACE = " \t\r\n"
-_OPEN = re.compile(r"\{\{(-[ \t\r\n])?")
-_COMMENT = re.compile(r"[ \t\r\n]*/\*(.*?)\*/", re.DOTALL)
-_CLOSE = re.compile(r"(?P<trim>[ \t\r\n]+-)?\}\}")
-_TOKEN = re.compile(
+_OPEN = pattern(r"\{\{(-[ \t\r\n])?")
+_COMMENT = pattern(r"[ \t\r\n]*/\*(.*?)\*/", re.DOTALL)
+_CLOSE = pattern(r"(?P<trim>[ \t\r\n]+-)?\}\}")
+_TOKEN = pattern(
     r"""(?P<space>[ \t\r\n]+)
     |(?P<string>"(?:[^"\\\n]|\\[^\n])*"|`[^`]*`)
     |(?P<char>'(?:[^'\\\n]|\\[^\n])+')

@@ -24,6 +24,7 @@ from builder.cli.template.tree import (
     Variable,
 )
 from builder.dockerfile.suggest import did_you_mean
+from builder.patterns import pattern
 
 _SIZE_LIMIT = 1 << 16
 """Characters of a template; Docker's users write one line."""
@@ -31,7 +32,7 @@ _DEPTH_LIMIT = 50
 _BRANCHES = ("if", "with", "range")
 _UNSUPPORTED = ("define", "template", "block")
 _CONSTANTS: dict[str, bool | None] = {"true": True, "false": False, "nil": None}
-_ESCAPE = re.compile(r"\\(?:([abfnrtv\\'\"])|x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|([0-7]{3}))|\\")
+_ESCAPE = pattern(r"\\(?:([abfnrtv\\'\"])|x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|([0-7]{3}))|\\")
 _SIMPLE = dict(zip("abfnrtv\\'\"", "\a\b\f\n\r\t\v\\'\"", strict=True))
 
 

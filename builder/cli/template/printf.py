@@ -6,10 +6,11 @@ import re
 from collections.abc import Iterator, Sequence
 
 from builder.cli.template.values import DEPTH_LIMIT, float_text, is_nothing, text_of, type_name
+from builder.patterns import pattern
 from builder.plan.gotext import quote, quote_rune
 
-_VERB = re.compile(r"%([-+# 0]*)(\[\d+\])?(\d+|\*)?(?:\.(\d+|\*)?)?(\[\d+\])?(.?)", re.DOTALL)
-_DOT = re.compile(r"%[-+# 0]*(?:\[\d+\])?(?:\d+|\*)?\.")
+_VERB = pattern(r"%([-+# 0]*)(\[\d+\])?(\d+|\*)?(?:\.(\d+|\*)?)?(\[\d+\])?(.?)", re.DOTALL)
+_DOT = pattern(r"%[-+# 0]*(?:\[\d+\])?(?:\d+|\*)?\.")
 _WIDTH_LIMIT = 1000
 _INTEGERS = {"d": "d", "b": "b", "o": "o", "x": "x", "X": "X"}
 _FLOATS = frozenset("eEfFgG")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Mapping
 from typing import Any, Final
 
+from builder.patterns import pattern
+
 DEPTH_LIMIT: Final = 100
 """Levels of a value that are printed."""
-_SURROGATES = re.compile("[\ud800-\udfff]")
+_SURROGATES = pattern("[\ud800-\udfff]")
 
 
 class Record(dict[str, Any]):

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from builder.cache.store import Store
-from builder.engine import packing
 from builder.engine.build import Environment, build
 from builder.engine.request import BuildRequest
 from builder.errors import BuilderError, ContextError, InterruptedBuildError
 from builder.image.platform import Platform
-from builder.rootfs.pack import ContentChangedError, pack
+from builder.rootfs.entry import ContentChangedError
+from builder.rootfs.pack import pack
 from tests.support.builds import NATIVE, Built, Files, Recording, Workshop, no_registry
 
 TEXT = """
@@ -242,7 +242,7 @@ def racing(monkeypatch: pytest.MonkeyPatch, happens: Any) -> list[int]:
         happens(len(calls))
         return pack(items, *rest, **more)
 
-    monkeypatch.setattr(packing, "pack", packing_now)
+    monkeypatch.setattr("builder.rootfs.pack.pack", packing_now)
     return calls
 
 

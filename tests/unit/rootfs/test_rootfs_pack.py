@@ -17,8 +17,8 @@ import zstandard
 from builder.errors import ContextError
 from builder.rootfs.chunked import CHUNK, USUAL, Coding
 from builder.rootfs.compression import Compression, decompress
-from builder.rootfs.entry import Entry, Kind, LayerFormatError, UnsafePathError
-from builder.rootfs.pack import ContentChangedError, Item, Packed, index_layer, pack
+from builder.rootfs.entry import ContentChangedError, Entry, Kind, LayerFormatError, UnsafePathError
+from builder.rootfs.pack import Item, Packed, index_layer, pack
 from builder.rootfs.toc import Toc
 from tests.support.rawtar import END, block
 
