@@ -1,6 +1,7 @@
 /* Lets the Nth system call of a kind on files below a directory fail, in the process it is loaded into with LD_PRELOAD
  * and in its children, each counting for itself. DISKFAULT_ROOT is the directory, DISKFAULT is "KIND:ERRNO:N", and
- * DISKFAULT_TOLD a file that is made when a call failed. Kinds: create, open, read, write, sync, rename, link, mkdir, unlink.
+ * DISKFAULT_TOLD a file that is made when a call failed. N is 0 for all of them. Kinds: create, open, read, write, sync,
+ * rename, link, mkdir, unlink.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -44,7 +45,7 @@ static int fails(const char *kind)
     int number, nth;
     if (!wanted || strncmp(wanted, kind, length) || wanted[length] != ':')
         return 0;
-    if (sscanf(wanted + length + 1, "%d:%d", &number, &nth) != 2 || atomic_fetch_add(&seen, 1) + 1 != nth)
+    if (sscanf(wanted + length + 1, "%d:%d", &number, &nth) != 2 || (nth && atomic_fetch_add(&seen, 1) + 1 != nth))
         return 0;
     const char *told = getenv("DISKFAULT_TOLD");
     if (told)

@@ -41,7 +41,7 @@ def library() -> Path:
 
 @dataclass(frozen=True)
 class DiskFault:
-    """The ``nth`` call of a kind fails with ``number``, on files below a directory."""
+    """The ``nth`` call of a kind (0: each) fails with ``number``, on files below a directory."""
 
     kind: str
     number: int

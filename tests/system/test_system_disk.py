@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -210,6 +211,29 @@ def test_a_call_that_fails(project: Project, tmp_path: Path, full: bool, warm: b
         assert os.listdir(root / "tmp") == [], fault
         shutil.rmtree(root)
     assert happened
+
+
+@pytest.mark.parametrize("more", ["", "FROM base\nCOPY --from=0 /a /b\n"], ids=["output", "copy"])
+def test_a_layer_that_the_disk_does_not_give_back(busybox_layout: Path, tmp_path: Path, more: str) -> None:
+    need_root("needs root: RUN")
+    root, named = tmp_path / "store", f"--build-context=base=oci-layout://{busybox_layout}:latest"
+    # What is made the second time is another file, and lies elsewhere on the disk.
+    text = "FROM base\nRUN head -c 64 /dev/urandom >/a\n"
+    pybuild(named, write_context(tmp_path / "context", text), root=root)
+    (blob,) = [one for one in (root / "blobs").rglob("*/*") if one.is_file() and is_small_layer(one)]
+    context = write_context(tmp_path / "context", text + more)
+    fault = DiskFault("read", errno.EIO, 0).environment(blob, tmp_path / "told")
+    out = tmp_path / "out"
+    done = pybuild(named, f"--output=type=local,dest={out}", context, root=root, env=fault)
+    assert (tmp_path / "told").exists()
+    assert f"cannot read {blob}: Input/output error" in done.stderr
+    assert done.stderr.count(f"{blob} is damaged and was removed") == 1
+    assert (out / ("b" if more else "a")).stat().st_size == 64
+    assert not blob.exists()
+
+
+def is_small_layer(path: Path) -> bool:
+    return path.stat().st_size < 10_000 and path.read_bytes().startswith(b"\x1f\x8b")
 
 
 # Files that are not what they were
