@@ -1,8 +1,8 @@
 """Cache hits that were wrong in other builders (pain-points.md 9), one test for each: none of them is one here.
 
 Each builds a project, changes it, and builds it again in the same store: the image is the one that an empty store
-gives, and the steps that had to be executed were. The numbers are those of issues of kaniko (K), of its successor at
-osscontainertools (O) and of BuildKit (B).
+gives, and the steps that had to be executed were. The numbers are those of issues, or of what mended them, of kaniko
+(K), of its successor at osscontainertools (O) and of BuildKit (B). Tests without a number are of the same kind.
 """
 
 from __future__ import annotations
