@@ -96,6 +96,7 @@ class Records:
         self._second = second
         self._writable = writable
         self._remembering = threading.Lock()
+        self._latest: set[Key] = set()
 
     def find(self, key: Key) -> Record | None:
         """Return a record; missing, damaged and not to be understood are all None."""
@@ -117,8 +118,13 @@ class Records:
             found = None
         return self._second.packed(key) if found is None and self._second is not None else found
 
-    def add(self, key: Key, data: bytes, place: Place, mark: str = "") -> None:
-        """Keep what ``pack`` returned, as far as the store lets us, and remember its place and its ``mark_of``."""
+    def add(self, key: Key, data: bytes, place: Place, mark: str = "", *, latest: bool = False) -> None:
+        """Keep what ``pack`` returned, as far as the store lets us, and remember its place and its ``mark_of``.
+
+        ``latest``: it is of the build that asks for what is near, and no earlier one.
+        """
+        if latest:
+            self._latest.add(key)
         path = self._path(key)
         try:
             if not path.exists():
@@ -152,7 +158,7 @@ class Records:
             entries = self._entries(project, place.stage)
             ranked = sorted(range(len(entries)), key=lambda number: (_rank(entries[number], place, mark), -number))
             for entry in (entries[number] for number in ranked):
-                if entry.kind != place.kind or entry.key in seen:
+                if entry.kind != place.kind or entry.key in seen or entry.key in self._latest:
                     continue
                 if entry.mark != mark and (entry.mark in taken or entry.stage != place.stage):
                     continue
@@ -289,9 +295,11 @@ def coarse(components: Mapping[str, str]) -> dict[str, str]:
 
 
 def mark_of(components: Mapping[str, str]) -> str:
-    """Return few characters for what a step is first of all: its command, destination or directory."""
-    first = next(iter(components.items()), ("", ""))
-    return hashlib.sha256("\0".join(first).encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    """Return few characters for what a step is first of all: its command, directory or destination as it is written."""
+    name, text = next(iter(components.items()), ("", ""))
+    if name == "destination":
+        text = text.removeprefix(components.get("working directory", "").rstrip("/"))
+    return hashlib.sha256(f"{name}\0{text}".encode("utf-8", "surrogatepass")).hexdigest()[:8]
 
 
 def _rank(entry: _Entry, place: Place, mark: str) -> tuple[int, int]:

@@ -108,7 +108,7 @@ def remember(vertex: Vertex, identities: Sequence[Identity], services: Services,
         reason = told(found) if found else ""
     data = pack(Record(place, base, components))
     if data is not None:
-        records.add(identity.key, data, place, mark_of(components))
+        records.add(identity.key, data, place, mark_of(components), latest=True)
     return reason
 
 
@@ -141,9 +141,9 @@ def nearest(
 
 
 def _akin(record: Record, components: Mapping[str, str], hidden: tuple[str, ...]) -> bool:
-    """Say whether a step from somewhere else does the same, as the first component says, on or with the same."""
-    was, first = record.components, next(iter(components))
-    if was.get(first) == components[first]:
+    """Say whether a step from somewhere else does the same, as its first component says, on or with the same."""
+    was = record.components
+    if mark_of(was) == mark_of(components):
         return True
     if PARENT not in hidden and was.get(PARENT, "") == components[PARENT]:
         return True

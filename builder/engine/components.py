@@ -79,17 +79,17 @@ _SHOWN = 16
 _SHELL_FLAGS = ("-c", "/c", "/C", "/S", "-Command")
 
 
-def first_of(operation: Operation) -> Component | None:
-    """Return the first of an operation's components, None for a base image."""
+def first_of(operation: Operation) -> dict[str, str]:
+    """Return the first of an operation's components, with what it is seen from."""
     match operation:
         case MakeDirectory(path):
-            return "directory", path
+            return {"directory": path}
         case CopyFiles():
-            return DESTINATION, operation.dest
+            return {DESTINATION: operation.dest, DIRECTORY: operation.cwd}
         case RunCommand():
-            return next(_command(operation))
+            return dict([next(_command(operation))])
         case BaseImage():
-            return None
+            return {}
         case _:
             assert_never(operation)
 

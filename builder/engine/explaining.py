@@ -67,8 +67,7 @@ class _Looking:
         self._source = source
         self._found: dict[VertexID, Result] = {}
         self._asked = services.imports is None
-        firsts = (components.first_of(one.operation) for one in vertices.values())
-        self._marks = {mark_of(dict([one])) for one in firsts if one is not None}
+        self._marks = {mark_of(components.first_of(one.operation)) for one in vertices.values()}
 
     def at(self, vertex: Vertex) -> Explanation:
         """Look one vertex up; those before it have been looked at."""

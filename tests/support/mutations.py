@@ -404,6 +404,13 @@ class _Places:
     def __init__(self, original: Project, changed: Project) -> None:
         self._original = original
         self._both = [surroundings(original), surroundings(changed)]
+        self.differing: set[str] = set()
+        """Directories that WORKDIR makes in another way: a layer of COPY --link repeats them."""
+
+    def otherwise(self, step: Step) -> bool:
+        """Say whether a COPY --link repeats another directory."""
+        where = f"/{self._both[1][step.uid].directory.split('/')[1]}"
+        return bool(step.fields.get("relative") and step.fields.get("link")) and where in self.differing
 
     def of(self, stage: Stage, step: Step) -> list[str]:
         if not step.fields.get("relative"):
@@ -436,8 +443,10 @@ def predict(original: Project, change: Change) -> set[int]:
             if step.kind not in FILE_STEPS:
                 continue
             run, result = _reached(change, step, state, states, results, before)
-            if reasons.get(step.uid):
+            if reasons.get(step.uid) or places.otherwise(step):
                 run = result = True
+            if step.kind == "workdir" and result:
+                places.differing.add(step.place)
             if run:
                 executed.add(step.uid)
             results[f"{stage.name}:{step.place}"] = result

@@ -94,6 +94,8 @@ def test_steps_of_the_same_place_come_first_and_others_are_told_apart(tmp_path: 
         assert (key_of(7), True) not in store.records.near(PLACE, taken=["another"])
         assert (key_of(7), True) in store.records.near(PLACE, "another", taken=["another"])
         assert (key_of(6), False) in store.records.near(PLACE, "mark")
+        store.records.add(key_of(8), packed(), PLACE, latest=True)
+        assert key_of(8) not in dict(store.records.near(PLACE))
 
 
 def test_steps_of_stages_that_are_executed_at_once_are_all_remembered(tmp_path: Path) -> None:

@@ -200,6 +200,10 @@ def test_a_working_directory_is_named_where_copies_go_to_another_one(
     found = misses(explained(shop, RELATIVE.replace("/work", "/")))
     moved = ["working directory: was '/work', is '/'"]
     assert found == {"COPY one.txt to/": ["what it is made on changed", *moved], "COPY two.txt .": moved}
+    text = RELATIVE.replace("/work", "/srv/app").replace("COPY two.txt .", "COPY src new\nCOPY two.txt .")
+    found = misses(explained(shop, text))
+    moved = ["working directory: was '/work', is '/srv/app'"]
+    assert (found["COPY src new"], found["COPY two.txt ."]) == (["never"], moved)
     found = misses(explained(shop, RELATIVE.replace("/work", "/srv/app").replace("to/", "too/")))
     moved = ["working directory: was '/work', is '/srv/app'"]
     assert found["COPY one.txt too/"] == ["destination: was '/work/to/', is '/srv/app/too/'", *moved]
@@ -302,6 +306,17 @@ def test_a_build_says_why_it_executes_a_step(shop: Workshop) -> None:
     )
     assert found["WORKDIR /work"] == "what it is made on changed"
     assert shop.build(TEXT).seen.executed == []
+
+
+def test_a_build_compares_with_none_of_its_own_steps(shop: Workshop) -> None:
+    shop.build(RELATIVE)
+    found = reasons(
+        shop.build(RELATIVE.replace("/work", "/srv").replace("COPY two.txt .", "COPY src .\nCOPY two.txt ."))
+    )
+    moved = "what it is made on changed; working directory: was '/work', is '/srv'"
+    assert found["COPY one.txt to/"] == found["COPY two.txt ."] == moved
+    text = "FROM scratch AS one\nCOPY one.txt /x\nCOPY one.txt /y\nCOPY one.txt /z\n"
+    assert set(reasons(shop.build(text)).values()) == {""}
 
 
 def test_no_cache_is_a_reason(shop: Workshop) -> None:
