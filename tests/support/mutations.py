@@ -412,7 +412,10 @@ class _Places:
         where = f"/{self._both[1][step.uid].directory.split('/')[1]}"
         return bool(step.fields.get("relative") and step.fields.get("link")) and where in self.differing
 
-    def of(self, stage: Stage, step: Step) -> list[str]:
+    def changed(self, stage: Stage, step: Step) -> list[str]:
+        """Take note of a step with another layer; return the places of WORKDIRs that it writes to."""
+        if step.kind == "workdir":
+            self.differing.add(step.place)
         if not step.fields.get("relative"):
             return []
         found = [one[step.uid].directory for one in self._both if step.uid in one]
@@ -421,7 +424,7 @@ class _Places:
     def left(self, stage: Stage) -> list[str]:
         """Return those of steps of a stage that are gone."""
         gone = [step for one, step in self._original.steps if one.name == stage.name and step.uid not in self._both[1]]
-        return [place for step in gone for place in self.of(stage, step)]
+        return [place for step in gone for place in self.changed(stage, step)]
 
 
 def predict(original: Project, change: Change) -> set[int]:
@@ -445,13 +448,11 @@ def predict(original: Project, change: Change) -> set[int]:
             run, result = _reached(change, step, state, states, results, before)
             if reasons.get(step.uid) or places.otherwise(step):
                 run = result = True
-            if step.kind == "workdir" and result:
-                places.differing.add(step.place)
             if run:
                 executed.add(step.uid)
             results[f"{stage.name}:{step.place}"] = result
             if result:
-                results |= dict.fromkeys(places.of(stage, step), True)
+                results |= dict.fromkeys(places.changed(stage, step), True)
             state.chain |= result or step.uid in change.moved
             state.tree |= result
         results |= dict.fromkeys(places.left(stage), True)
