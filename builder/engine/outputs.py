@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, assert_never
 
+from builder.cache.blobs import UnreadableBlobError
 from builder.cache.refs import RefRecord
 from builder.cache.store import Store
 from builder.engine.built import Built, BuiltImage
@@ -96,7 +97,8 @@ def write(output: Output, built: Built, tags: Sequence[Reference], places: Place
         layer.check()
     try:
         _write(output, built, output.names or tuple(tags), places)
-    except (ImageError, CacheError) as error:
+    except (ImageError, CacheError, UnreadableBlobError) as error:
+        # Nobody may begin again now.
         raise OutputError(f"half of the image was written: {error.message}", hint="build again") from error
 
 

@@ -8,12 +8,13 @@ import io
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from builder.engine.layers import LostLayersError
 from builder.engine.request import CachePlace, CacheTarget, CompressionChoice, Form, Output, OutputKind
+from builder.errors import OutputError
 from builder.events import Event, VertexCompleted
 from builder.image.digest import Digest
 from builder.registry.client import Registry
@@ -21,6 +22,9 @@ from tests.support.builds import Built, Recording, Workshop
 from tests.support.fake_registry import FakeRegistry, serve
 from tests.support.images import read_image
 from tests.support.need import need_root
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 EPOCH = 1_000_000_000
 TEXT = "FROM scratch\nCOPY one /one\nCOPY two /two\n"
@@ -88,6 +92,30 @@ def test_found_before_a_stream_is_begun(shop: Workshop, tmp_path: Path) -> None:
     built = shop.build(TEXT, epoch=EPOCH, outputs=(Output("tar", stream),))
     check(shop, rotten, built)
     assert stream.getvalue() == (tmp_path / "expected").read_bytes()
+
+
+def test_found_in_the_middle_of_a_stream(shop: Workshop) -> None:
+    """What rots between the look at it and its way out: the stream is not begun a second time."""
+    expected = shop.build(TEXT, FILES, epoch=EPOCH)
+    digest = expected.image.layers[1].descriptor.digest
+
+    class Rotting(io.BytesIO):
+        begun = 0
+
+        def write(self, data: ReadableBuffer, /) -> int:
+            if not self.tell():
+                self.begun += 1
+                rot([shop.store / "blobs" / "sha256" / digest.hex[:2] / digest.hex])
+            return super().write(data)
+
+    stream = Rotting()
+    with pytest.raises(OutputError, match="half of the image") as caught:
+        shop.build(TEXT, epoch=EPOCH, outputs=(Output("oci", stream),))
+    assert caught.value.hint == "build again"
+    assert stream.begun == 1
+    fresh = io.BytesIO()
+    shop.build(TEXT, epoch=EPOCH, outputs=(Output("oci", fresh),))
+    assert digest.hex.encode() in fresh.getvalue()
 
 
 def test_found_while_a_layout_is_written(shop: Workshop, tmp_path: Path) -> None:
