@@ -346,6 +346,8 @@ def users(parsed: argparse.Namespace, env: dict[str, str] | None = None) -> dict
             {"reg.example": "ann:pw"},
         ),
         (["ann:pw"], {"list": "reg.example/l"}, {"reg.example": "ann:pw"}),
+        (["ann:pw"], {"remote": "reg.example/a/cache:x"}, {"reg.example": "ann:pw"}),
+        (["ann:pw"], {"remote": None, "reference": "reg.example/a"}, {"reg.example": "ann:pw"}),
         (["ann:pw"], {"a": "reg.example/a", "b": "store:other.example/a"}, {"reg.example": "ann:pw"}),
         # Or the one named with it; passwords may hold everything.
         (["reg.example=ann:p:w=x"], {"reference": ["other.example/a"]}, {"reg.example": "ann:p:w=x"}),
