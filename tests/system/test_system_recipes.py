@@ -184,7 +184,7 @@ class GitLab:
         variables = {
             "CI_REGISTRY": site.registry.host,
             "CI_REGISTRY_IMAGE": image,
-            "CI_JOB_TOKEN": site.account("gitlab-ci-token", {f"{site.project}*": ALL}),
+            "CI_JOB_TOKEN": site.account("gitlab-ci-token", {site.project: ALL, f"{site.project}/*": ALL}),
             "CACHE_READ_TOKEN": site.account("cache-reader", {site.cache: PULL}),
         }
         secret = site.account("cache-writer", {site.cache: ALL})
