@@ -156,6 +156,14 @@ def test_a_full_cache_gives_the_same_digest(
     assert "DONE" not in again.stderr
 
 
+_SPARED = (
+    *("lark", "httpx", "rich", "tomli", "dataclasses", "inspect", "datetime", "shutil", "subprocess", "tempfile"),
+    *("builder.dockerfile.parser", "builder.engine.copying", "builder.engine.runs", "builder.rootfs.pack"),
+    *("builder.rootfs.view", "builder.registry.client"),
+)
+"""What a build that executes nothing never needs, and what would cost it most to load."""
+
+
 def test_a_full_cache_loads_no_parser_and_no_network_client(
     origin: Path, busybox_layout: Path, store_root: Path
 ) -> None:
@@ -165,4 +173,4 @@ def test_a_full_cache_loads_no_parser_and_no_network_client(
     text = "import sys\nfrom builder.cli.main import main\ncode = main(sys.argv[1:])\nprint(sorted(sys.modules))\n"
     done = run([sys.executable, "-c", text, *arguments], env=environment(store_root), cwd=CHECKOUT)
     loaded = done.stdout.splitlines()[-1]
-    assert [name for name in ("lark", "httpx", "rich", "tomli") if f"'{name}'" in loaded] == []
+    assert [name for name in _SPARED if f"'{name}'" in loaded] == []
