@@ -29,8 +29,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tests.support import images, rootfs
-from tests.support.need import machine_cache
+from benchmarks.support import bases
 
 STEPS = 20
 Tool = Callable[[Path], list[str]]
@@ -106,34 +105,16 @@ class Bench:
         return done.stdout
 
 
-def small_base(work: Path) -> Path:
-    """Return the layout of an image with busybox only."""
-    root = work / "busybox"
-    root.mkdir()
-    layout = work / "small"
-    images.write_layout(layout, [images.tar_directory(rootfs.make_busybox(root))], container={"Cmd": ["sh"]})
-    return layout
-
-
-def debian_base() -> Path:
-    """Return the layout of a minimal Debian, the one of the tests."""
-    layout = machine_cache() / "debian-12-layout"
-    with rootfs.once(layout) as missing:
-        if missing:
-            images.write_layout(layout, [rootfs.debian_rootfs_tar().read_bytes()], container={"Cmd": ["bash"]})
-    return layout
-
-
 def measure(bench: Bench) -> list[Figure]:
     """Measure everything."""
-    ours = bench.pybuild(small_base(bench.work))
+    ours = bench.pybuild(bases.busybox(bench.work))
     none, one, many = bench.take_turns((ours, []), (ours, ["true"]), (ours, ["true"] * (STEPS + 1)))
     figures = [
         Figure("a build without RUN", none * 1000, 200, "ms"),
         Figure("the first RUN", (one - none) * 1000, 120, "ms"),
         Figure("RUN true", (many - one) / STEPS * 1000, 25, "ms"),
     ]
-    layout = debian_base()
+    layout = bases.debian()
     commands = [f"echo {number} > /file-{number}" for number in range(STEPS)]
     jobs = [(bench.pybuild(layout), commands)]
     if shutil.which("buildah"):

@@ -24,7 +24,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from run import Bench, Figure, Tool, judge, small_base
+from run import Bench, Figure, Tool, judge
+
+from benchmarks.support import bases
 
 INSTRUCTIONS = """\
 FROM base
@@ -87,7 +89,7 @@ def large(folder: Path, files: int) -> Path:
 
 def measure(bench: Warm, pybuild: str, files: int) -> list[Figure]:
     """Measure everything."""
-    layout = small_base(bench.work)
+    layout = bases.busybox(bench.work)
     tools = [bench.pybuild(layout)]
     if shutil.which("buildah"):
         tools.append(bench.buildah(layout))

@@ -1,0 +1,1 @@
+"""What the benchmarks share: bases, workloads, rivals, measuring, and reports."""

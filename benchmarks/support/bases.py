@@ -1,0 +1,79 @@
+"""Base images of the benchmarks: OCI layouts with the tag ``latest``, made of Debian packages."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import tarfile
+from pathlib import Path
+
+from benchmarks.support.measuring import done
+from tests.support import images, rootfs
+from tests.support.need import machine_cache
+
+# Enough for a root filesystem of about 250 MB.
+_PACKAGES = "perl,python3,git,file,xz-utils"
+_SOURCES = (Path("/etc/apt/sources.list.d/debian.sources"), Path("/etc/apt/sources.list"))
+
+
+def busybox(work: Path) -> Path:
+    """Return the layout, in ``work``, of an image with busybox only."""
+    root, layout = work / "busybox", work / "small"
+    root.mkdir()
+    images.write_layout(layout, [images.tar_directory(rootfs.make_busybox(root))], container={"Cmd": ["sh"]})
+    return layout
+
+
+def debian() -> Path:
+    """Return the layout of a minimal Debian, the one of the tests."""
+    layout = machine_cache() / "debian-12-layout"
+    with rootfs.once(layout) as missing:
+        if missing:
+            unfinished = layout.with_name(f"{layout.name}.{os.getpid()}")
+            images.write_layout(unfinished, [rootfs.debian_rootfs_tar().read_bytes()], container={"Cmd": ["bash"]})
+            unfinished.rename(layout)
+    return layout
+
+
+def debian_with_tar(work: Path, scale: float) -> Path:
+    """Return the layout, in ``work``, of Debian with a second layer: /rootfs.tar, 250 MB times ``scale``."""
+    layout = work / "debian-with-tar"
+    tar = _part_of(_large_tar(), int(250e6 * scale))
+    layers = [rootfs.debian_rootfs_tar().read_bytes(), images.layer(images.file("rootfs.tar", tar))]
+    images.write_layout(layout, layers, container={"Cmd": ["bash"]})
+    return layout
+
+
+def _large_tar() -> Path:
+    """Return a tar of a Debian with a few packages more, made once a machine."""
+    rootfs.debian_rootfs_tar()  # says what is missing
+    path = machine_cache() / "debian-12-large.tar"
+    with rootfs.once(path) as missing:
+        if missing:
+            unfinished = path.with_name("unfinished-large.tar")
+            unfinished.unlink(missing_ok=True)
+            sources = next(str(one) for one in _SOURCES if one.exists())
+            command = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={_PACKAGES}", "bookworm"]
+            done([*command, str(unfinished), sources], {**os.environ, "SOURCE_DATE_EPOCH": "1700000000"})
+            unfinished.rename(path)
+    return path
+
+
+def _part_of(tar: Path, size: int) -> bytes:
+    """Return the first members of a tar, up to ``size`` bytes; without devices, which not every sandbox makes."""
+    target = io.BytesIO()
+    with tarfile.open(tar) as source, tarfile.open(fileobj=target, mode="w") as part:
+        for member in source:
+            if member.isdev() or member.name.startswith("./dev/"):
+                continue
+            if target.tell() > size:
+                break
+            stream = source.extractfile(member) if member.isfile() else None
+            part.addfile(member, stream)
+    return target.getvalue()
+
+
+def remove(path: Path) -> None:
+    """Remove a tree."""
+    shutil.rmtree(path, ignore_errors=True)
