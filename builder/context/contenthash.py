@@ -15,7 +15,8 @@ from pathlib import Path
 
 import xxhash
 
-from builder.context.directory import DirectoryTree, identity
+from builder.context.directory import DirectoryTree
+from builder.context.listing import identity
 from builder.context.statcache import StatCache
 from builder.context.tree import Tree
 from builder.errors import ContextError
@@ -40,7 +41,7 @@ class ContentHasher:
         if cache_path is not None and isinstance(tree, DirectoryTree):
             self._cache = StatCache.load(cache_path, tree.root)
             if self._cache is not None:
-                tree.skip_xattrs(self._cache.is_plain)
+                tree.believe(self._cache.record)
 
     def digest(self, entry: Entry) -> tuple[bytes, bytes]:
         """Return SHA-256 and xxh3_128 of a regular file's contents; raise ContextError if it cannot be read."""
@@ -64,8 +65,8 @@ class ContentHasher:
     def save(self) -> None:
         """Write what was learnt for the next build. Never raises: the next build then reads the files again."""
         with self._lock:
-            if self._cache is not None:
-                self._cache.save()
+            if self._cache is not None and isinstance(self._tree, DirectoryTree):
+                self._cache.save(self._tree.identities())
 
     def _read(self, entry: Entry, listed: bytes | None) -> tuple[bytes, bytes]:
         started = time.time_ns()

@@ -11,6 +11,7 @@ import hashlib
 import os
 import stat
 import struct
+from collections.abc import Iterable
 from pathlib import Path
 
 import xxhash
@@ -23,7 +24,9 @@ _HEADER = struct.Struct("<8s32s16sQ")
 _RECORD = struct.Struct("<40s32s16s8s")
 _TIMES = struct.Struct("<qq")
 _PAIR = struct.Struct("<40s56s")
-_PLAIN = b"\0" * 8
+PLAIN = b"\0" * 8
+"""How the record of a file ends that has no attributes an image keeps."""
+
 _WITH_XATTRS = b"\1" + b"\0" * 7
 _MOST_RECORDS = 500_000
 _SLACK = 20_000
@@ -66,10 +69,9 @@ class StatCache:
         self._used.add(identity)
         return value[:32], value[32:48]
 
-    def is_plain(self, identity: bytes) -> bool:
-        """Say whether the file is known to have no extended attributes that an image keeps."""
-        value = self._records.get(identity)
-        return value is not None and value[48:] == _PLAIN
+    def record(self, identity: bytes) -> bytes | None:
+        """Return SHA-256, xxh3_128 and ``PLAIN`` or something else: what is known of the file, in one piece."""
+        return self._records.get(identity)
 
     def put(self, identity: bytes, digests: tuple[bytes, bytes], *, started: int, plain: bool) -> None:
         """Remember digests of contents whose reading began at ``started`` (nanoseconds since 1970), if that is safe."""
@@ -77,17 +79,21 @@ class StatCache:
         tick = _COARSE_TICK if ctime % 1_000_000_000 == 0 else _TICK
         if max(mtime, ctime) + tick >= started or int.from_bytes(identity[:8], "little") != self._device:
             return
-        self._records[identity] = digests[0] + digests[1] + (_PLAIN if plain else _WITH_XATTRS)
+        self._records[identity] = digests[0] + digests[1] + (PLAIN if plain else _WITH_XATTRS)
         self._used.add(identity)
         self._added = True
 
-    def save(self) -> bool:
-        """Write the file anew if something was learnt; say whether it holds all that is known. Never raises."""
+    def save(self, seen: Iterable[bytes] = ()) -> bool:
+        """Write the file anew if something was learnt; say whether it holds all that is known. Never raises.
+
+        Where there is too much, what was asked for stays, and the identities that were ``seen``.
+        """
         if not self._added:
             return True
         records = self._records
-        if len(records) > 2 * len(self._used) + _SLACK or len(records) > _MOST_RECORDS:
-            records = {key: records[key] for key in self._used}
+        used = self._used.union(key for key in seen if key in records)
+        if len(records) > 2 * len(used) + _SLACK or len(records) > _MOST_RECORDS:
+            records = {key: records[key] for key in used}
         if len(records) > _MOST_RECORDS:
             return False
         body = b"".join(key + value for key, value in records.items())

@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 import xxhash
 
+from builder.context import statcache
 from builder.context.contenthash import ContentHasher, record
-from builder.context.directory import DirectoryTree, identity
-from builder.context.statcache import StatCache
+from builder.context.directory import DirectoryTree
+from builder.context.listing import identity
+from builder.context.statcache import PLAIN, StatCache
 from builder.errors import ContextError
 from builder.rootfs.entry import Entry, Kind
 from tests.support.need import need
@@ -78,7 +80,7 @@ def test_what_was_learnt_is_found_by_the_next_build(tmp_path: Path) -> None:
     assert place.stat().st_mode & 0o777 == 0o600
     second = _cache(place, tmp_path)
     assert second.get(key) == _digests(b"data")
-    assert second.is_plain(key)
+    assert (second.record(key) or b"").endswith(PLAIN)
     assert second.get(key[:-1] + bytes([key[-1] ^ 1])) is None
 
 
@@ -172,6 +174,21 @@ def test_another_boot_or_mount_starts_anew(tmp_path: Path) -> None:
     old.put(key, _digests(b""), started=time.time_ns() + _HOUR, plain=True)
     assert old.save()
     assert _cache(place, tmp_path).get(key) is None
+
+
+def test_what_was_seen_outlives_what_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(statcache, "_SLACK", 0)
+    keys = []
+    for number in range(9):
+        (tmp_path / str(number)).touch()
+        keys.append(identity(os.stat(tmp_path / str(number))))
+    for used, seen in ((9, 0), (1, 2)):
+        cache = _cache(tmp_path / "stat", tmp_path)
+        for key in keys[:used]:
+            cache.put(key, _digests(b""), started=time.time_ns() + _HOUR, plain=True)
+        assert cache.save([*keys[used : used + seen], b"something else"])
+    left = _cache(tmp_path / "stat", tmp_path)
+    assert [left.get(key) is not None for key in keys] == [True] * 3 + [False] * 6
 
 
 def test_an_unwritable_place_is_no_failure(tmp_path: Path) -> None:
