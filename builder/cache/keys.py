@@ -19,8 +19,19 @@ Key = NewType("Key", str)
 _MANY = 4096
 """Pieces of an encoding that are kept before they are hashed."""
 
-Value: TypeAlias = "bool | int | str | bytes | tuple[Value, ...] | Mapping[str, Value] | None"
+Value: TypeAlias = "bool | int | str | bytes | tuple[Value, ...] | Mapping[str, Value] | Summary | None"
 """What a key can be made of. No floats (no canonical text), no lists or sets (one type per meaning)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Summary:
+    """Many values that count by one digest of theirs; iterate over it to see them."""
+
+    digest: bytes
+    items: Callable[[], Iterator[Value]] = field(repr=False)
+
+    def __iter__(self) -> Iterator[Value]:
+        return self.items()
 
 
 Component: TypeAlias = "tuple[str, str]"
@@ -128,6 +139,8 @@ def _encode_one(value: object, parts: list[bytes], digest: hashlib._Hash | None)
             _encode(tuple(value), parts, digest)
         case Mapping():
             _encode_mapping(value, parts, digest)
+        case Summary():
+            parts.append(b"h%d:%b" % (len(value.digest), value.digest))
         case _:
             raise TypeError(f"a cache key cannot hold a {type(value).__name__}: {value!r:.100}")
 

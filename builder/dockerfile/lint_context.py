@@ -6,11 +6,11 @@ Pure: the engine looks, and says here what it saw. A finding about the same thin
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from builder.dockerfile import rules
 from builder.dockerfile.rules import Finding
-from builder.dockerfile.sensitive import sensitive
+from builder.dockerfile.sensitive import may_hold_sensitive, sensitive
 from builder.dockerfile.source import Span
 
 _SHOWN = 3
@@ -21,16 +21,22 @@ def unmatched_wildcard(source: str, span: Span) -> Finding:
     return Finding(rules.UNMATCHED_WILDCARD, f"'{source}' matches no file, so nothing is copied", span)
 
 
-def sensitive_files(keyword: str, paths: Iterable[str], span: Span) -> Finding | None:
-    """Return the finding for the sensitive files among ``paths``, which COPY or ADD takes from the context.
+def sensitive_files(keyword: str, places: Iterable[tuple[str, Sequence[str]]], span: Span) -> Finding | None:
+    """Return the finding for the sensitive files that COPY or ADD takes from the context.
 
-    Of a directory that is sensitive as a whole only the directory is named.
+    ``places`` are directories and names in them, which may also be paths below. Of a directory that is sensitive as
+    a whole only the directory is named.
     """
     found: dict[str, str] = {}
-    for path in paths:
-        what = sensitive(path)
-        if what is not None:
-            found.setdefault(_topmost(path), what)
+    for directory, names in places:
+        if not may_hold_sensitive(directory, names):
+            continue
+        prefix = f"{directory}/" if directory else ""
+        # What is in a sensitive directory adds nothing to it.
+        for path in [directory] if sensitive(directory) else [prefix + name for name in names]:
+            what = sensitive(path)
+            if what is not None:
+                found.setdefault(_topmost(path), what)
     if not found:
         return None
     shown = [f"'{path}', {what}" for path, what in list(found.items())[:_SHOWN]]

@@ -173,7 +173,7 @@ class Walk:
             if self.ignored is not None and self.ignored(path or "."):
                 detail = f"{type(item).__name__.upper()} of '{source}', which .dockerignore excludes"
                 yield Finding(rules.COPY_IGNORED_FILE, detail, item.span)
-            elif found := sensitive_files(type(item).__name__.upper(), [path], item.span):
+            elif found := sensitive_files(type(item).__name__.upper(), [("", [path])], item.span):
                 yield found
 
     def _undefined(self, item: StageInstruction, env: Mapping[str, str | None]) -> Iterator[Finding]:

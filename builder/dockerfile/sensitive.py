@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from builder.patterns import pattern
@@ -32,9 +33,11 @@ _PLACED_TOKENS: Final = (
     ".m2/settings.xml",
     ".terraform.d/credentials.tfrc.json",
 )
-_STARTS: Final = ("pip.", "_netrc", "id_", ".")
-_ENDS: Final = (".key", ".ppk", ".p12", ".pfx", ".jks", ".keystore", ".kdbx", ".pem")
-"""How names begin or end that are sensitive in a path without any hidden component."""
+_MARKS: Final = (
+    *("/.", "/pip.", "/_netrc", "/id_"),
+    *(".key/", ".ppk/", ".p12/", ".pfx/", ".jks/", ".keystore/", ".kdbx/", ".pem/"),
+)
+"""What is in a path with a slash on both ends that is sensitive."""
 
 _KEY: Final = pattern(
     r"id_(?:rsa|dsa|ecdsa|ed25519|xmss)(?:_sk)?|.*\.(?:key|ppk|p12|pfx|jks|keystore|kdbx)|.*(?:key|priv)[^/]*\.pem"
@@ -44,17 +47,19 @@ _ENVIRONMENT: Final = pattern(r"\.env(?:\..+)?")
 _TEMPLATE: Final = pattern(r".*\.(?:example|sample|template|tmpl|dist|defaults?)")
 
 
+def may_hold_sensitive(directory: str, names: Iterable[str]) -> bool:
+    """Say whether any of the files of these names in ``directory`` may be sensitive; may say yes wrongly, never no."""
+    # Nearly all names end here, together: a context may have a hundred thousand.
+    text = f"/{directory}/{'/'.join(names)}/".lower()
+    return any(mark in text for mark in _MARKS)
+
+
 def sensitive(path: str) -> str | None:
     """Say what the file or directory at ``path`` in a context holds that an image should not, None if nothing.
 
     ``path`` has ``/`` between its components; names are compared without case.
     """
     path = path.lower()
-    if "/." not in path and not path.startswith("."):
-        # Nearly every file ends here: a context may have a hundred thousand.
-        name = path[path.rfind("/") + 1 :]
-        if not name.startswith(_STARTS) and not name.endswith(_ENDS):
-            return None
     parts = [part for part in path.split("/") if part not in ("", ".")]
     for part in parts:
         if part in _DIRECTORIES:

@@ -17,7 +17,7 @@ from builder.dockerfile.lint import check_options, lint, wanted
 from builder.dockerfile.rules import Finding
 from builder.dockerfile.source import DockerfileError, Span
 from builder.engine.contexts import Contexts
-from builder.engine.selecting import Selection, select
+from builder.engine.selecting import Selection, places, select
 from builder.errors import ContextError
 from builder.events import Reporter, Warned
 from builder.image.platform import Platform
@@ -57,8 +57,7 @@ class Checks:
             return
         if not selections and has_wildcard(source):
             self.tell([lint_context.unmatched_wildcard(source, span)])
-        paths = (picked.entry.path for one in selections for picked in one.picked)
-        finding = lint_context.sensitive_files(operation.instruction, paths, span)
+        finding = lint_context.sensitive_files(operation.instruction, places(selections), span)
         if finding is not None:
             self.tell([finding])
 

@@ -15,6 +15,7 @@ from builder.cache.keys import Identity, Value
 from builder.context.contenthash import ContentHasher
 from builder.dockerfile.source import Span
 from builder.engine import keys
+from builder.engine.contents import content_of
 from builder.engine.layers import LayerStack, StoreLayer, stack_id, view_of
 from builder.engine.packing import pack_layer
 from builder.engine.selecting import Selection, Source, select, whole_file
@@ -96,7 +97,7 @@ class CopyWork:
         tree, selections = self._choose(source)
         kind = type(source).__name__
         mtimes = tuple(one.top.mtime for one in selections) if isinstance(source, RemoteFile) else ()
-        return (kind, keys.content_of(selections, tree, self.services.times), mtimes)
+        return (kind, content_of(selections, tree, self.services.times), mtimes)
 
     def _selected(self, source: CopySource) -> tuple[Selection, ...]:
         return () if isinstance(source, InlineFile) else self._choose(source)[1]

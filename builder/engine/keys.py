@@ -6,11 +6,10 @@ a key: secrets' values, proxies, host paths, the clock, where the build runs.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from builder.cache.keys import Component, Identity, Value
-from builder.context.contenthash import record
-from builder.engine.selecting import Selection, Source
+from builder.engine.selecting import Selection
 from builder.engine.times import TimePolicy
 from builder.image.digest import ChainID
 from builder.plan.graph import (
@@ -20,9 +19,9 @@ from builder.plan.graph import (
     RunCommand,
     StageOrigin,
 )
-from builder.rootfs.entry import Entry, Kind
+from builder.rootfs.entry import Entry
 
-COPY_VERSION = 3
+COPY_VERSION = 4
 RUN_VERSION = 1
 DIRECTORY_VERSION = 2
 
@@ -79,40 +78,6 @@ def copy_identity(
 def directory_of(entry: Entry) -> Value:
     """Return what a key says of a directory that a layer repeats, its time included."""
     return (entry.mode, entry.uid, entry.gid, entry.mtime, dict(entry.xattrs))
-
-
-def content_of(selections: Sequence[Selection], source: Source, times: TimePolicy) -> Value:
-    """Return what a source selects, by content: neither mtimes nor where it lies count.
-
-    A copied directory leaves its own owner and mode behind, so its top counts only where ``--parents`` keeps it.
-    """
-
-    def recorded(entry: Entry) -> Value:
-        adjusted = times.of_context(entry) if source.mutable else entry
-        return record(adjusted, source.hasher.digest(entry)[0] if entry.kind is Kind.FILE else None)
-
-    def selected(one: Selection) -> Value:
-        directory = one.top.is_dir
-        links = _link_numbers(one, source)
-        return (
-            one.below if directory or one.below is not None else one.name,
-            "directory" if directory and not one.below else recorded(one.top),
-            tuple((parent.relative, recorded(parent.entry)) for parent in one.parents),
-            tuple((below.relative, recorded(below.entry), links.get(below.relative)) for below in one.picked[1:]),
-        )
-
-    return ("content", tuple(selected(one) for one in selections))
-
-
-def _link_numbers(selection: Selection, source: Source) -> dict[str, int]:
-    """Return equal numbers for the names of one file, whatever its inode is; nothing for files of one name."""
-    groups: dict[Hashable, list[str]] = {}
-    for one in selection.picked:
-        key = source.tree.link_key(one.entry.path) if one.entry.kind is Kind.FILE else None
-        if key is not None:
-            groups.setdefault(key, []).append(one.relative)
-    shared = [names for names in groups.values() if len(names) > 1]
-    return {name: number for number, names in enumerate(shared) for name in names}
 
 
 def run_identity(operation: RunCommand, parent: ChainID, sources: Sequence[ChainID], times: TimePolicy) -> Identity:

@@ -7,8 +7,10 @@ nothing else of a context is read.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import overload
 
 from builder.context.contenthash import ContentHasher
+from builder.context.directory import DirectoryTree
 from builder.context.gomatch import has_wildcard, root_relative
 from builder.context.ignore import Patterns
 from builder.context.tree import Tree, expand, resolve
@@ -35,6 +37,60 @@ class Picked:
     entry: Entry
 
 
+class Whole(Sequence[Picked]):
+    """A directory with all that is below it, which is only made entries of when somebody looks at more than the top."""
+
+    __slots__ = ("_all", "_first", "tree")
+
+    def __init__(self, tree: Tree, top: Entry) -> None:
+        self.tree = tree
+        self._first = Picked("", top)
+        self._all: tuple[Picked, ...] | None = None
+
+    @property
+    def top(self) -> Entry:
+        """The directory itself."""
+        return self._first.entry
+
+    @overload
+    def __getitem__(self, index: int) -> Picked: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Picked]: ...
+    def __getitem__(self, index: int | slice) -> Picked | Sequence[Picked]:
+        """Return one of them, or several. The first is the top. Raises ContextError."""
+        return self._first if index == 0 else self._listed()[index]
+
+    def __bool__(self) -> bool:
+        """Return True: there is the top."""
+        return True
+
+    def __len__(self) -> int:
+        """Return how many there are. Raises ContextError."""
+        return len(self._listed())
+
+    def __iter__(self) -> Iterator[Picked]:
+        """Go through all of them, a directory before what is in it. Raises ContextError."""
+        return iter(self._listed())
+
+    def _listed(self) -> tuple[Picked, ...]:
+        if self._all is None:
+            self._all = (self._first, *self._below())
+        return self._all
+
+    def _below(self) -> Iterator[Picked]:
+        top = self.top.path
+        start = len(top) + 1 if top else 0
+        pending = [iter(_children(self.tree, top))]
+        while pending:
+            for child in pending[-1]:
+                yield Picked(child.path[start:], child)
+                if child.is_dir:
+                    pending.append(iter(_children(self.tree, child.path)))
+                    break
+            else:
+                pending.pop()
+
+
 @dataclass(frozen=True, slots=True)
 class Selection:
     """What one source, or one match of a wildcard, selects.
@@ -44,7 +100,7 @@ class Selection:
     """
 
     name: str
-    picked: tuple[Picked, ...]
+    picked: Sequence[Picked]
     below: str | None = None
     parents: tuple[Picked, ...] = ()
 
@@ -73,12 +129,29 @@ def select(tree: Tree, source: str, *, parents: bool = False, exclude: Sequence[
         if entry is None:
             raise ContextError(f'"/{full}": not found', hint="check the path, the build context and its .dockerignore")
         name = full.rpartition("/")[2]
-        picked = tuple(_pick(tree, entry, excluded, path if parents else name, top=path if parents else ""))
+        picked: Sequence[Picked]
+        if excluded is None:
+            picked = Whole(tree, entry) if entry.is_dir else (Picked("", entry),)
+        else:
+            picked = tuple(_pick(tree, entry, excluded, path if parents else name, top=path if parents else ""))
         if picked and parents:
             found.append(Selection(name, picked, path, tuple(_parents(tree, root, path))))
         elif picked:
             found.append(Selection(name, picked))
     return tuple(found)
+
+
+def places(selections: Sequence[Selection]) -> Iterator[tuple[str, Sequence[str]]]:
+    """Yield directories and names of what they take there; the names in the root may be whole paths."""
+    for one in selections:
+        picked = one.picked
+        if isinstance(picked, Whole) and isinstance(picked.tree, DirectoryTree):
+            if picked.top.path:
+                yield "", [picked.top.path]
+            for directory, nodes in picked.tree.walk(picked.top.path):
+                yield directory, [name for name, _ in nodes]
+        else:
+            yield "", [two.entry.path for two in picked]
 
 
 def whole_file(tree: Tree, name: str) -> tuple[Selection, ...]:
@@ -129,12 +202,12 @@ def _deep_matches(tree: Tree, root: str, source: str) -> list[str]:
     return found
 
 
-def _pick(tree: Tree, entry: Entry, excluded: Patterns | None, name: str, *, top: str) -> Iterator[Picked]:
+def _pick(tree: Tree, entry: Entry, excluded: Patterns, name: str, *, top: str) -> Iterator[Picked]:
     if not entry.is_dir:
-        if excluded is None or not excluded.matches(name):
+        if not excluded.matches(name):
             yield Picked("", entry)
         return
-    if top and excluded is not None and excluded.matches(top):
+    if top and excluded.matches(top):
         deeper = tuple(_below(tree, entry.path, "", excluded, top)) if excluded.has_exceptions else ()
         yield from (Picked("", entry), *deeper) if deeper else ()
         return
@@ -142,17 +215,22 @@ def _pick(tree: Tree, entry: Entry, excluded: Patterns | None, name: str, *, top
     yield from _below(tree, entry.path, "", excluded, top)
 
 
-def _children(tree: Tree, directory: str) -> Sequence[Entry]:
+def check_depth(directory: str) -> None:
+    """Raise ContextError for a directory that no layer can hold."""
     if directory.count("/") >= MAX_DEPTH:
         raise ContextError(f"/{directory[:80]}...: deeper than {MAX_DEPTH} directories", hint="no layer can hold it")
+
+
+def _children(tree: Tree, directory: str) -> Sequence[Entry]:
+    check_depth(directory)
     return tree.children(directory)
 
 
-def _below(tree: Tree, directory: str, below: str, excluded: Patterns | None, top: str) -> Iterator[Picked]:
+def _below(tree: Tree, directory: str, below: str, excluded: Patterns, top: str) -> Iterator[Picked]:
     for child in _children(tree, directory):
         name = child.path.rpartition("/")[2]
         relative = f"{below}/{name}" if below else name
-        if excluded is not None and excluded.matches(f"{top}/{relative}" if top else relative):
+        if excluded.matches(f"{top}/{relative}" if top else relative):
             # A later exception pattern may bring back what lies below, and with it this directory.
             deeper = (
                 list(_below(tree, child.path, relative, excluded, top))

@@ -4,7 +4,7 @@ import enum
 
 import pytest
 
-from builder.cache.keys import encode, key
+from builder.cache.keys import Summary, encode, key
 from builder.image.digest import Digest
 
 
@@ -25,6 +25,7 @@ class Colour(enum.StrEnum):
         (("a", ("b",), ()), b"l3:s1:al1:s1:bl0:"),
         ({"b": 1, "a": None}, b"m2:s1:ans1:bi1:1"),
         (Colour.RED, b"s3:red"),
+        (("a", Summary(b"12", lambda: iter(()))), b"l2:s1:ah2:12"),
     ],
 )
 def test_encoding(value, expected):

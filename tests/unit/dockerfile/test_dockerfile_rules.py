@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from builder.context.ignore import IgnoreRules
 from builder.dockerfile import rules
@@ -17,7 +19,7 @@ from builder.dockerfile.lint import lint
 from builder.dockerfile.lint_context import base_platform, sensitive_files, unmatched_wildcard
 from builder.dockerfile.parser import parse
 from builder.dockerfile.rules import Finding, Rule
-from builder.dockerfile.sensitive import _PLACED_TOKENS, _TOKENS, sensitive
+from builder.dockerfile.sensitive import _PLACED_TOKENS, _TOKENS, may_hold_sensitive, sensitive
 
 ROOT = Path(__file__).resolve().parents[3]
 BY_NAME = {rule.name: rule for rule in rules.ALL}
@@ -120,16 +122,46 @@ def _copy(text: str) -> Copy | Add:
 
 def test_sensitive_files_of_a_context_are_one_finding() -> None:
     item = _copy("COPY . /")
-    assert sensitive_files("COPY", ["a", "b/c"], item.span) is None
+    assert sensitive_files("COPY", [("", ["a", "b/c"]), ("b", ["c"])], item.span) is None
     paths = [".git/HEAD", ".git/config", "a", ".env", "web/.npmrc", "web/id_rsa", "x.key"]
-    finding = sensitive_files("COPY", paths, item.span)
-    assert finding is not None
-    assert finding.detail == (
-        "COPY takes '.git', a git repository with its whole history; "
-        "'.env', a file of environment variables, often with passwords; "
-        "'web/.npmrc', a file where tools keep passwords and tokens and 2 more"
+    by_directory = [
+        ("", [".git", "a", ".env"]),
+        (".git", ["HEAD", "x.key"]),
+        ("web", [".npmrc", "id_rsa"]),
+        ("w", ["k.KEY"]),
+    ]
+    for places in ([("", paths)], by_directory):
+        finding = sensitive_files("COPY", places, item.span)
+        assert finding is not None
+        assert finding.detail == (
+            "COPY takes '.git', a git repository with its whole history; "
+            "'.env', a file of environment variables, often with passwords; "
+            "'web/.npmrc', a file where tools keep passwords and tokens and 2 more"
+        )
+        assert finding.span == item.span
+
+
+@given(
+    st.lists(
+        st.sampled_from([".git", "a", "Id_Rsa", "x.KEY", "b.pem", ".env", ".aws", "credentials", "pip.conf"]),
+        min_size=1,
     )
-    assert finding.span == item.span
+)
+def test_no_sensitive_name_is_passed_over(names: list[str]) -> None:
+    path = "/".join(names)
+    if sensitive(path):
+        assert may_hold_sensitive("", ["z", path])
+        assert may_hold_sensitive("/".join(names[:-1]), [names[-1], "z"])
+
+
+@pytest.mark.parametrize(
+    "name", sorted({*_TOKENS, *_PLACED_TOKENS, "id_dsa", "k.key", "a.ppk", "x.jks", "my-priv.pem", ".ssh"})
+)
+def test_names_are_looked_at_together(name: str) -> None:
+    assert sensitive(name) is not None
+    assert may_hold_sensitive("", ["a", name, "b"])
+    assert may_hold_sensitive("some/where", [name.upper()])
+    assert not may_hold_sensitive("some/where", ["a", "pip", "key", "id", "monkey.txt"])
 
 
 @pytest.mark.parametrize(
