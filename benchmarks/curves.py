@@ -178,16 +178,19 @@ def grown(options: argparse.Namespace, work: Path) -> Iterator[Grown]:
     names = {word.strip() for word in options.axes.split(",") if word.strip()}
     if unknown := names - {axis.name for axis in AXES}:
         sys.exit(f"there are no axes {', '.join(sorted(unknown))}; there are {', '.join(axis.name for axis in AXES)}")
-    for axis in AXES:
-        if names and axis.name not in names:
-            continue
+    wanted = {axis: _scaled(axis, options.scale) for axis in AXES if not names or axis.name in names}
+    for axis, sizes in wanted.items():
         folder = work / axis.name
         folder.mkdir()
-        sizes = list(dict.fromkeys(max(1, int(size * options.scale)) for size in axis.sizes))
-        if len(sizes) < 3:
-            sys.exit(f"--scale={options.scale:g} leaves too few sizes of {axis.name}")
         yield Bench(options.pybuild, folder).grow(axis, sizes, options.repeat)
         bases.remove(folder)
+
+
+def _scaled(axis: Axis, scale: float) -> list[int]:
+    sizes = list(dict.fromkeys(max(1, int(size * scale)) for size in axis.sizes))
+    if len(sizes) < 3:
+        sys.exit(f"--scale={scale:g} leaves too few sizes of {axis.name}")
+    return sizes
 
 
 def table(found: Sequence[Grown]) -> str:

@@ -39,15 +39,15 @@ def debian() -> Path:
 def debian_with_tar(work: Path, scale: float) -> Path:
     """Return the layout, in ``work``, of Debian with a second layer: /rootfs.tar, 250 MB times ``scale``."""
     layout = work / "debian-with-tar"
-    tar = _part_of(_large_tar(), int(250e6 * scale))
-    layers = [rootfs.debian_rootfs_tar().read_bytes(), images.layer(images.file("rootfs.tar", tar))]
+    size, small = int(250e6 * scale), rootfs.debian_rootfs_tar()
+    tar = _part_of(small if size < small.stat().st_size else _large_tar(), size)
+    layers = [small.read_bytes(), images.layer(images.file("rootfs.tar", tar))]
     images.write_layout(layout, layers, container={"Cmd": ["bash"]})
     return layout
 
 
 def _large_tar() -> Path:
     """Return a tar of a Debian with a few packages more, made once a machine."""
-    rootfs.debian_rootfs_tar()  # says what is missing
     path = machine_cache() / "debian-12-large.tar"
     with rootfs.once(path) as missing:
         if missing:

@@ -1,0 +1,45 @@
+"""The benchmarks run, and the builders that they compare make the same images. Nothing is said about time."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.cli import CHECKOUT
+from tests.support.commands import run
+from tests.support.need import need_root, need_tool
+
+BENCHMARKS = CHECKOUT / "benchmarks"
+
+
+@pytest.fixture
+def pybuild(tmp_path: Path) -> Path:
+    """Make a command of this checkout."""
+    path = tmp_path / "pybuild"
+    path.write_text(f'#!/bin/sh\nPYTHONPATH={CHECKOUT} exec {sys.executable} -m builder.cli.main "$@"\n')
+    path.chmod(0o755)
+    return path
+
+
+def test_every_workload_once_and_small(pybuild: Path, tmp_path: Path) -> None:
+    need_root("needs root: builders with stores of their own")
+    for tool in ("buildah", "skopeo", "docker-registry", "mmdebstrap"):
+        need_tool(tool)
+    rows = "W1,W2-cold,W3-cold,W4,W5,W6,W7"
+    sizes = ["--scale=0.002", "--repeat=1", "--factor=inf", "--limit=inf"]
+    command = [sys.executable, BENCHMARKS / "compare.py", f"--pybuild={pybuild}", f"--rows={rows}", *sizes]
+    run([*command, f"--work={tmp_path}", f"--results={tmp_path}"])
+    found = json.loads((tmp_path / "compare.json").read_text())
+    assert len(found["rows"]) == 8
+    assert all(len(row["runs"]["buildah"]) == len(row["runs"]["pybuild"]) == 1 for row in found["rows"])
+    assert (tmp_path / "compare.md").read_text().count("| met |") == 8
+
+
+def test_every_curve_once_and_small(pybuild: Path, tmp_path: Path) -> None:
+    need_root("needs root: RUN on any machine")
+    command = [sys.executable, BENCHMARKS / "curves.py", f"--pybuild={pybuild}", "--scale=0.002", "--axes=files,bytes"]
+    run([*command, "--repeat=1", f"--work={tmp_path}", f"--results={tmp_path}"], check=False)
+    assert {axis["axis"] for axis in json.loads((tmp_path / "curves.json").read_text())["axes"]} == {"files", "bytes"}
