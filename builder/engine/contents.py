@@ -17,6 +17,7 @@ from builder.cache.keys import Summary, Value, encode
 from builder.context.contenthash import Record, record
 from builder.context.directory import DirectoryTree
 from builder.context.listing import entry_of
+from builder.context.statcache import PLAIN
 from builder.engine.selecting import Selection, Source, Whole, check_depth
 from builder.engine.times import TimePolicy
 from builder.rootfs.entry import Entry, Kind
@@ -99,17 +100,19 @@ class _Recording:
             parts: list[bytes] = []
             for name, node in nodes:
                 mode, key, known, special = node
-                if special is None and (frame := frames.get(mode)) is not None:
+                plain = special is None or known.endswith(PLAIN)
+                if plain and (frame := frames.get(mode)) is not None:
                     path = below + name.encode("utf-8", "surrogatepass")
                     size = b"%d" % int.from_bytes(key[_SIZE], "little")
-                    parts.append(_PLAIN % (len(path), path, frame[0], len(size), size, frame[1], known[:32]))
+                    first = b"n" if special is None else encode(names.first(special.link, prefix[start:] + name))
+                    parts.append(_PLAIN % (len(path), path, frame[0], len(size), size, frame[1], known[:32], first))
                     continue
                 entry = entry_of(prefix + name, node)
                 recorded = self.record(entry)
                 link = special.link if special is not None and entry.kind is Kind.FILE else None
                 relative = entry.path[start:]
                 parts.append(encode((relative, recorded, names.first(link, relative))))
-                if special is None:
+                if plain:
                     frames[mode] = _frame(recorded)
                 elif stat.S_ISDIR(mode):
                     check_depth(entry.path)
@@ -132,9 +135,8 @@ class _Names:
         return None if found == name else found
 
 
-_PLAIN = b"l3:s%d:%b%bi%d:%b%b%bn"
-"""The item of a file of one name, without attributes: its path, and what is before, between and behind size and
-SHA-256 in its record."""
+_PLAIN = b"l3:s%d:%b%bi%d:%b%b%b%b"
+"""The item of a file without attributes: its path, a frame with the size and the SHA-256 in it, and the first path."""
 
 
 def _frame(recorded: Record) -> tuple[bytes, bytes]:
