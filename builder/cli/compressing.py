@@ -9,10 +9,10 @@ from builder.engine.request import CompressionChoice, Output
 from builder.errors import UsageError
 from builder.image.mutate import Format
 
-Kind = Literal["gzip", "zstd", "uncompressed"]
+Kind = Literal["gzip", "gzip-single-member", "zstd", "uncompressed"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
-_HIGHEST = {"gzip": 9, "zstd": 22}
+_HIGHEST = {"gzip": 9, "gzip-single-member": 9, "zstd": 22}
 
 
 def choice(where: str, kind: str, level: str, force: bool | None, usual: CompressionChoice) -> CompressionChoice:

@@ -120,7 +120,8 @@ def _build(options: argparse.Namespace) -> int:
         tell(error)
         raise
     if options.metadata_file:
-        write_metadata(options.metadata_file, success(result, recorder, time.monotonic() - started))
+        metadata = success(result, recorder, time.monotonic() - started)
+        write_metadata(options.metadata_file, {**metadata, "compat": request.level.number})
     if not any(one.dest is sys.stdout.buffer for one in request.outputs):
         answer(named(shown_name(request, result), result.built.digest))
     return 0

@@ -12,6 +12,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol, TypeGuard, cast
 
+from builder.cli.levels import add_compat
 from builder.cli.parsing import Parser, base, chosen_action, listing, split_word
 from builder.cli.registries import add_push_options, add_registry_options
 from builder.errors import UsageError
@@ -229,7 +230,7 @@ def build_parser(prog: str, about: str, epilog: str) -> Parser:
         "--compression",
         metavar="HOW",
         default="",
-        help="compress layers with gzip (default), zstd or not at all: uncompressed",
+        help="compress layers with gzip (default), gzip-single-member, zstd or not at all: uncompressed",
     )
     where.add_argument("--compression-level", metavar="N", default="", help="0-9 for gzip, 0-22 for zstd")
     where.add_argument(
@@ -322,6 +323,7 @@ def _add_how(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--reproducible", action="store_true", help="the same bytes from every checkout: set times and modes"
     )
+    add_compat(group)
     isolations = ("auto", "root", "userns", "single", "chroot", "oci")
     group.add_argument("--isolation", choices=isolations, default="auto", help="sandbox of RUN")
     group.add_argument(

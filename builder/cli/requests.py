@@ -13,6 +13,7 @@ from typing import Any
 from builder.cli.annotations import parse_annotation
 from builder.cli.compressing import choice, refuse_zstd
 from builder.cli.dockerproxies import proxy_arguments
+from builder.cli.levels import chosen_level
 from builder.cli.machine import available_cpus, native_platform
 from builder.cli.options import NETWORKS
 from builder.cli.outputs import outputs
@@ -50,6 +51,7 @@ def make_request(options: argparse.Namespace, environment: Mapping[str, str]) ->
         tags=tags,
         outputs=found,
         compression=compression,
+        level=chosen_level(options, environment),
         target=options.target,
         build_args=arguments,
         labels=_labels(options.label),

@@ -137,6 +137,7 @@ def prepare(request: BuildRequest, env: Environment, closing: contextlib.ExitSta
         no_cache=request.no_cache,
         project=_project(request, text.name),
         coding=common_coding([compression_of(request, form) for form in forms_of(request)]),
+        level=request.level,
         timeout=request.timeout,
         provision=request.provision,
         agents=_agents(request, env, closing),

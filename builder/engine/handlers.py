@@ -15,7 +15,7 @@ from builder.cache.keys import Identity, Key
 from builder.cache.selectors import Selector, Selectors
 from builder.engine.copies import CopyWork, make_directory
 from builder.engine.healing import healing, lost_layers
-from builder.engine.keys import directory_identity, flat_identity, run_identity
+from builder.engine.keys import directory_identity, flat_identity, levelled, run_identity
 from builder.engine.layers import LayerStack, LostLayersError, StoreLayer, stack_id
 from builder.engine.packing import stored_layer
 from builder.engine.services import Services
@@ -162,6 +162,9 @@ class Task:
         return contextlib.nullcontext()
 
     def _identities(self, work: CopyWork | None) -> Iterator[Identity]:
+        return (levelled(one, self.services.level) for one in self._exact(work))
+
+    def _exact(self, work: CopyWork | None) -> Iterator[Identity]:
         operation, services = self.vertex.operation, self.services
         match operation:
             case CopyFiles() if work is not None:

@@ -12,6 +12,7 @@ from builder.cache.keys import Component, Identity, Value
 from builder.engine.selecting import Selection
 from builder.engine.times import TimePolicy
 from builder.image.digest import ChainID
+from builder.levels import FIRST, Level
 from builder.plan.graph import (
     CopyFiles,
     MakeDirectory,
@@ -103,6 +104,18 @@ def flat_identity(exact: Identity, *, ignored: bool = False) -> Identity:
         yield "users", "one uid, USER ignored" if ignored else "one uid"
 
     return Identity("run with one uid, owners recorded", RUN_VERSION, (exact.key, ignored), described)
+
+
+def levelled(exact: Identity, level: Level) -> Identity:
+    """Return what an operation is at a compatibility level; at the first it is what it was before there were levels."""
+    if level.number == FIRST.number:
+        return exact
+
+    def described() -> Iterator[Component]:
+        yield from exact.describe()
+        yield "compatibility level", str(level.number)
+
+    return Identity(f"{exact.kind} at a level", exact.version, (exact.key, level.number), described)
 
 
 def _run(operation: RunCommand, parent: ChainID, sources: Sequence[ChainID], times: TimePolicy) -> Value:

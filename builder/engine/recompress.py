@@ -42,6 +42,8 @@ def coding_of(choice: CompressionChoice | None) -> Coding:
     match choice.kind:
         case "gzip":
             return Coding(Compression.GZIP, choice.level)
+        case "gzip-single-member":
+            return Coding(Compression.GZIP, choice.level, single=True)
         case "zstd":
             return Coding(Compression.ZSTD, choice.level)
         case "uncompressed":
@@ -100,9 +102,9 @@ def method_of(media_type: str) -> Compression | None:
 
 
 def differs(descriptor: Descriptor, coding: Coding) -> bool:
-    """Say whether forcing ``coding`` changes a layer that was not made here."""
+    """Say whether forcing ``coding`` changes a layer that was not made here; how many members it has is not known."""
     kind = method_of(descriptor.media_type)
-    return kind is not None and (kind is not coding.compression or coding.level is not None)
+    return kind is not None and (kind is not coding.compression or coding.level is not None or coding.single)
 
 
 def recompressed(layer: Layer, coding: Coding, store: Store, before: Before = _silent) -> StoreLayer:

@@ -10,6 +10,7 @@ from builder.image.annotations import Annotation
 from builder.image.mutate import Format
 from builder.image.platform import Platform
 from builder.image.reference import Reference
+from builder.levels import NEWEST, Level
 from builder.run.spec import Provision
 from builder.values import dataclass, field
 
@@ -28,7 +29,7 @@ IMAGE_OUTPUTS: tuple[OutputKind, ...] = ("registry", "image", "docker", "oci")
 class CompressionChoice:
     """How layers are compressed; ``force`` asks for it in the base's layers too. ``level`` None is the usual one."""
 
-    kind: Literal["gzip", "zstd", "uncompressed"] = "gzip"
+    kind: Literal["gzip", "gzip-single-member", "zstd", "uncompressed"] = "gzip"
     level: int | None = None
     force: bool = False
 
@@ -122,7 +123,7 @@ class BuildRequest:
     ``hosts`` are (name, address), ``ulimits`` (name, soft, hard), ``shm_size`` is bytes or 0 for the usual; ``allow``
     holds what the Dockerfile may ask for beyond the usual: ``security.insecure``, ``network.host``. ``push_foreign``
     pushes layers that are not for redistribution too. ``fresh_stages`` names stages whose steps are executed whatever
-    is recorded.
+    is recorded. ``level`` is the compatibility level of all that is written.
     """
 
     context: str
@@ -139,6 +140,7 @@ class BuildRequest:
     contexts: Mapping[str, str] = field(default_factory=dict)
     image_format: Format = "oci"
     compression: CompressionChoice = field(default_factory=CompressionChoice)
+    level: Level = NEWEST
     pull: PullPolicy = "auto"
     offline: bool = False
     no_cache: bool = False

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from builder.cache.store import Store
 from builder.engine.times import TimePolicy
 from builder.events import Reporter
+from builder.levels import NEWEST, Level
 from builder.rootfs.chunked import USUAL, Coding
 from builder.run.spec import Provision
 from builder.values import dataclass, field
@@ -44,6 +45,7 @@ class Services:
     project: str = ""
     recording: bool = True
     coding: Coding = USUAL
+    level: Level = NEWEST
     timeout: float | None = None
     provision: Provision = field(default_factory=Provision)
     agents: Agents | None = None

@@ -85,5 +85,5 @@ def coding_for(descriptor: Descriptor, choice: CompressionChoice | None, image_f
     if choice is None:
         return USUAL if kind is Compression.ZSTD and image_format == "docker" else None
     coding = coding_of(choice)
-    stays = kind is coding.compression and choice.level is None and not choice.force
+    stays = kind is coding.compression and not coding.single and choice.level is None and not choice.force
     return None if stays else coding

@@ -3,7 +3,8 @@
 So all cores can work on one stream, and any byte can be reached again through the member table. The bytes depend on
 the library's version and nothing else: not on threads, not on how the input was cut into writes, not on the CPU
 (libdeflate). Framing is ours: mtime 0, no name, XFL 0, OS 255 (reproducibility.md 5.3). Readers see RFC 1952 members
-in sequence.
+in sequence; for those that stop at the first there is gzip with a single one, by zlib. The numbers are those of the
+compatibility level.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, assert_never
 
+from builder.levels import NEWEST
 from builder.rootfs.compression import Compression
 from builder.streams import Writable
 from builder.values import dataclass
@@ -23,13 +25,16 @@ from builder.values import dataclass
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
 
-CHUNK = 1 << 20
+CHUNK = NEWEST.chunk
 """Input bytes of one member."""
 
-GZIP_LEVEL = 1
+GZIP_LEVEL = NEWEST.gzip
 """libdeflate's fastest: the ratio of zlib's level 5 or so, at six times its speed."""
 
-ZSTD_LEVEL = 3
+ZSTD_LEVEL = NEWEST.zstd
+
+SINGLE_LEVEL = NEWEST.single
+"""zlib's own usual level: libdeflate cannot go on with a member, and zlib is slow at any."""
 
 LEVELS = {Compression.GZIP: range(10), Compression.ZSTD: range(23)}
 """The levels that can be asked for, as in BuildKit; zstd's 0 means its default."""
@@ -40,6 +45,9 @@ MemberTable = tuple[tuple[int, int], ...]
 Compress = Callable[[bytes], bytes]
 
 _HEADER = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"
+_LAST_BLOCK = b"\x03\0"
+"""Deflate's shortest: final, with fixed codes, empty."""
+
 _MAX_THREADS = 8
 
 
@@ -49,6 +57,12 @@ def gzip_member(data: bytes, level: int = GZIP_LEVEL) -> bytes:
 
     body = deflate.deflate_compress(data, level)
     return b"".join((_HEADER, body, zlib.crc32(data).to_bytes(4, "little"), len(data).to_bytes(4, "little")))
+
+
+def deflate_part(data: bytes, level: int = SINGLE_LEVEL) -> bytes:
+    """Return ``data`` as deflate blocks that end at a byte and refer to nothing before them; others may follow."""
+    compressor = zlib.compressobj(level, zlib.DEFLATED, -zlib.MAX_WBITS)
+    return compressor.compress(data) + compressor.flush(zlib.Z_SYNC_FLUSH)
 
 
 def zstd_frame(data: bytes, level: int = ZSTD_LEVEL) -> bytes:
@@ -62,11 +76,13 @@ def zstd_frame(data: bytes, level: int = ZSTD_LEVEL) -> bytes:
 class Coding:
     """How the bytes of a layer are written: compressed with what, at which level; None is the usual one.
 
-    Nothing that identifies a layer depends on it (design, idea 3): only the digest of the blob does.
+    ``single`` is for gzip: one member, whatever the size. Nothing that identifies a layer depends on it (design,
+    idea 3): only the digest of the blob does.
     """
 
     compression: Compression = Compression.GZIP
     level: int | None = None
+    single: bool = False
 
     @property
     def effort(self) -> int:
@@ -74,7 +90,7 @@ class Coding:
         if self.compression is Compression.ZSTD:
             return self.level or ZSTD_LEVEL
         if self.compression is Compression.GZIP:
-            return GZIP_LEVEL if self.level is None else self.level
+            return (SINGLE_LEVEL if self.single else GZIP_LEVEL) if self.level is None else self.level
         return 0
 
     def fingerprint(self) -> str:
@@ -82,17 +98,21 @@ class Coding:
 
         The hash tells apart libraries that hide their version. Fit for a file name.
         """
-        return _fingerprint(self.compression, self.effort)
+        return _fingerprint(self)
 
     def made(self, fingerprint: str) -> bool:
         """Say whether a fingerprint is this form's, with the library of this machine or with any other."""
         if self.compression is Compression.NONE:
             return fingerprint == "none"
+        if self.single:
+            return fingerprint.startswith("gzip-zlib-") and f"-{self.effort}-single-" in fingerprint
         return fingerprint.startswith(f"{self.compression}-lib") and f"-{self.effort}-1MiB-" in fingerprint
 
     def writer(self, target: Writable, *, threads: int | None = None) -> ChunkWriter:
         """Return what writes ``target`` in this form; the target stays the caller's."""
         match self.compression:
+            case Compression.GZIP if self.single:
+                return SingleGzipWriter(target, level=self.effort, threads=threads)
             case Compression.GZIP:
                 return GzipWriter(target, level=self.effort, threads=threads)
             case Compression.ZSTD:
@@ -192,6 +212,31 @@ class GzipWriter(ChunkWriter):
         super().__init__(target, functools.partial(gzip_member, level=level), threads=threads)
 
 
+class SingleGzipWriter(ChunkWriter):
+    """Gzip with one member: still a part per chunk, on threads, but nothing says where they are."""
+
+    def __init__(self, target: Writable, *, level: int = SINGLE_LEVEL, threads: int | None = None) -> None:
+        super().__init__(target, functools.partial(deflate_part, level=level), threads=threads)
+        self._checksum = 0
+        self._size = 0
+
+    def write(self, data: bytes, /) -> int:
+        """Take ``data``; may wait for the threads to catch up."""
+        self._checksum = zlib.crc32(data, self._checksum)
+        self._size += len(data)
+        return super().write(data)
+
+    def close(self) -> MemberTable:
+        """Write all that is left; there is one member."""
+        super().close()
+        trailer = self._checksum.to_bytes(4, "little") + (self._size & 0xFFFFFFFF).to_bytes(4, "little")
+        self._target.write(_LAST_BLOCK + trailer)
+        return ((0, 0),)
+
+    def _record(self, start: int, member: bytes) -> None:
+        super()._record(start, member if start else _HEADER + member)
+
+
 class ZstdWriter(ChunkWriter):
     """Our zstd: one frame per MiB."""
 
@@ -217,8 +262,12 @@ class PlainWriter(ChunkWriter):
 
 
 @functools.cache
-def _fingerprint(compression: Compression, level: int) -> str:
-    match compression:
+def _fingerprint(coding: Coding) -> str:
+    level = coding.effort
+    match coding.compression:
+        case Compression.GZIP if coding.single:
+            packed = deflate_part(_vector(), level)
+            return f"gzip-zlib-{zlib.ZLIB_RUNTIME_VERSION}-{level}-single-{_short(packed)}"
         case Compression.GZIP:
             import deflate
 
@@ -231,8 +280,12 @@ def _fingerprint(compression: Compression, level: int) -> str:
         case Compression.NONE:
             return "none"
         case _:
-            raise ValueError(f"layers are not written as {compression}")
-    return f"{name}-{level}-1MiB-{hashlib.sha256(packed).hexdigest()[:16]}"
+            raise ValueError(f"layers are not written as {coding.compression}")
+    return f"{name}-{level}-1MiB-{_short(packed)}"
+
+
+def _short(packed: bytes) -> str:
+    return hashlib.sha256(packed).hexdigest()[:16]
 
 
 def _vector() -> bytes:

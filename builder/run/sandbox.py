@@ -147,7 +147,7 @@ class Sandbox:
             "ignore_user": self._ignore_user,
             "epoch": spec.epoch,
             "target": (os.fsencode(pack_to.blob), os.fsencode(pack_to.toc)),
-            "coding": (str(pack_to.coding.compression), pack_to.coding.level),
+            "coding": (str(pack_to.coding.compression), pack_to.coding.level, pack_to.coding.single),
         }
         readers, writers = zip(os.pipe(), os.pipe(), strict=True)
         try:

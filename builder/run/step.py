@@ -233,7 +233,8 @@ class Step:
         from builder.rootfs.entry import Kind
         from builder.rootfs.pack import pack
 
-        compression, level = request["coding"]
+        compression, level, single = request["coding"]
+        coding = Coding(Compression(compression), level, single)
         items = snapshot.items(request["epoch"])
         first = next(items, None)
         if first is None:
@@ -248,7 +249,7 @@ class Step:
 
         blob, toc = (os.fsdecode(path) for path in request["target"])
         with open(blob, "wb") as blob_stream, open(toc, "wb") as toc_stream:
-            packed = pack(noting(), blob_stream, toc_stream, coding=Coding(Compression(compression), level))
+            packed = pack(noting(), blob_stream, toc_stream, coding=coding)
         snapshot.adopt(packed, emitted)
         fields = ("diff_id", "digest", "size", "uncompressed_size", "entries", "compressor")
         return {name: getattr(packed, name) if name[0] not in "d" else str(getattr(packed, name)) for name in fields}

@@ -8,6 +8,7 @@ import re
 
 from builder.cli.changes import add_target_options, finish
 from builder.cli.compressing import KINDS, choice
+from builder.cli.levels import chosen_level
 from builder.cli.parsing import Parser, base
 from builder.cli.platforms import one_platform
 from builder.cli.session import working
@@ -70,6 +71,7 @@ def run(options: argparse.Namespace) -> int:
     from builder.images.layering import layers_of
     from builder.images.locate import locate
 
+    chosen_level(options, os.environ)
     specs, times = _specs(options), times_of(options, os.environ)
     usual = CompressionChoice()
     chosen = choice("--compression", options.compression, options.compression_level, None, usual)

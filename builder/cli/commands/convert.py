@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 
 from builder.cli.changes import add_target_options, finish
 from builder.cli.compressing import KINDS, choice
+from builder.cli.levels import chosen_level
 from builder.cli.parsing import Parser, base
 from builder.cli.platforms import several_platforms
 from builder.cli.session import working
@@ -58,6 +60,7 @@ def run(options: argparse.Namespace) -> int:
     from builder.images.converting import Wanted, convert
     from builder.images.locate import locate
 
+    chosen_level(options, os.environ)
     compression = _compression(options)
     if options.format is None and compression is None:
         raise UsageError("there is nothing to convert", hint="say --format docker|oci, or --compression")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 
 from builder.cli.annotations import parse_annotation
 from builder.cli.changes import add_target_options, finish
+from builder.cli.levels import chosen_level
 from builder.cli.parsing import Parser, base
 from builder.cli.platforms import one_platform
 from builder.cli.session import working
@@ -71,6 +73,7 @@ def run(options: argparse.Namespace) -> int:
     from builder.images.choosing import choose
     from builder.images.locate import locate
 
+    chosen_level(options, os.environ)
     mutation = _mutation(options)
     if not (options.destination or options.tag or options.repo):
         raise UsageError("where should the image go?", hint="name DST, or add --tag REF or --repo REPOSITORY")

@@ -27,6 +27,7 @@ def request(*words: str) -> BuildRequest:
         (("--compression", "zstd"), CompressionChoice("zstd")),
         (("--compression=zstd", "--compression-level=0"), CompressionChoice("zstd", 0)),
         (("--compression-level", "9"), CompressionChoice("gzip", 9)),
+        (("--compression=gzip-single-member", "--compression-level=9"), CompressionChoice("gzip-single-member", 9)),
         (("--compression=uncompressed", "--force-compression"), CompressionChoice("uncompressed", None, True)),
     ],
 )
@@ -60,6 +61,7 @@ def test_attributes_are_added_to_the_options(attributes: str, expected: Compress
         (("--compression-level=10",), "the level of gzip is a whole number from 0 to 9, not '10'"),
         (("--compression=zstd", "--compression-level=23"), "from 0 to 22"),
         (("--compression=zstd", "--compression-level=x"), "from 0 to 22"),
+        (("--compression=gzip-single-member", "--compression-level=10"), "from 0 to 9"),
         (("--compression=uncompressed", "--compression-level=1"), "uncompressed layers have no level"),
         (("-o", "type=oci,dest=x,compression=lz4"), "unknown compression 'lz4'"),
         (("-o", "type=oci,dest=x,force-compression=maybe"), "force-compression is true or false"),

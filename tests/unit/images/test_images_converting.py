@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import replace
 from typing import Any
 
@@ -160,6 +161,18 @@ def test_force_rewrites_what_has_the_compression_already(env: Environment) -> No
     assert convert(done.artifact, Wanted(None, CompressionChoice("gzip", None, True)), env).artifact.raw == (
         done.artifact.raw
     )
+
+
+def test_layers_of_unknown_make_get_their_single_member(env: Environment) -> None:
+    held = Held()
+    before = held.artifact(held.image("docker"))
+    wanted = Wanted(None, CompressionChoice("gzip-single-member"))
+    done = convert(before, wanted, env)
+    document = said(done.artifact)
+    assert {one["mediaType"] for one in document["layers"]} == {TYPES["docker"]["gzip"]}
+    packed = layers(done.artifact, document)
+    assert [zlib.decompressobj(31).decompress(one) for one in packed] == list(TARS)
+    assert convert(done.artifact, wanted, env).artifact.raw == done.artifact.raw
 
 
 def test_zstd_layers_become_gzip_in_dockers_format(env: Environment) -> None:

@@ -19,7 +19,17 @@ from typing import BinaryIO
 import pytest
 import zstandard
 
-from builder.rootfs.chunked import CHUNK, LEVELS, USUAL, ChunkWriter, Coding, GzipWriter, ZstdWriter, gzip_member
+from builder.rootfs.chunked import (
+    CHUNK,
+    LEVELS,
+    USUAL,
+    ChunkWriter,
+    Coding,
+    GzipWriter,
+    SingleGzipWriter,
+    ZstdWriter,
+    gzip_member,
+)
 from builder.rootfs.compression import Compression, decompress, detect, inflater
 from builder.rootfs.entry import LayerFormatError
 from tests.support.need import need_tool
@@ -179,6 +189,28 @@ def test_bytes_depend_neither_on_threads_nor_on_the_size_of_writes() -> None:
     assert len(made) == 1
 
 
+@pytest.mark.parametrize("size", SIZES)
+def test_gzip_with_one_member(size: int) -> None:
+    data = (DATA * 5)[:size]
+    made = set()
+    for threads, step in ((1, 4096), (2, CHUNK), (3, 999_999)):
+        target = io.BytesIO()
+        with SingleGzipWriter(target, threads=threads) as writer:
+            for at in range(0, len(data), step):
+                writer.write(data[at : at + step])
+            assert writer.close() == ((0, 0),)
+        made.add(target.getvalue())
+    (packed,) = made
+    assert packed.startswith(b"\x1f\x8b\x08\0\0\0\0\0\0\xff")
+    found: list[tuple[int, int]] = []
+    assert decompress(io.BytesIO(packed), on_member=lambda *pair: found.append(pair)).read() == data
+    assert found == [(0, 0)]
+    first = zlib.decompressobj(31)  # as readers do that stop at the end of a member
+    assert first.decompress(packed) == data
+    assert first.eof
+    assert first.unused_data == b""
+
+
 def test_the_framing_of_a_member() -> None:
     member = gzip_member(b"hello")
     assert member[:10] == b"\x1f\x8b\x08\0\0\0\0\0\0\xff"
@@ -189,13 +221,16 @@ def test_fingerprints_tell_codings_apart() -> None:
     # libdeflate's level 1 never changes within a release; a new release shows here and in the fingerprint.
     assert len(USUAL.fingerprint().rpartition("-")[2]) == 16
     codings = [Coding(kind, level) for kind, levels in LEVELS.items() for level in levels] + [Coding(Compression.NONE)]
+    codings += [Coding(Compression.GZIP, level, single=True) for level in LEVELS[Compression.GZIP]]
     prints = {one.fingerprint(): one for one in codings}
     assert len(prints) == len(codings) - 1  # zstd's 0 is its usual level
     assert not any("/" in one for one in prints)
     assert Coding(Compression.GZIP, 1).fingerprint() == USUAL.fingerprint()
+    assert Coding(Compression.GZIP, single=True).fingerprint() == Coding(Compression.GZIP, 6, single=True).fingerprint()
     for fingerprint in prints:
         assert {one.effort for one in codings if one.made(fingerprint)} == {prints[fingerprint].effort}
         assert {one.compression for one in codings if one.made(fingerprint)} == {prints[fingerprint].compression}
+        assert {one.single for one in codings if one.made(fingerprint)} == {prints[fingerprint].single}
     assert USUAL.made("gzip-libdeflate-0.0.1-1-1MiB-0123456789abcdef")
     with pytest.raises(ValueError, match="not written as xz"):
         Coding(Compression.XZ).fingerprint()
