@@ -22,6 +22,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -248,6 +249,7 @@ def main() -> int:
     if options.results is None and not options.axes and options.scale == 1:
         options.results = RESULTS
     found = []
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that nothing is left of it
     with tempfile.TemporaryDirectory(prefix="pybuild-bench-", dir=options.work) as work:
         for one in grown(options, Path(work)):
             found.append(one)
