@@ -24,9 +24,7 @@ import argparse
 import json
 import os
 import shutil
-import signal
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
@@ -241,9 +239,8 @@ def main() -> int:
     if options.results is None and not options.rows and options.scale == 1:
         options.results = RESULTS
     results = []
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that nothing is left of it
-    with tempfile.TemporaryDirectory(prefix="pybuild-bench-", dir=options.work) as work:
-        for result in rows(options, Path(work)):
+    with bases.working(options.work) as work:
+        for result in rows(options, work):
             results.append(result)
             print(table([result], options.factor, options.limit).splitlines()[-1], flush=True)
     print("\n" + table(results, options.factor, options.limit))

@@ -22,9 +22,7 @@ import json
 import os
 import random
 import shutil
-import signal
 import sys
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -249,9 +247,8 @@ def main() -> int:
     if options.results is None and not options.axes and options.scale == 1:
         options.results = RESULTS
     found = []
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that nothing is left of it
-    with tempfile.TemporaryDirectory(prefix="pybuild-bench-", dir=options.work) as work:
-        for one in grown(options, Path(work)):
+    with bases.working(options.work) as work:
+        for one in grown(options, work):
             found.append(one)
             print(table([one]).splitlines()[-1], flush=True)
     print("\n" + table(found))

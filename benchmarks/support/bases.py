@@ -5,7 +5,13 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import signal
+import subprocess
+import sys
 import tarfile
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.support.measuring import done
@@ -75,5 +81,25 @@ def _part_of(tar: Path, size: int) -> bytes:
 
 
 def remove(path: Path) -> None:
-    """Remove a tree."""
+    """Remove a tree, and first what is mounted in it: builders that were killed leave that behind."""
+    below = f"{path.resolve()}/"
+    mounted = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+    for point in reversed([one for one in mounted if one.startswith(below)]):
+        subprocess.run(["umount", "--lazy", point], check=False)
     shutil.rmtree(path, ignore_errors=True)
+
+
+@contextmanager
+def working(where: str) -> Iterator[Path]:
+    """Yield a directory in ``where`` that goes away, also when the benchmark is told to end."""
+
+    def end(*_: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: what follows is the cleaning
+        sys.exit(143)
+
+    signal.signal(signal.SIGTERM, end)
+    folder = Path(tempfile.mkdtemp(prefix="pybuild-bench-", dir=where))
+    try:
+        yield folder
+    finally:
+        remove(folder)
