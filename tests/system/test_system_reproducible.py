@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-import pwd
 import random
 import shutil
 import sys
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,8 +15,8 @@ import pytest
 from tests.support import images
 from tests.support.cli import CHECKOUT, digest_of, environment, pybuild, write_context
 from tests.support.commands import run
-from tests.support.need import machine_cache, need_root, need_tool
-from tests.support.rootfs import once
+from tests.support.need import need, need_root, need_tool
+from tests.support.pythons import interpreter
 from tests.support.users import User
 
 DOCKERFILE = """\
@@ -108,28 +106,6 @@ def test_root_and_an_ordinary_user_give_the_same_bytes(
         assert hashlib.sha256(out.read_bytes()).digest() == hashlib.sha256(ours).digest(), user.name
 
 
-def interpreter(version: str) -> Path:
-    """Return an interpreter of ``version`` with our dependencies, made once a machine."""
-    pyenv = Path(pwd.getpwuid(os.geteuid()).pw_dir) / ".pyenv/versions"  # HOME is the tests' own
-    found = [Path(shutil.which(f"python{version}") or "/none"), *pyenv.glob(f"{version}.*/bin/python")]
-    question = "import sys; print(*sys.version_info[:2], sep='.')"
-    usable = [one for one in found if one.exists() and run([one, "-c", question], check=False).stdout == f"{version}\n"]
-    if not usable:
-        pytest.skip(f"there is no Python {version}")
-    target = machine_cache() / f"venv-{version}"
-    with once(target) as missing:
-        if missing:
-            unfinished = target.with_name(f"{target.name}.unfinished")
-            shutil.rmtree(unfinished, ignore_errors=True)
-            run([usable[0], "-m", "venv", unfinished])
-            wanted = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["dependencies"]
-            made = run([unfinished / "bin/python", "-m", "pip", "install", "--quiet", *wanted], check=False)
-            if made.returncode != 0:
-                pytest.skip(f"the dependencies cannot be installed for Python {version}: {made.stderr[-300:]}")
-            unfinished.rename(target)
-    return target / "bin/python"
-
-
 @pytest.mark.parametrize("version", [one for one in ("3.11", "3.12", "3.13") if not sys.version.startswith(one)])
 def test_every_interpreter_gives_the_same_bytes(
     origin: Path, busybox_layout: Path, tmp_path: Path, version: str
@@ -140,6 +116,23 @@ def test_every_interpreter_gives_the_same_bytes(
     theirs = build(
         clone(origin, tmp_path / "two", "002", 7), busybox_layout, tmp_path / "2.tar", tmp_path / "s2", python=other
     )
+    assert hashlib.sha256(ours).digest() == hashlib.sha256(theirs).digest()
+
+
+@pytest.mark.parametrize("processors", ["0", "0,1"])
+def test_any_number_of_processors_gives_the_same_bytes(
+    origin: Path, busybox_layout: Path, tmp_path: Path, processors: str
+) -> None:
+    need_root("needs root: RUN")
+    need(len(os.sched_getaffinity(0)) >= 2, "needs two processors")
+    usable = sorted(os.sched_getaffinity(0))
+    chosen = ",".join(str(usable[int(one)]) for one in processors.split(","))
+    fewer = tmp_path / "python"
+    fewer.write_text(f'#!/bin/sh\nexec {need_tool("taskset")} --cpu-list {chosen} {sys.executable} "$@"\n')
+    fewer.chmod(0o755)
+    context = clone(origin, tmp_path / "one", "022", 8)
+    ours = build(context, busybox_layout, tmp_path / "1.tar", tmp_path / "s1")
+    theirs = build(context, busybox_layout, tmp_path / "2.tar", tmp_path / "s2", python=fewer)
     assert hashlib.sha256(ours).digest() == hashlib.sha256(theirs).digest()
 
 
