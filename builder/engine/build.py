@@ -73,12 +73,11 @@ def build(request: BuildRequest, env: Environment) -> BuildResult:
     with contextlib.ExitStack() as closing:
         rights = PushRights(request, env.registry)
         prepared = prepare(request, env, closing, clock)
-        cache_to = rights.enforce(env.reporter)
         chances = Chances()
         while True:
             try:
-                solver, contents, built, names = _without_lies(request, prepared, env, clock)
-                if cache_to:
+                solver, contents, built, names = _without_lies(request, prepared, env, clock, rights)
+                if cache_to := rights.enforce(env.reporter):
                     from builder.engine.sharing import share
 
                     written_once = any(outputs.is_final(one.dest) for one in request.outputs)
@@ -148,13 +147,15 @@ def prepare(request: BuildRequest, env: Environment, closing: contextlib.ExitSta
 
 
 def _without_lies(
-    request: BuildRequest, prepared: Prepared, env: Environment, clock: int
+    request: BuildRequest, prepared: Prepared, env: Environment, clock: int, rights: PushRights
 ) -> tuple[Solver, list[Content], Built, tuple[Reference, ...]]:
     """Build, and write all outputs, if need be several times: without shared caches that are of no use."""
     plans, services = prepared.plans, prepared.services
     exported = {step.vertex for plan in plans for step in plan.steps if step.vertex is not None}
     while True:
-        solver = Solver(merged(plans), services, max(1, request.jobs), exported)
+        solver = Solver(
+            merged(plans), services, max(1, request.jobs), exported, before=lambda: rights.enforce(env.reporter)
+        )
         try:
             contents, built, names = _attempt(request, prepared, solver, env, clock)
         except SharedCacheError as error:

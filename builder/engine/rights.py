@@ -27,6 +27,7 @@ class PushRights:
         self._cache_to = request.cache_to
         self._pushed = push_targets(request)
         self._failed: dict[str, Exception] = {}
+        self._enforced: tuple[CacheTarget, ...] | None = None
         names = {one.name for one in self._pushed}
         caches = {one.name: one for target in request.cache_to if (one := target.place.reference) is not None}
         asked = [(one, False) for one in self._pushed]
@@ -41,6 +42,11 @@ class PushRights:
         Raises the first AuthenticationError or RegistryError. A cache that is only out of reach may be there when the
         image is done; one that stalls is not worth as much waiting again.
         """
+        if self._enforced is None:
+            self._enforced = self._wait(reporter)
+        return self._enforced
+
+    def _wait(self, reporter: Reporter) -> tuple[CacheTarget, ...]:
         for thread in self._threads:
             thread.join()
         for one in self._pushed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ class LazySandbox:
         self.ignore_user = ignore_user
         self._reporter = reporter
         self._lock = threading.Lock()
+        self._early: threading.Thread | None = None
         self._sandbox: Sandbox | None = None
         self._surely_single: bool | None = None
 
@@ -59,8 +61,21 @@ class LazySandbox:
                 )
             return self._sandbox
 
+    def start_early(self) -> None:
+        """Start it on a thread, for a RUN that will very likely be executed; what is wrong with it, ``get`` says."""
+
+        def start() -> None:
+            with contextlib.suppress(Exception):
+                self.get().mode  # noqa: B018  asking starts it
+
+        if self._early is None:
+            self._early = threading.Thread(target=start, name="sandbox", daemon=True)
+            self._early.start()
+
     def close(self) -> None:
         """End what was started."""
+        if self._early is not None:
+            self._early.join()
         with self._lock:
             if self._sandbox is not None:
                 self._sandbox.close()

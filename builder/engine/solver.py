@@ -8,7 +8,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 from builder.dockerfile.source import locate
 from builder.engine.handlers import Result, Task
@@ -16,7 +16,7 @@ from builder.engine.layers import LostLayersError, SharedCacheError, StoreLayer
 from builder.engine.services import Services
 from builder.errors import BuilderError, InterruptedBuildError, SandboxError
 from builder.events import BuildStarted, VertexCompleted, VertexFailed, VertexStarted
-from builder.plan.graph import Vertex, VertexID, image_below
+from builder.plan.graph import RunCommand, Vertex, VertexID, image_below
 from builder.rootfs.chunked import USUAL
 from builder.values import dataclass, field, replace
 
@@ -47,6 +47,8 @@ class Solver:
     services: Services
     jobs: int
     exported: Collection[VertexID] = ()
+    before: Callable[[], object] = lambda: None
+    """Called before anything is executed, and at the end; what it raises ends the run."""
     results: dict[VertexID, Result] = field(default_factory=dict)
     _finished: queue.SimpleQueue[_Done] = field(default_factory=queue.SimpleQueue)
     _running: int = 0
@@ -65,6 +67,7 @@ class Solver:
                     self._collect()
                 if self._failure is not None:
                     raise self._failure
+            self.before()
         finally:
             self._drain()
         return self.results
@@ -98,17 +101,32 @@ class Solver:
             try:
                 found = task.find()
             except BuilderError as error:
+                self.before()
                 self._fail(vertex, error, time.monotonic() - started)
                 return
             if found is not None:
                 self.results[key] = found
                 self._emit_completed(vertex, time.monotonic() - started, cached=True)
                 continue
+            if not self._running:
+                self.before()
+            if self._leads_to_run(vertex, waiting):
+                self.services.sandbox.start_early()
             try:
                 threading.Thread(target=self._execute, args=(task,), name=vertex.name, daemon=True).start()
             except RuntimeError as error:
                 raise SandboxError(f"no thread can be started for {vertex.name}: {error}") from error
             self._running += 1
+
+    def _leads_to_run(self, vertex: Vertex, waiting: Mapping[VertexID, Vertex]) -> bool:
+        """Say whether a RUN follows what is executed: it will hardly be in the cache, and a sandbox takes its time."""
+        following = {vertex.id}
+        for one in waiting.values():
+            if not following.isdisjoint(one.inputs):
+                if isinstance(one.operation, RunCommand):
+                    return True
+                following.add(one.id)
+        return False
 
     def task(self, vertex: Vertex) -> Task:
         """Return the work of a vertex whose inputs are complete."""

@@ -42,6 +42,9 @@ class NoSandbox:
     def get(self) -> NoSandbox:
         return self
 
+    def start_early(self) -> None:
+        pass
+
     def close(self) -> None:
         pass
 

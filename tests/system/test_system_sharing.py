@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import subprocess
@@ -187,7 +188,8 @@ def _forge(registry: TestRegistry, repository: str) -> None:
     import xxhash
 
     (tag,) = registry.tags(repository)
-    manifest = json.loads(registry.blob(registry.tags(repository)[tag]))
+    honest = registry.tags(repository)[tag]
+    manifest = json.loads(registry.blob(honest))
     table = parse_table(registry.blob(manifest["config"]["digest"]))
     base = next(key for key in table.claims if key not in {one.diff_id for one in table.records})
     written = io.BytesIO()
@@ -200,6 +202,10 @@ def _forge(registry: TestRegistry, repository: str) -> None:
     claim = Claim(descriptor, Toc(bytes(forged)).facts(), 1 << 40)
     with connected() as client:
         write(client, registry, repository, Exchange(claims={base: claim}), {descriptor.digest: blob})
+    # Of two claims of the same second either may win.
+    with contextlib.closing(registry.connect()) as connection:
+        connection.request("DELETE", f"/v2/{repository}/manifests/{honest}")
+        assert connection.getresponse().status == 202
 
 
 @contextmanager
