@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, BinaryIO
 
 from builder.image.digest import DiffID, Digest
-from builder.rootfs.chunked import USUAL, Coding
+from builder.rootfs.chunked import USUAL, ChunkWriter, Coding
 from builder.rootfs.compression import decompress
 from builder.rootfs.entry import ContentChangedError, Entry, Kind
 from builder.rootfs.tarreader import Member, read_members
@@ -63,15 +63,14 @@ def pack(
     OSError of the contents and the targets: what was written then is of no use.
     """
     compressed = HashingWriter(blob)
-    with coding.writer(compressed, threads=threads) as writer:
-        tar = HashingWriter(writer)
+    with coding.writer(compressed, threads=threads) as tar:
         index = TocWriter(toc)
         count = 0
         for item in items:
             _add(item, tar, index)
             count += 1
         tar.write(END)
-        members = writer.close()
+        members = tar.close()
     diff_id = DiffID(Digest.from_hex(tar.hexdigest()))
     digest = Digest.from_hex(compressed.hexdigest())
     index.finish(diff_id, tar.size, members, digest)
@@ -85,7 +84,7 @@ def pack(
     )
 
 
-def _add(item: Item, tar: HashingWriter, index: TocWriter) -> None:
+def _add(item: Item, tar: ChunkWriter, index: TocWriter) -> None:
     entry, content = item.entry, item.content
     head = header(entry)
     start = tar.size + len(head)
@@ -106,7 +105,7 @@ def _add(item: Item, tar: HashingWriter, index: TocWriter) -> None:
         tar.write(head)
 
 
-def _stream(item: Item, opener: Callable[[], BinaryIO], head: bytes, tar: HashingWriter, index: TocWriter) -> None:
+def _stream(item: Item, opener: Callable[[], BinaryIO], head: bytes, tar: ChunkWriter, index: TocWriter) -> None:
     entry = item.entry
     start = tar.size + len(head)
     with opener() as stream:

@@ -30,12 +30,11 @@ def recompress(source: Readable, blob: Writable, coding: Coding, *, threads: int
     Checks no digest: the caller compares. Raises LayerFormatError for damaged data, and passes on OSError.
     """
     compressed = HashingWriter(blob)
-    with coding.writer(compressed, threads=threads) as writer:
-        tar = HashingWriter(writer)
+    with coding.writer(compressed, threads=threads) as tar:
         plain = decompress(source)
         while chunk := plain.read(CHUNK):
             tar.write(chunk)
-        writer.close()
+        tar.close()
     return Recompressed(
         diff_id=DiffID(Digest.from_hex(tar.hexdigest())),
         digest=Digest.from_hex(compressed.hexdigest()),

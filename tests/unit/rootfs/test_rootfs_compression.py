@@ -248,19 +248,37 @@ def test_the_gzip_program_reads_our_members() -> None:
         assert not done.stdout or hashlib.sha256(done.stdout).digest() == hashlib.sha256(DATA * 4).digest()
 
 
+@pytest.mark.parametrize("coding", [USUAL, Coding(single=True), Coding(Compression.ZSTD), Coding(Compression.NONE)])
+@pytest.mark.parametrize("step", [1 << 12, 999_999, CHUNK, 3 * CHUNK + 5])
+def test_what_was_taken_is_counted_and_hashed(coding: Coding, step: int) -> None:
+    data = DATA * 4
+    target = io.BytesIO()
+    with coding.writer(target, threads=2) as writer:
+        for at in range(0, len(data), step):
+            writer.write(data[at : at + step])
+        writer.close()
+    assert writer.size == len(data)
+    assert writer.hexdigest() == hashlib.sha256(data).hexdigest()
+    assert decompress(io.BytesIO(target.getvalue())).read() == data
+
+
 class Full:
     """A target without space."""
 
+    writes = 0
+
     def write(self, _: bytes, /) -> int:
+        self.writes += 1
         raise OSError(28, os.strerror(28))
 
 
 @pytest.mark.parametrize("threads", [1, 4])
 def test_an_error_of_the_target_passes_through_and_ends_the_threads(threads: int) -> None:
     before = threading.active_count()
+    full = Full()
 
     def fill() -> None:
-        with GzipWriter(Full(), threads=threads) as writer:
+        with GzipWriter(full, threads=threads) as writer:
             for _ in range(20):
                 writer.write(bytes(CHUNK))
             writer.close()
@@ -268,6 +286,7 @@ def test_an_error_of_the_target_passes_through_and_ends_the_threads(threads: int
     with pytest.raises(OSError, match="space"):
         fill()
     assert threading.active_count() == before
+    assert full.writes == 1
 
 
 def test_an_error_of_the_compressor_passes_through() -> None:
