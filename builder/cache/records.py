@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import operator
 import os
 import threading
 import zlib
@@ -84,6 +85,10 @@ class _Entry:
     mark: str
 
 
+_State = tuple[int, int, int] | None
+_first_two = operator.itemgetter(0, 1)
+
+
 class Records:
     """All records of a store, and those of a ``second`` one, which is only read. Thread-safe, process-safe."""
 
@@ -97,6 +102,7 @@ class Records:
         self._writable = writable
         self._remembering = threading.Lock()
         self._latest: set[Key] = set()
+        self._read: dict[str, tuple[_State, list[_Entry]]] = {}
 
     def find(self, key: Key) -> Record | None:
         """Return a record; missing, damaged and not to be understood are all None."""
@@ -155,12 +161,15 @@ class Records:
         """
         seen: set[str] = set()
         for project in dict.fromkeys((place.project, "")):
-            entries = self._entries(project, place.stage)
-            ranked = sorted(range(len(entries)), key=lambda number: (_rank(entries[number], place, mark), -number))
-            for entry in (entries[number] for number in ranked):
-                if entry.kind != place.kind or entry.key in seen or entry.key in self._latest:
-                    continue
-                if entry.mark != mark and (entry.mark in taken or entry.stage != place.stage):
+            entries = [
+                (_rank(entry, place, mark), -number, entry)
+                for number, entry in enumerate(self._entries(project, place.stage))
+                if entry.kind == place.kind
+                and entry.key not in self._latest
+                and (entry.mark == mark or (entry.mark not in taken and entry.stage == place.stage))
+            ]
+            for _, _, entry in sorted(entries, key=_first_two):
+                if entry.key in seen:
                     continue
                 seen.add(entry.key)
                 close = entry.stage == place.stage and abs(entry.ordinal - place.ordinal) <= _CLOSE
@@ -172,25 +181,36 @@ class Records:
         entry = _Entry(place.kind, place.ordinal, str(key), place.stage, mark)
         for project in dict.fromkeys((place.project, "")):
             # Steps of several stages are executed at once.
+            name = _place_name(project, place.stage)
             with self._remembering:
-                entries = [
-                    one for one in self._entries(project, place.stage) if one.key != key or not _same(one, entry)
-                ]
+                entries = [one for one in self._known(name) if one.key != key or not _same(one, entry)]
                 same = [one for one in entries if _same(one, entry)]
-                gone = set(same[: max(0, len(same) - _PER_PLACE + 1)])
-                kept = [one for one in entries if one not in gone][-_MOST_PLACES + 1 :]
-                value = {
-                    "version": _PLACES_VERSION,
-                    "keys": [[one.kind, one.ordinal, one.key, one.stage, one.mark] for one in (*kept, entry)],
-                }
-                self._places.put(_place_name(project, place.stage), value)
+                if len(same) >= _PER_PLACE:
+                    gone = set(same[: len(same) - _PER_PLACE + 1])
+                    entries = [one for one in entries if one not in gone]
+                kept = [*entries[-_MOST_PLACES + 1 :], entry]
+                keys = [[one.kind, one.ordinal, one.key, one.stage, one.mark] for one in kept]
+                self._places.put(name, {"version": _PLACES_VERSION, "keys": keys})
+                self._read[name] = _state(self._places.path(name)), kept
 
     def _entries(self, project: str, stage: str) -> list[_Entry]:
-        match self._places.get(_place_name(project, stage)):
+        """Return what was made in a project, or in a stage of whichever, oldest first."""
+        with self._remembering:
+            return self._known(_place_name(project, stage))
+
+    def _known(self, name: str) -> list[_Entry]:
+        """Return the entries of a file, which is read again only if somebody else wrote it."""
+        state = _state(self._places.path(name))
+        known = self._read.get(name)
+        if known is not None and state is not None and known[0] == state:
+            return known[1]
+        match self._places.get(name):
             case {"version": 2, "keys": list(entries)}:
-                return [_Entry(*one) for one in entries if _is_entry(one)]
+                found = [_Entry(*one) for one in entries if _is_entry(one)]
             case _:
-                return []
+                found = []
+        self._read[name] = state, found
+        return found
 
     def _path(self, key: Key) -> Path:
         return self._directory / key[:2] / key
@@ -313,7 +333,16 @@ def _rank(entry: _Entry, place: Place, mark: str) -> tuple[int, int]:
 
 
 def _same(one: _Entry, other: _Entry) -> bool:
-    return (one.kind, one.stage, one.ordinal) == (other.kind, other.stage, other.ordinal)
+    return one.ordinal == other.ordinal and one.kind == other.kind and one.stage == other.stage
+
+
+def _state(path: Path) -> _State:
+    """Return what changes when a file is put in place of another, None for no file."""
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def _place_name(project: str, stage: str) -> str:

@@ -102,6 +102,8 @@ class StoreLayer:
         self._claims: Claims | None = None
         self._claimed = False
         self._checked = False
+        self.shown: View | None = None
+        """The latest tree that ``view_of`` made with this layer on top: it goes on from there."""
 
     @property
     def claimed(self) -> bool:
@@ -271,11 +273,20 @@ def stack_id(stack: Iterable[StoreLayer]) -> ChainID:
 
 
 def view_of(stack: Sequence[StoreLayer]) -> View:
-    """Return the merged tree of a stack."""
+    """Return the merged tree of a stack, which others may have as well; made of that of the layers below it."""
     from builder.rootfs.view import View
 
     index_all(stack)
-    return View([layer.toc() for layer in stack])
+    tocs = tuple(layer.toc() for layer in stack)
+    known, lower = len(stack), None
+    while known and ((lower := stack[known - 1].shown) is None or not lower.shows(tocs[:known])):
+        known -= 1
+    if known and known == len(stack) and lower is not None:
+        return lower
+    view = View(tocs[known:], lower if known else None)
+    if stack:
+        stack[-1].shown = view
+    return view
 
 
 def fetch_all(layers: Iterable[StoreLayer], *, least: int = 1) -> None:

@@ -13,7 +13,7 @@ from builder.engine.packing import publish
 from builder.engine.services import Services
 from builder.errors import ContextError, UsageError
 from builder.events import Notice, Output
-from builder.image.digest import chain_id
+from builder.image.digest import chain_ids
 from builder.plan.graph import Mount, RunCommand, StageOrigin, Vertex
 from builder.run.spec import (
     SHM_SIZE,
@@ -68,11 +68,11 @@ def layer_sources(stack: LayerStack) -> tuple[LayerSource, ...]:
     return tuple(
         LayerSource(
             diff_id=layer.diff_id,
-            chain_id=chain_id(one.diff_id for one in stack[: number + 1]),
+            chain_id=chain,
             path=layer.path,
             stands_alone=layer.true_toc().stands_alone,
         )
-        for number, layer in enumerate(stack)
+        for layer, chain in zip(stack, chain_ids(layer.diff_id for layer in stack), strict=True)
     )
 
 

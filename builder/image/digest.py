@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NewType
 
 from builder.errors import ImageError
@@ -57,10 +58,20 @@ EMPTY_CHAIN = ChainID(Digest.of(b""))
 
 def chain_id(diff_ids: Iterable[DiffID]) -> ChainID:
     """Return the ChainID of a stack, bottom first."""
+    return [EMPTY_CHAIN, *chain_ids(diff_ids)][-1]
+
+
+def chain_ids(diff_ids: Iterable[DiffID]) -> Iterator[ChainID]:
+    """Yield the ChainIDs of all stacks from the lowest layer on, bottom first."""
     chain: ChainID | None = None
     for diff_id in diff_ids:
-        chain = ChainID(Digest(diff_id)) if chain is None else ChainID(Digest.of(f"{chain} {diff_id}".encode()))
-    return EMPTY_CHAIN if chain is None else chain
+        chain = ChainID(Digest(diff_id)) if chain is None else _chained(chain, diff_id)
+        yield chain
+
+
+@functools.lru_cache(maxsize=4096)  # the steps of a build ask for stacks that differ in their topmost layer only
+def _chained(chain: ChainID, diff_id: DiffID) -> ChainID:
+    return ChainID(Digest.of(f"{chain} {diff_id}".encode()))
 
 
 def copy_verified(source: Readable, target: Writable, digest: Digest, size: int, what: str) -> None:

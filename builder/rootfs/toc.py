@@ -217,14 +217,25 @@ class Toc:
     def find(self, key: bytes, start: int = 0, stop: int | None = None) -> int:
         """Return the slot with ``key`` between ``start`` and ``stop``, -1 for none."""
         low, high = start, self.slots if stop is None else stop
-        top = high
-        while low < high:
-            middle = (low + high) // 2
-            if self.key(middle) < key:
-                low = middle + 1
-            else:
-                high = middle
-        return low if low < top and self.key(low) == key else -1
+        index, first, data, pool_at = self._index, self._index_at, self._data, self._pool_at
+        try:
+            while low < high:
+                middle = (low + high) // 2
+                position, _, _, _, length, _, _ = SLOT.unpack_from(index, first + middle * SLOT.size)
+                found = data[position : position + length] if position < pool_at else self._key_at(position, length)
+                if found == key:
+                    return middle
+                if found < key:
+                    low = middle + 1
+                else:
+                    high = middle
+        except _ERRORS as error:
+            raise broken(error) from error
+        return -1
+
+    def find_in(self, slot: int, key: bytes) -> int:
+        """Return the slot with ``key`` under that of a directory, -1 for none."""
+        return self.find(key, slot + 1, self._slot(slot)[3])
 
     def key(self, slot: int) -> bytes:
         """Return a slot's key."""
@@ -245,6 +256,13 @@ class Toc:
     def flags(self, slot: int) -> int:
         """Return WHITEOUT and OPAQUE as they apply."""
         return self._slot(slot)[6]
+
+    def state(self, slot: int) -> tuple[int, int]:
+        """Return what ``kind`` and ``flags`` do."""
+        found = self._slot(slot)
+        if found[5] not in _SLOT_KINDS:
+            raise broken("an entry of no kind")
+        return found[5], found[6]
 
     def link(self, slot: int) -> int:
         """Return a hard link's link field (tocformat.py)."""

@@ -36,6 +36,7 @@ from builder.values import dataclass, replace
 
 _MAX_CACHED = 1 << 16
 _MAX_CHAIN = 64
+_TRANSPARENT = frozenset((DIRECTORY, IMPLIED, GHOST))
 
 _Stack = tuple[tuple[int, int], ...]
 """(layer, slot) of a directory in each layer that takes part in it, top first."""
@@ -62,23 +63,41 @@ class _Found(NamedTuple):
     stack: _Stack
 
 
+_NOTHING = _Found(IMPLIED, -1, -1, ())
+"""The root of a tree without an entry."""
+
+
 class View:
     """The merged tree of ``tocs``, bottom first. Paths are an entry's (entry.py); lookups follow no symlink.
 
-    Not for several threads at once. Methods raise CacheError for a broken table of contents, LayerFormatError for a
-    hard link to nothing.
+    Threads may share one: what they remember is the same for all. Methods raise CacheError for a broken table of
+    contents, LayerFormatError for a hard link to nothing.
     """
 
-    def __init__(self, tocs: Sequence[Toc]) -> None:
-        """Stack ``tocs``. Raises UnsafePathError for entries behind a loop of symlinks."""
+    def __init__(self, tocs: Sequence[Toc], lower: View | None = None) -> None:
+        """Stack ``tocs``, on what ``lower`` shows if it is given: of that nothing is looked at again.
+
+        Raises UnsafePathError for entries behind a loop of symlinks.
+        """
+        self._given: tuple[Toc, ...] = tuple(tocs)
         self._tocs: list[Toc] = []
-        self._stacks: dict[str, _Stack] = {}
+        self._root = self._below_root = _NOTHING
+        self._known: dict[str, _Found | None] = {}
+        self._inherited: dict[str, _Found | None] = {}
+        self._last: tuple[str, _Found | None] = "", None
         self._lowers: dict[int, View] = {}
-        self._restack()
+        if lower is not None:
+            self._given = (*lower._given, *tocs)
+            self._tocs, self._root, self._lowers = lower._tocs.copy(), lower._root, lower._lowers
+            # It is rarely asked again, and a chain of views must not remember everything at each of its links.
+            self._known, lower._known, lower._inherited = lower._known, {}, {}
         for toc in tocs:
             moved = self._tocs and (toc.irregular or any(self._is_symlink(path) for path in toc.anchors))
-            self._tocs.append(toc.over(self) if moved else toc)
-            self._restack()
+            self._push(toc.over(self) if moved else toc)
+
+    def shows(self, tocs: Sequence[Toc]) -> bool:
+        """Say whether this is the tree of just these tables."""
+        return self._given == tuple(tocs)
 
     def lookup(self, path: str) -> Located | None:
         """Return what is at ``path``, None for nothing."""
@@ -138,12 +157,29 @@ class View:
 
     # Directories as stacks of slots.
 
-    def _restack(self) -> None:
-        self._stacks.clear()
-        roots = ((layer, 0) for layer in reversed(range(len(self._tocs))))
-        found = self._merge(roots)
-        self._root = found if found is not None else _Found(IMPLIED, -1, -1, ())
-        self._stacks[""] = self._root.stack
+    def _push(self, toc: Toc) -> None:
+        """Put one more layer on top. What was known of the others counts where that layer says nothing else."""
+        self._tocs.append(toc)
+        self._inherited, self._known = self._known, {}
+        self._last = "", None
+        self._below_root = self._root
+        self._root = self._over(self._root, len(self._tocs) - 1, 0) or _NOTHING
+
+    def _over(self, below: _Found | None, layer: int, slot: int) -> _Found | None:
+        """Return what one path is that is ``below`` without the layer, and has this slot there; as ``_merge`` does."""
+        kind, flags = self._tocs[layer].state(slot)
+        if kind not in _TRANSPARENT:
+            return _Found(kind, layer, slot, ())
+        if below is None or flags & WHITEOUT:
+            below = None
+        elif kind == GHOST and not below.stack and below.kind not in _TRANSPARENT:
+            return below
+        stack: _Stack = ((layer, slot),)
+        if below is not None and not flags & OPAQUE:
+            stack += below.stack
+        if kind == DIRECTORY or below is None or below.kind not in _TRANSPARENT:
+            return None if kind == GHOST else _Found(kind, layer if kind == DIRECTORY else -1, slot, stack)
+        return _Found(below.kind, below.layer, below.slot, stack)
 
     def _merge(self, slots: Iterable[tuple[int, int]]) -> _Found | None:
         """Return what one path is, given its slots in the layers that take part in its parent, top first."""
@@ -151,8 +187,7 @@ class View:
         found: tuple[int, int, int] | None = None
         cut = False
         for layer, slot in slots:
-            toc = self._tocs[layer]
-            kind, flags = toc.kind(slot), toc.flags(slot)
+            kind, flags = self._tocs[layer].state(slot)
             if kind in (DIRECTORY, IMPLIED):
                 if found is None or (found[0] == IMPLIED and kind == DIRECTORY):
                     found = (kind, layer if kind == DIRECTORY else -1, slot)
@@ -168,32 +203,62 @@ class View:
     def _find(self, path: str) -> _Found | None:
         if not path:
             return self._root
-        return self._child(self._stack(path.rpartition("/")[0]), to_key(path))
-
-    def _child(self, stack: _Stack, key: bytes) -> _Found | None:
-        tocs = self._tocs
-        slots = ((layer, tocs[layer].find(key, slot + 1, tocs[layer].end(slot))) for layer, slot in stack)
-        return self._merge(pair for pair in slots if pair[1] >= 0)
+        known, last = self._known, self._last
+        if path in known:
+            return known[path]
+        if last[0] == path:
+            return last[1]
+        parent = path.rpartition("/")[0]
+        found = self._search(path, parent, self._stack(parent))
+        if found is not None and found.stack:
+            self._keep(path, found)
+        else:
+            self._last = path, found
+        return found
 
     def _stack(self, path: str) -> _Stack:
         """Return the layers of the directory ``path``, none if it is no directory."""
-        known = self._stacks.get(path)
-        if known is not None:
-            return known
-        if len(self._stacks) > _MAX_CACHED:
-            self._stacks = {"": self._root.stack}
-        stack = self._root.stack
-        at = 0
+        if not path:
+            return self._root.stack
+        known = self._known
+        if path in known:
+            found = known[path]
+            return () if found is None else found.stack
+        stack, parent, at = self._root.stack, "", 0
         while at >= 0:
             at = path.find("/", at + 1)
             prefix = path if at < 0 else path[:at]
-            following = self._stacks.get(prefix)
-            if following is None:
-                found = self._child(stack, to_key(prefix)) if stack else None
-                following = () if found is None else found.stack
-                self._stacks[prefix] = following
-            stack = following
+            if prefix in known:
+                found = known[prefix]
+            else:
+                found = self._search(prefix, parent, stack)
+                self._keep(prefix, found)
+            stack, parent = () if found is None else found.stack, prefix
         return stack
+
+    def _keep(self, path: str, found: _Found | None) -> None:
+        if len(self._known) > _MAX_CACHED:
+            self._known = {}
+        self._known[path] = found
+
+    def _search(self, path: str, parent: str, stack: _Stack) -> _Found | None:
+        """Return what ``path`` is in the directory ``parent``, which has that stack."""
+        if not stack:
+            return None
+        before = self._inherited
+        key = to_key(path)
+        if path in before:
+            top, above = len(self._tocs) - 1, before.get(parent) if parent else self._below_root
+            own = stack[0][0] == top
+            if above is not None and (stack[1:] if own else stack) == above.stack:
+                # The layer on top hides nothing of what the others have there.
+                slot = self._tocs[top].find_in(stack[0][1], key) if own else -1
+                return before[path] if slot < 0 else self._over(before[path], top, slot)
+        return self._child(stack, key)
+
+    def _child(self, stack: _Stack, key: bytes) -> _Found | None:
+        tocs = self._tocs
+        return self._merge((layer, at) for layer, slot in stack if (at := tocs[layer].find_in(slot, key)) >= 0)
 
     def _inside(self, stack: _Stack) -> Iterator[tuple[str, _Found]]:
         """Yield the paths directly in a directory, and what each is."""
@@ -269,7 +334,7 @@ class View:
         view = self._lowers.get(layer)
         if view is None:
             view = View(())
-            view._tocs = self._tocs[:layer]
-            view._restack()
+            for toc in self._tocs[:layer]:
+                view._push(toc)
             self._lowers[layer] = view
         return view

@@ -143,3 +143,30 @@ def test_a_view_is_what_extraction_in_order_gives(stack: list[list[Entry]]) -> N
         return
     event(f"irregular {any(toc.irregular for toc in tocs if toc)}")
     _compare(stack, [toc for toc in tocs if toc is not None])
+
+
+PLACES = st.lists(st.lists(_paths(), max_size=4), min_size=4, max_size=4)
+
+
+@settings(max_examples=300, deadline=None)
+@given(STACKS, PLACES)
+@example([[E(D, "a"), E(F, "a/x")], [E(F, "a/y")], [E(O, "a"), E(F, "a/z")]], [["a/x"], ["a/y"], [], []])
+@example([[E(D, "a"), E(F, "a/b/x")], [E(W, "a")], [E(F, "a/b/y")]], [["a/b/x"], ["a/b/x"], ["a/b/y"], []])
+@example([[E(D, "a", uid=1), E(F, "a/x")], [E(F, "b")], [E(O, "a"), E(F, "a/z")]], [["a/x"], ["a/x"], [], []])
+@example([[E(D, "a"), E(D, "a/b"), E(F, "a/b/c")], [E(F, "a/b")], [E(F, "a/b/d")]], [["a/b/c"], ["a/b/c"], [], []])
+def test_a_view_on_a_view_is_that_of_all_layers(stack: list[list[Entry]], places: list[list[str]]) -> None:
+    """Whatever was looked up before, in the one below or in its other successors."""
+    tocs = [toc for toc in map(_toc, stack) if toc is not None]
+    grown = [View(())]
+    with contextlib.suppress(ImageError):
+        for count, toc in enumerate(tocs):
+            grown.append(View((toc,), grown[-1]))
+            other = View((toc,), grown[-2])
+            for path in places[count]:
+                assert grown[-1].lookup(path) == other.lookup(path) == View(tocs[: count + 1]).lookup(path)
+        for count, view in enumerate(grown):
+            whole = View(tocs[:count])
+            assert view.shows(tocs[:count])
+            assert _seen(view) == _seen(whole)
+            for path in (one for some in places for one in some):
+                assert view.lookup(path) == whole.lookup(path)
