@@ -8,21 +8,20 @@ blob made elsewhere.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
+
+import xxhash
 
 from builder.image.digest import DiffID, Digest
 from builder.rootfs.chunked import USUAL, ChunkWriter, Coding
 from builder.rootfs.compression import decompress
 from builder.rootfs.entry import ContentChangedError, Entry, Kind
-from builder.rootfs.tarreader import Member, read_members
+from builder.rootfs.tarreader import read_members
 from builder.rootfs.tarwriter import END, header, padding
 from builder.rootfs.toc import TocWriter
 from builder.rootfs.tocwriter import MAX_MEMBER
 from builder.streams import CHUNK, HashingWriter, Readable, Writable
 from builder.values import dataclass
-
-if TYPE_CHECKING:
-    import xxhash
 
 Content = bytes | Callable[[], BinaryIO] | None
 """A file's bytes, or what opens them; the stream is read to its end and closed."""
@@ -88,14 +87,14 @@ def _add(item: Item, tar: ChunkWriter, index: TocWriter) -> None:
     entry, content = item.entry, item.content
     head = header(entry)
     start = tar.size + len(head)
-    index.add(Member(entry, start))
+    index.add_plain(entry, start)
     if entry.kind is not Kind.FILE:
         tar.write(head)
         return
     if isinstance(content, bytes):
         _check_size(entry, len(content))
         _check_digest(item, content)
-        tar.write(b"".join((head, content, padding(entry.size))))
+        tar.write(b"%b%b%b" % (head, content, padding(entry.size)))
         if index.keeps(entry):
             index.keep(start, content)
     elif content is not None:
@@ -119,7 +118,7 @@ def _stream(item: Item, opener: Callable[[], BinaryIO], head: bytes, tar: ChunkW
             return
         tar.write(head)
         kept = bytearray() if index.keeps(entry) else None
-        hasher = _xxh3() if item.confirm is not None else None
+        hasher = xxhash.xxh3_128() if item.confirm is not None else None
         left, chunk = entry.size, first
         while chunk:
             left -= len(chunk)
@@ -141,7 +140,8 @@ def _stream(item: Item, opener: Callable[[], BinaryIO], head: bytes, tar: ChunkW
 
 def _check_size(entry: Entry, size: int) -> None:
     if size != entry.size:
-        raise ContentChangedError(entry.path, f"{size} bytes instead of {entry.size}")
+        grown = size > entry.size
+        raise ContentChangedError(entry.path, "it grew" if grown else f"{size} bytes instead of {entry.size}")
 
 
 def _check_end(entry: Entry, stream: BinaryIO) -> None:
@@ -150,18 +150,8 @@ def _check_end(entry: Entry, stream: BinaryIO) -> None:
 
 
 def _check_digest(item: Item, contents: bytes) -> None:
-    if item.confirm is None:
-        return
-    hasher = _xxh3()
-    hasher.update(contents)
-    if hasher.digest() != item.confirm:
+    if item.confirm is not None and xxhash.xxh3_128_digest(contents) != item.confirm:
         raise ContentChangedError(item.entry.path, "other contents")
-
-
-def _xxh3() -> xxhash.xxh3_128:
-    import xxhash
-
-    return xxhash.xxh3_128()
 
 
 def index_layer(blob: Readable, toc: Writable, digest: Digest | None = None) -> DiffID:

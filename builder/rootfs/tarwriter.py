@@ -34,8 +34,17 @@ _PAX = b"x"
 _NAME_FIELD = 100
 _MAX_OCTAL7 = 0o7777777
 _MAX_OCTAL11 = 0o77777777777
+_NUMBERS = b"%07o\0%07o\0%07o\0%011o\0%011o\0"
+"""Mode, owner, group, size and time."""
 _NO_DEVICE = bytes(16)
 _ZERO_BLOCK = bytes(BLOCK)
+_REST = {
+    kind: _TYPES[kind] + bytes(_NAME_FIELD) + b"ustar\00000" + bytes(64) + _NO_DEVICE + bytes(167)
+    for kind in (Kind.FILE, Kind.DIRECTORY, Kind.FIFO)
+}
+"""What follows the checksum of an entry that says nothing there but its type."""
+
+_SUMS = {kind: sum(rest) + 8 * 0x20 for kind, rest in _REST.items()}
 
 
 def padding(size: int) -> bytes:
@@ -50,9 +59,14 @@ def header(entry: Entry) -> bytes:
     that no tar can hold, or that tarreader would refuse.
     """
     name = _name(entry)
+    kind = entry.kind
+    if kind in _REST and not entry.xattrs and len(name) <= _NAME_FIELD and name.isascii() and _fits(entry):
+        size = entry.size if kind is Kind.FILE else 0
+        numbers = entry.mode & 0o7777, entry.uid, entry.gid, size, entry.mtime
+        head = name.ljust(_NAME_FIELD, b"\0") + _NUMBERS % numbers
+        return b"%b%06o\0 %b" % (head, sum(head) + _SUMS[kind], _REST[kind])
     if len(name) > MAX_COMPONENT:
         _check_parts(entry.path)
-    kind = entry.kind
     if kind is Kind.WHITEOUT or kind is Kind.OPAQUE:
         entry = Entry(path=entry.path, kind=Kind.FILE, mode=0, mtime=entry.mtime)
     if min(entry.uid, entry.gid, entry.size) < 0:
@@ -74,6 +88,16 @@ def header(entry: Entry) -> bytes:
         device=_device(entry),
     )
     return _extension(records) + plain if records else plain
+
+
+def _fits(entry: Entry) -> bool:
+    """Say whether a plain header has room for an entry's numbers."""
+    return (
+        0 <= entry.uid <= _MAX_OCTAL7
+        and 0 <= entry.gid <= _MAX_OCTAL7
+        and 0 <= entry.size <= _MAX_OCTAL11
+        and 0 <= entry.mtime <= _MAX_OCTAL11
+    )
 
 
 def _encode(text: str) -> bytes:
@@ -175,7 +199,7 @@ def _block(
     device: bytes = _NO_DEVICE,
 ) -> bytes:
     # Numbers that do not fit are 0 here and said in full by the extended header before.
-    numbers = b"%07o\0%07o\0%07o\0%011o\0%011o\0" % (
+    numbers = _NUMBERS % (
         mode,
         uid if 0 <= uid <= _MAX_OCTAL7 else 0,
         gid if 0 <= gid <= _MAX_OCTAL7 else 0,

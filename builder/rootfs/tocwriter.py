@@ -62,24 +62,29 @@ class TocWriter:
 
     def add(self, member: Member) -> None:
         """Append an entry. Raises LayerFormatError beyond our limits."""
-        entry = member.entry
-        # The kernel does not honour an opaque mark on the root of a layer: unpacking it needs the names below.
-        self._hides_all |= entry.kind is Kind.OPAQUE and not entry.path
-        if entry.kind in (Kind.WHITEOUT, Kind.OPAQUE):
+        self.add_plain(member.entry, member.offset)
+        if member.segments is not None:
+            self._sparse += struct.pack("<QQI", member.offset, member.entry.size, len(member.segments))
+            self._sparse += b"".join(struct.pack("<QQ", *segment) for segment in member.segments)
+            if len(self._sparse) > 32 * MAX_SPARSE_SEGMENTS:
+                raise LayerFormatError("the sparse files of a layer have more segments than we accept")
+
+    def add_plain(self, entry: Entry, offset: int) -> None:
+        """Append an entry whose contents lie in one piece at ``offset``. Raises LayerFormatError beyond our limits."""
+        kind = entry.kind
+        if kind is Kind.WHITEOUT or kind is Kind.OPAQUE:
+            # The kernel does not honour an opaque mark on the root of a layer: unpacking it needs the names below.
+            self._hides_all |= kind is Kind.OPAQUE and not entry.path
             # The header says no more, and reading one back must give the same.
-            entry = Entry(path=entry.path, kind=entry.kind, mode=0, mtime=entry.mtime)
+            entry = Entry(path=entry.path, kind=kind, mode=0, mtime=entry.mtime)
         key = to_key(entry.path)
         self._path_bytes += len(key)
         if len(self._log.keys) >= MAX_ENTRIES or self._path_bytes > MAX_INDEX_BYTES:
             raise LayerFormatError(f"a layer has more than {MAX_ENTRIES} entries, or too long paths in all of them")
-        self._log.add(key, ord(entry.kind), self._position, entry.target)
-        self._buffer += encode_record(entry, key, member.offset)
-        if member.segments is not None:
-            self._sparse += struct.pack("<QQI", member.offset, entry.size, len(member.segments))
-            self._sparse += b"".join(struct.pack("<QQ", *segment) for segment in member.segments)
-            if len(self._sparse) > 32 * MAX_SPARSE_SEGMENTS:
-                raise LayerFormatError("the sparse files of a layer have more segments than we accept")
-        if len(self._buffer) > _FLUSH:
+        buffer = self._buffer
+        self._log.add(key, ord(kind), self._flushed + len(buffer), entry.target)
+        buffer += encode_record(entry, key, offset)
+        if len(buffer) > _FLUSH:
             self._flush()
 
     def keep(self, offset: int, contents: bytes) -> None:
