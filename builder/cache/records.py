@@ -7,12 +7,14 @@ Dockerfile. What the components mean is the engine's business.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import json
 import operator
 import os
 import threading
+import time
 import zlib
 from collections.abc import Container, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -43,6 +45,9 @@ _PLACES_VERSION = 2
 
 _PER_PLACE, _MOST_PLACES = 16, 512
 """Keys that are remembered of one place, and of all places of a project."""
+
+_PAUSE = 1.0
+"""Seconds after which places are written again, if there are new ones."""
 
 _CLOSE = 2
 """Steps that may have been put before a step, or taken away there, which stands where it was all the same."""
@@ -103,6 +108,8 @@ class Records:
         self._remembering = threading.Lock()
         self._latest: set[Key] = set()
         self._read: dict[str, tuple[_State, list[_Entry]]] = {}
+        self._unwritten: dict[str, list[_Entry]] = {}
+        self._due = 0.0
 
     def find(self, key: Key) -> Record | None:
         """Return a record; missing, damaged and not to be understood are all None."""
@@ -179,38 +186,50 @@ class Records:
 
     def _remember(self, key: Key, place: Place, mark: str) -> None:
         entry = _Entry(place.kind, place.ordinal, str(key), place.stage, mark)
-        for project in dict.fromkeys((place.project, "")):
-            # Steps of several stages are executed at once.
-            name = _place_name(project, place.stage)
-            with self._remembering:
-                entries = [one for one in self._known(name) if one.key != key or not _same(one, entry)]
-                same = [one for one in entries if _same(one, entry)]
-                if len(same) >= _PER_PLACE:
-                    gone = set(same[: len(same) - _PER_PLACE + 1])
-                    entries = [one for one in entries if one not in gone]
-                kept = [*entries[-_MOST_PLACES + 1 :], entry]
-                keys = [[one.kind, one.ordinal, one.key, one.stage, one.mark] for one in kept]
-                self._places.put(name, {"version": _PLACES_VERSION, "keys": keys})
-                self._read[name] = _state(self._places.path(name)), kept
+        # Steps of several stages are executed at once.
+        with self._remembering:
+            for project in dict.fromkeys((place.project, "")):
+                name = _place_name(project, place.stage)
+                state, entries = self._known(name)
+                self._read[name] = state, _with(entries, entry)
+                self._unwritten.setdefault(name, []).append(entry)
+            if time.monotonic() >= self._due:
+                self._write()
+
+    def flush(self) -> None:
+        """Write what is to be remembered of places; a build that is killed may lose that of its last second."""
+        with self._remembering, contextlib.suppress(OSError, OutputError):
+            self._write()
+
+    def _write(self) -> None:
+        self._due = time.monotonic() + _PAUSE
+        for name in list(self._unwritten):
+            _, kept = self._known(name)
+            del self._unwritten[name]
+            keys = [[one.kind, one.ordinal, one.key, one.stage, one.mark] for one in kept]
+            self._places.put(name, {"version": _PLACES_VERSION, "keys": keys})
+            self._read[name] = _state(self._places.path(name)), kept
 
     def _entries(self, project: str, stage: str) -> list[_Entry]:
         """Return what was made in a project, or in a stage of whichever, oldest first."""
         with self._remembering:
-            return self._known(_place_name(project, stage))
+            return self._known(_place_name(project, stage))[1]
 
-    def _known(self, name: str) -> list[_Entry]:
-        """Return the entries of a file, which is read again only if somebody else wrote it."""
+    def _known(self, name: str) -> tuple[_State, list[_Entry]]:
+        """Return a file's state, and its entries with those to come; it is read again if somebody else wrote it."""
         state = _state(self._places.path(name))
         known = self._read.get(name)
-        if known is not None and state is not None and known[0] == state:
-            return known[1]
+        if known is not None and known[0] == state:
+            return known
         match self._places.get(name):
             case {"version": 2, "keys": list(entries)}:
                 found = [_Entry(*one) for one in entries if _is_entry(one)]
             case _:
                 found = []
-        self._read[name] = state, found
-        return found
+        for entry in self._unwritten.get(name, ()):
+            found = _with(found, entry)
+        self._read[name] = known = state, found
+        return known
 
     def _path(self, key: Key) -> Path:
         return self._directory / key[:2] / key
@@ -334,6 +353,16 @@ def _rank(entry: _Entry, place: Place, mark: str) -> tuple[int, int]:
 
 def _same(one: _Entry, other: _Entry) -> bool:
     return one.ordinal == other.ordinal and one.kind == other.kind and one.stage == other.stage
+
+
+def _with(entries: list[_Entry], entry: _Entry) -> list[_Entry]:
+    """Return what is remembered with one more: the latest of each place, and of all places together."""
+    kept = [one for one in entries if one.key != entry.key or not _same(one, entry)]
+    same = [one for one in kept if _same(one, entry)]
+    if len(same) >= _PER_PLACE:
+        gone = set(same[: len(same) - _PER_PLACE + 1])
+        kept = [one for one in kept if one not in gone]
+    return [*kept[-_MOST_PLACES + 1 :], entry]
 
 
 def _state(path: Path) -> _State:

@@ -87,6 +87,8 @@ class Store:
 
     def close(self) -> None:
         """Remove our temporary files and give back the lease; the store may be used again."""
+        if "records" in self.__dict__:
+            self.records.flush()
         self._scratch.close()
 
     def warn(self, message: str) -> None:
