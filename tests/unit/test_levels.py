@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -13,8 +15,9 @@ from builder.cli.requests import make_request
 from builder.engine.keys import levelled
 from builder.errors import UsageError
 from builder.levels import FIRST, LEVELS, NEWEST, level_of
+from builder.rootfs.chunked import USUAL
 from builder.values import replace
-from tests.support.cli import pybuild
+from tests.support.cli import CHECKOUT, pybuild
 from tests.support.images import file, layer
 
 WORDS = {
@@ -64,8 +67,6 @@ def test_every_command_that_writes_images_looks_at_it_first(command: str, tmp_pa
 
 
 def test_the_metadata_tell_the_level(tmp_path: Path) -> None:
-    import json
-
     (tmp_path / "Dockerfile").write_text("FROM scratch\nCOPY Dockerfile /\n")
     pybuild("--metadata-file=m.json", ".", root=tmp_path / "store", cwd=tmp_path)
     assert json.loads((tmp_path / "m.json").read_text())["compat"] == NEWEST.number
@@ -77,6 +78,18 @@ def test_the_first_level_is_in_no_key_and_every_other_one_is() -> None:
     later = [levelled(exact, replace(FIRST, number=number)) for number in (2, 3)]
     assert len({exact.key, *(one.key for one in later)}) == 3
     assert ("compatibility level", "2") in list(later[0].components())
+
+
+def test_the_page_about_it_knows_every_level_and_names_tests_that_exist() -> None:
+    text = (CHECKOUT / "docs/reproducibility.md").read_text()
+    assert re.findall(r"^\| (\d+) \| ", text, re.MULTILINE) == [str(number) for number in LEVELS]
+    assert USUAL.fingerprint().rpartition("-1-1MiB-")[1] in text
+    named = re.findall(r"`(test_\w+)::(\w+)`", text)
+    assert len(named) > 10
+    files = {path.stem: path.read_text() for path in (CHECKOUT / "tests").rglob("test_*.py")}
+    assert [f"{file}::{test}" for file, test in named if f"def {test}(" not in files.get(file, "")] == []
+    for command in WORDS:
+        assert f"`{command}`" in text
 
 
 def test_commands_that_write_no_image_have_no_level() -> None:
