@@ -16,7 +16,7 @@ from pathlib import Path
 import xxhash
 
 from builder.context.directory import DirectoryTree
-from builder.context.listing import identity
+from builder.context.listing import Node, entry_of, identity, size_of
 from builder.context.statcache import StatCache
 from builder.context.tree import Tree
 from builder.errors import ContextError
@@ -35,7 +35,7 @@ class ContentHasher:
 
     def __init__(self, tree: Tree, cache_path: Path | None = None) -> None:
         self._tree = tree
-        self._known: dict[Hashable, tuple[bytes, bytes]] = {}
+        self._known: dict[Hashable, bytes] = {}
         self._lock = threading.Lock()
         self._cache: StatCache | None = None
         if cache_path is not None and isinstance(tree, DirectoryTree):
@@ -53,10 +53,28 @@ class ContentHasher:
             if found is not None:
                 return found
         key: Hashable = listed if listed is not None else entry.path
-        found = self._known.get(key)
-        if found is None:
-            found = self._known[key] = self._read(entry, listed)
-        return found
+        both = self._known.get(key)
+        if both is None:
+            both = self._read(entry, listed)
+        return both[:32], both[32:48]
+
+    def listed(self, directory: str, name: str, node: Node) -> bytes:
+        """Return SHA-256 and xxh3_128, and maybe more, of a regular file as a directory on disk lists it."""
+        tree, (_, key, known, special), cache = self._tree, node, self._cache
+        found = known or self._known.get(key) or (cache.record(key) if cache is not None else None)
+        if found is not None:
+            return found
+        size = size_of(node)
+        if size > CHUNK or not isinstance(tree, DirectoryTree):
+            return b"".join(self.digest(entry_of(f"{directory}/{name}" if directory else name, node)))
+        started = time.time_ns()
+        data, opened = tree.read(directory, name, size)
+        both = hashlib.sha256(data).digest() + xxhash.xxh3_128_digest(data)
+        # One that grew is counted somehow: nobody can pack it.
+        same = opened == key and len(data) == size
+        if not (same and self._learn(key, both, started=started, plain=special is None or not special.xattrs)):
+            self._known[key] = both
+        return both
 
     def forget(self) -> None:
         """Read again what this build has read: for a second attempt, after the tree's ``refresh``."""
@@ -68,7 +86,7 @@ class ContentHasher:
             if self._cache is not None and isinstance(self._tree, DirectoryTree):
                 self._cache.save(self._tree.identities())
 
-    def _read(self, entry: Entry, listed: bytes | None) -> tuple[bytes, bytes]:
+    def _read(self, entry: Entry, listed: bytes | None) -> bytes:
         started = time.time_ns()
         sha256, fast = hashlib.sha256(), xxhash.xxh3_128()
         try:
@@ -80,11 +98,18 @@ class ContentHasher:
                     fast.update(chunk)
         except OSError as error:
             raise ContextError(f"cannot read {entry.path}: {error.strerror}") from error
-        digests = (sha256.digest(), fast.digest())
-        if self._cache is not None and opened is not None and opened == listed:
-            with self._lock:
-                self._cache.put(opened, digests, started=started, plain=not entry.xattrs)
-        return digests
+        both = sha256.digest() + fast.digest()
+        same = opened is not None and opened == listed
+        if opened is None or not (same and self._learn(opened, both, started=started, plain=not entry.xattrs)):
+            self._known[listed if listed is not None else entry.path] = both
+        return both
+
+    def _learn(self, opened: bytes, both: bytes, *, started: int, plain: bool) -> bool:
+        """Keep both digests for the next build too, if the file has settled; say whether it has."""
+        with self._lock:
+            return self._cache is not None and self._cache.put(
+                opened, (both[:32], both[32:]), started=started, plain=plain
+            )
 
 
 def record(entry: Entry, sha256: bytes | None) -> Record:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from builder.context.ignore import IgnoreRules, Patterns, Scope
-from builder.context.listing import Listing, Node, encoded, entry_of, kind_of
+from builder.context.listing import Listing, Node, encoded, entry_of, identity, kind_of
 from builder.errors import ContextError
 from builder.rootfs.entry import Entry, Kind
 from builder.rootfs.rooted import DIRECTORY
@@ -49,6 +49,7 @@ class DirectoryTree:
         self._listings: dict[str, Listing] = {}
         self._inhabited: dict[str, bool] = {}
         self._trail: list[tuple[str, int]] = []
+        self._here = "", -1
         self._known: Callable[[bytes], bytes | None] = lambda _: None
         try:
             self._root_fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -141,14 +142,37 @@ class DirectoryTree:
             return io.BytesIO()
         directory, _, name = path.rpartition("/")
         try:
-            with self._lock:
-                fd = os.open(encoded(name), _FILE_FLAGS, dir_fd=self._descend(directory))
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
-                os.close(fd)
-                raise ContextError(f"{path} in {self.label} was replaced while the build was reading it")
-            return os.fdopen(fd, "rb", buffering=0)
+            return os.fdopen(self._open(directory, name)[0], "rb", buffering=0)
         except OSError as error:
             raise self._unreadable(path, error) from error
+
+    def read(self, directory: str, name: str, size: int) -> tuple[bytes, bytes]:
+        """Return the first ``size`` + 1 bytes of a regular file, and its ``identity`` when they were about to be read.
+
+        It is one that ``nodes`` told of: nothing is asked again. Raises ContextError naming it if that cannot be.
+        """
+        try:
+            fd, info = self._open(directory, name)
+            try:
+                data = os.read(fd, size + 1)
+                while len(data) not in (info.st_size, size + 1) and (more := os.read(fd, size + 1 - len(data))):
+                    data += more
+            finally:
+                os.close(fd)
+        except OSError as error:
+            raise self._unreadable(f"{directory}/{name}" if directory else name, error) from error
+        return data, identity(info)
+
+    def _open(self, directory: str, name: str) -> tuple[int, os.stat_result]:
+        """Return a descriptor of a regular file, and what it tells. Raises OSError and ContextError."""
+        with self._lock:
+            fd = os.open(encoded(name), _FILE_FLAGS, dir_fd=self._descend(directory))
+        info = os.fstat(fd)
+        if not stat.S_ISREG(info.st_mode):
+            os.close(fd)
+            path = f"{directory}/{name}" if directory else name
+            raise ContextError(f"{path} in {self.label} was replaced while the build was reading it")
+        return fd, info
 
     def link_key(self, path: str) -> tuple[int, int] | None:
         """Return device and inode of a file that has other names too."""
@@ -233,6 +257,9 @@ class DirectoryTree:
 
     def _descend(self, directory: str) -> int:
         """Return a descriptor of ``directory``, good until the next call; the lock is held."""
+        here, fd = self._here
+        if fd >= 0 and here == directory:
+            return fd
         if self._root_fd < 0:
             raise ContextError(f"{self.label} is closed")
         parts = directory.split("/") if directory else []
@@ -244,9 +271,11 @@ class DirectoryTree:
         for part in parts[common:]:
             fd = os.open(encoded(part), DIRECTORY, dir_fd=fd)
             self._trail.append((part, fd))
+        self._here = directory, fd
         return fd
 
     def _shorten_trail(self, length: int) -> None:
+        self._here = "", -1
         while len(self._trail) > length:
             os.close(self._trail.pop()[1])
 

@@ -21,9 +21,12 @@ from builder.rootfs.entry import Entry, Kind
 from builder.rootfs.whiteout import KINDS, belongs_in_layer
 
 _IDENTITY = struct.Struct("<QQqqq")
+_SIZE = slice(16, 24)
 _SIZE_AND_MTIME = struct.Struct("<16xqq")
 _NO_XATTRS: Mapping[str, bytes] = MappingProxyType({})
 _SECOND = 1_000_000_000
+_MODES: dict[int, int] = {}
+"""One number for each mode: there are few."""
 
 
 def identity(info: os.stat_result) -> bytes:
@@ -32,7 +35,7 @@ def identity(info: os.stat_result) -> bytes:
 
 
 class Special:
-    """What tells a node from a file of one name, without attributes, whose contents are known.
+    """What tells a node from a file of one name without attributes.
 
     ``conditional`` is an ignored directory, there only if an exception brings something below it back.
     """
@@ -83,20 +86,21 @@ class Listing:
                 info = one.stat(follow_symlinks=False)
             except FileNotFoundError:
                 continue  # deleted since the directory was listed
-            mode = info.st_mode
+            mode = _MODES.setdefault(info.st_mode, info.st_mode)
             key = pack(info.st_dev, info.st_ino, info.st_size, info.st_mtime_ns, info.st_ctime_ns)
-            value = b""
+            name = _name(one)
+            value, xattrs = b"", _NO_XATTRS
             if stat.S_ISREG(mode):
                 value = known(key) or b""
-                # Nearly all files of a build that was there before end here.
-                if value.endswith(PLAIN) and info.st_nlink == 1:
-                    nodes[_name(one)] = (mode, key, value, None)
+                if not value.endswith(PLAIN):
+                    xattrs = _read_xattrs(fd, name)
+                if info.st_nlink == 1 and not xattrs:  # nearly all files
+                    nodes[name] = (mode, key, value, None)
                     continue
             elif (info.st_dev, info.st_ino) == hidden:
                 continue
-            name = _name(one)
             try:
-                special = _special(fd, name, info, plain=value.endswith(PLAIN))
+                special = _special(fd, name, info, xattrs)
             except FileNotFoundError:
                 continue
             special.conditional = conditional
@@ -136,6 +140,11 @@ def entry_of(path: str, node: Node) -> Entry:
     )
 
 
+def size_of(node: Node) -> int:
+    """Return how many bytes a regular file had."""
+    return int.from_bytes(node[1][_SIZE], "little", signed=True)
+
+
 def kind_of(node: Node) -> Kind:
     """Return what a node is in an image."""
     return KINDS.get(stat.S_IFMT(node[0]), Kind.FILE)  # sockets become empty files
@@ -153,15 +162,16 @@ def _decoded(found: os.DirEntry[str]) -> str:
 _name: Callable[[os.DirEntry[str]], str] = attrgetter("name") if sys.getfilesystemencoding() == "utf-8" else _decoded
 
 
-def _special(fd: int, name: str, info: os.stat_result, *, plain: bool) -> Special:
-    """Look at what a node has besides its stat. Raises OSError."""
+def _special(fd: int, name: str, info: os.stat_result, xattrs: Mapping[str, bytes]) -> Special:
+    """Look at what a node has besides its stat and, if it is a file, its attributes. Raises OSError."""
     special = Special()
+    special.xattrs = xattrs
     mode = info.st_mode
     if stat.S_ISLNK(mode):
         special.target = os.readlink(encoded(name), dir_fd=fd).decode("utf-8", "surrogateescape")
     elif stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
         special.device = info.st_rdev
-    elif stat.S_ISDIR(mode) or (stat.S_ISREG(mode) and not plain):
+    elif stat.S_ISDIR(mode):
         special.xattrs = _read_xattrs(fd, name)
     if info.st_nlink > 1 and not stat.S_ISDIR(mode):
         special.link = (info.st_dev, info.st_ino)

@@ -8,6 +8,7 @@ Never used on network file systems, whose clocks and inode numbers are not ours.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import stat
 import struct
@@ -30,6 +31,7 @@ PLAIN = b"\0" * 8
 _WITH_XATTRS = b"\1" + b"\0" * 7
 _MOST_RECORDS = 500_000
 _SLACK = 20_000
+_BATCH = 4096
 _TICK = 50_000_000
 """Nanoseconds: no kernel's clock for files ticks slower than 100 Hz."""
 _COARSE_TICK = 2_100_000_000
@@ -46,6 +48,7 @@ class StatCache:
         self._device = device
         self._records = records
         self._used: set[bytes] = set()
+        self._loaded = len(records)
         self._added = False
 
     @classmethod
@@ -73,15 +76,20 @@ class StatCache:
         """Return SHA-256, xxh3_128 and ``PLAIN`` or something else: what is known of the file, in one piece."""
         return self._records.get(identity)
 
-    def put(self, identity: bytes, digests: tuple[bytes, bytes], *, started: int, plain: bool) -> None:
-        """Remember digests of contents whose reading began at ``started`` (nanoseconds since 1970), if that is safe."""
+    def put(self, identity: bytes, digests: tuple[bytes, bytes], *, started: int, plain: bool) -> bool:
+        """Remember digests of contents whose reading began at ``started`` (nanoseconds since 1970).
+
+        Say whether that is safe, and done.
+        """
         mtime, ctime = _TIMES.unpack_from(identity, 24)
         tick = _COARSE_TICK if ctime % 1_000_000_000 == 0 else _TICK
         if max(mtime, ctime) + tick >= started or int.from_bytes(identity[:8], "little") != self._device:
-            return
+            return False
+        if identity in self._records:
+            self._used.add(identity)
         self._records[identity] = digests[0] + digests[1] + (PLAIN if plain else _WITH_XATTRS)
-        self._used.add(identity)
         self._added = True
+        return True
 
     def save(self, seen: Iterable[bytes] = ()) -> bool:
         """Write the file anew if something was learnt; say whether it holds all that is known. Never raises.
@@ -91,18 +99,24 @@ class StatCache:
         if not self._added:
             return True
         records = self._records
-        used = self._used.union(key for key in seen if key in records)
+        # What was put and is new comes last; a set of them all would be large.
+        put = itertools.islice(records, self._loaded, None)
+        used = self._used.union(put, (key for key in seen if key in records))
         if len(records) > 2 * len(used) + _SLACK or len(records) > _MOST_RECORDS:
             records = {key: records[key] for key in used}
         if len(records) > _MOST_RECORDS:
             return False
-        body = b"".join(key + value for key, value in records.items())
-        header = _HEADER.pack(_MAGIC, self._world, xxhash.xxh3_128_digest(body), len(records))
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with replacing(self._path, mode=0o600) as stream:
-                stream.write(header)
-                stream.write(body)
+                stream.write(bytes(_HEADER.size))
+                checksum = xxhash.xxh3_128()
+                left = iter(records.items())
+                while body := b"".join(itertools.chain.from_iterable(itertools.islice(left, _BATCH))):
+                    checksum.update(body)
+                    stream.write(body)
+                stream.seek(0)
+                stream.write(_HEADER.pack(_MAGIC, self._world, checksum.digest(), len(records)))
         except (OSError, OutputError):
             return False
         self._added = False

@@ -16,7 +16,7 @@ from typing import TypeAlias
 from builder.cache.keys import Summary, Value, encode
 from builder.context.contenthash import Record, record
 from builder.context.directory import DirectoryTree
-from builder.context.listing import entry_of
+from builder.context.listing import entry_of, size_of
 from builder.context.statcache import PLAIN
 from builder.engine.selecting import Selection, Source, Whole, check_depth
 from builder.engine.times import TimePolicy
@@ -24,9 +24,6 @@ from builder.rootfs.entry import Entry, Kind
 
 _Item: TypeAlias = "tuple[str, Record, str | None]"
 """Path below the top, record, and the first path of the same file if that is another one."""
-
-_SIZE = slice(16, 24)
-"""Where an identity has the size."""
 
 
 def content_of(selections: Sequence[Selection], source: Source, times: TimePolicy) -> Value:
@@ -91,21 +88,23 @@ class _Recording:
         """Yield the encodings of ``_items`` of a whole directory, many in one piece."""
         start = len(top) + 1 if top else 0
         frames: dict[int, tuple[bytes, bytes]] = {}
-        names = _Names()
+        names, hasher = _Names(), self._source.hasher
         check_depth(top)
         pending = [(f"{top}/" if top else "", iter(tree.nodes(top)))]
         while pending:
             prefix, nodes = pending[-1]
+            directory = prefix[:-1]
             below = prefix[start:].encode("utf-8", "surrogatepass")
             parts: list[bytes] = []
             for name, node in nodes:
-                mode, key, known, special = node
+                mode, _, known, special = node
                 plain = special is None or known.endswith(PLAIN)
                 if plain and (frame := frames.get(mode)) is not None:
                     path = below + name.encode("utf-8", "surrogatepass")
-                    size = b"%d" % int.from_bytes(key[_SIZE], "little")
+                    size = b"%d" % size_of(node)
+                    contents = known or hasher.listed(directory, name, node)
                     first = b"n" if special is None else encode(names.first(special.link, prefix[start:] + name))
-                    parts.append(_PLAIN % (len(path), path, frame[0], len(size), size, frame[1], known[:32], first))
+                    parts.append(_PLAIN % (len(path), path, frame[0], len(size), size, frame[1], contents[:32], first))
                     continue
                 entry = entry_of(prefix + name, node)
                 recorded = self.record(entry)
