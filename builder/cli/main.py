@@ -30,14 +30,9 @@ from builder.cli.session import environment, open_standard_streams
 from builder.errors import BuilderError, OutputError, UsageError
 from builder.events import SilentReporter
 
-_MANY = 100_000
-"""Objects that are made before anybody looks for cycles among them: nearly all that a build makes stays to its end, and
-looking through the files of a large context again and again takes as long as listing them."""
-
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return the exit status."""
-    gc.set_threshold(_MANY, 50, 1000)
     open_standard_streams()
     words = sys.argv[1:] if argv is None else argv
     try:
