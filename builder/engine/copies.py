@@ -40,6 +40,7 @@ from builder.values import dataclass, field
 if TYPE_CHECKING:
     from builder.engine.copying import CopyRules
     from builder.engine.extracting import Archive
+    from builder.engine.trees import StageTree
     from builder.rootfs.view import View
 
 _PASSWD, _GROUP = "etc/passwd", "etc/group"
@@ -47,7 +48,10 @@ _PASSWD, _GROUP = "etc/passwd", "etc/group"
 
 @dataclass(slots=True)
 class CopyWork:
-    """One COPY or ADD of a running build: what its keys and its execution share. Close it when done."""
+    """One COPY or ADD of a running build: what its keys and its execution share. Close it when done.
+
+    One that reads a stage can be used again then, and remembers what it has read: that never changes.
+    """
 
     operation: CopyFiles
     parent: LayerStack
@@ -55,7 +59,9 @@ class CopyWork:
     services: Services
     span: Span | None = None
     _chosen: dict[CopySource, tuple[Source, tuple[Selection, ...]]] = field(default_factory=dict)
+    _values: dict[CopySource, Value] = field(default_factory=dict)
     _origin: Source | None = None
+    _stage: StageTree | None = None
     _cleanup: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
     def __enter__(self) -> CopyWork:
@@ -63,6 +69,8 @@ class CopyWork:
 
     def __exit__(self, *exc: object) -> None:
         self._cleanup.close()
+        if self._stage is not None:
+            self._stage.close()
 
     def identities(self) -> Iterator[Identity]:
         """Yield what to look under, cheapest first: by identity, then by content."""
@@ -92,6 +100,12 @@ class CopyWork:
         return ("stage", stack, source.path) if isinstance(source, LocalPath) else self._content(source)
 
     def _content(self, source: CopySource) -> Value:
+        found = self._values.get(source)
+        if found is None:
+            found = self._values[source] = self._read(source)
+        return found
+
+    def _read(self, source: CopySource) -> Value:
         if isinstance(source, InlineFile):
             return ("inline", source.name, source.data)
         tree, selections = self._choose(source)
@@ -164,8 +178,7 @@ class CopyWork:
                 case StageOrigin(number):
                     from builder.engine.trees import StageTree
 
-                    stage = StageTree(self.sources[number], self.services.store.directory("tmp"))
-                    self._cleanup.callback(stage.close)
+                    self._stage = stage = StageTree(self.sources[number], self.services.store.directory("tmp"))
                     self._origin = Source(stage, ContentHasher(stage), mutable=False)
                 case NothingOrigin():
                     from builder.engine.trees import MemoryTree

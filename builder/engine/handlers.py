@@ -21,7 +21,7 @@ from builder.engine.packing import stored_layer
 from builder.engine.services import Services
 from builder.errors import BuilderError, ImageError, InterruptedBuildError
 from builder.events import Notice
-from builder.plan.graph import BaseImage, ContextOrigin, CopyFiles, MakeDirectory, RunCommand, Vertex
+from builder.plan.graph import BaseImage, ContextOrigin, CopyFiles, MakeDirectory, RunCommand, StageOrigin, Vertex
 from builder.rootfs.entry import ContentChangedError
 from builder.values import dataclass, replace
 
@@ -57,6 +57,7 @@ class Task:
     services: Services
     below: BaseImage | None = None
     reason: str = ""
+    _kept: CopyWork | None = None
 
     def find(self) -> Result | None:
         """Return the recorded result, None where the vertex has to be executed. Raises LostLayersError."""
@@ -116,6 +117,7 @@ class Task:
                     raise
                 self.services.contexts.refresh(operation.origin.name)
             except (ImageError, UnreadableBlobError) as error:
+                self._kept = None
                 lost = lost_layers(self.services.store, self._layers())
                 if not lost:
                     raise
@@ -157,9 +159,12 @@ class Task:
 
     def _work(self) -> contextlib.AbstractContextManager[CopyWork | None]:
         operation = self.vertex.operation
-        if isinstance(operation, CopyFiles):
-            return CopyWork(operation, self.parent, self.sources, self.services, self.vertex.span)
-        return contextlib.nullcontext()
+        if not isinstance(operation, CopyFiles):
+            return contextlib.nullcontext()
+        work = self._kept or CopyWork(operation, self.parent, self.sources, self.services, self.vertex.span)
+        if isinstance(operation.origin, StageOrigin):
+            self._kept = work  # what was read to find it need not be read again to make it
+        return work
 
     def _identities(self, work: CopyWork | None) -> Iterator[Identity]:
         return (levelled(one, self.services.level) for one in self._exact(work))

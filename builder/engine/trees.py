@@ -10,7 +10,10 @@ from typing import BinaryIO
 from builder.engine.layers import StoreLayer, view_of
 from builder.rootfs.contents import LayerContents
 from builder.rootfs.entry import Entry, Kind
-from builder.rootfs.view import View
+from builder.rootfs.view import Located, View
+
+_MOST_LISTED = 20_000
+"""Entries of directories that are kept, as they are used again soon."""
 
 
 class MemoryTree:
@@ -40,7 +43,7 @@ class MemoryTree:
 
 
 class StageTree:
-    """A stack's files to copy from. Close it when the copying is done."""
+    """A stack's files to copy from. Close it when the copying is done; it may be used again."""
 
     def __init__(self, stack: Sequence[StoreLayer], scratch: Path) -> None:
         self._stack = stack
@@ -48,24 +51,28 @@ class StageTree:
         self._scratch = scratch
         self._contents: dict[int, LayerContents] = {}
         self._lock = threading.Lock()
+        self._walked: set[str] = set()
+        self._listed: dict[str, dict[str, Located]] = {}
+        self._count = 0
 
     def close(self) -> None:
         """Give back temporary files."""
-        for contents in self._contents.values():
-            contents.close()
+        with self._lock:
+            while self._contents:
+                self._contents.popitem()[1].close()
 
     def lstat(self, path: str) -> Entry | None:
         """Return the entry at ``path``; no symlink is followed."""
-        located = self._view.lookup(path)
+        located = self._locate(path)
         return None if located is None else located.entry
 
     def children(self, path: str) -> Sequence[Entry]:
         """Return what a directory holds, by name."""
-        return [located.entry for located in self._view.children(path)]
+        return [located.entry for located in self._list(path).values()]
 
     def open(self, path: str) -> BinaryIO:
         """Open a regular file's contents; fetches its layer if need be."""
-        located = self._view.lookup(path)
+        located = self._locate(path)
         if located is None:
             raise FileNotFoundError(path)
         with self._lock:
@@ -79,8 +86,28 @@ class StageTree:
 
     def link_key(self, path: str) -> str | None:
         """Return the file that the names of a link group share."""
-        located = self._view.lookup(path)
+        located = self._locate(path)
         return None if located is None else located.group
+
+    def _locate(self, path: str) -> Located | None:
+        """Return what is at ``path``. Who has gone through a directory asks for all that is in it, several times."""
+        directory = path.rpartition("/")[0]
+        if path and directory in self._walked:
+            return self._list(directory).get(path)
+        return self._view.lookup(path)
+
+    def _list(self, directory: str) -> dict[str, Located]:
+        found = self._listed.get(directory)
+        if found is None:
+            found = {located.entry.path: located for located in self._view.children(directory)}
+            if len(found) > _MOST_LISTED:
+                return found
+            if self._count + len(found) > _MOST_LISTED:
+                self._listed, self._count = {}, 0
+            self._walked.add(directory)
+            self._listed[directory] = found
+            self._count += len(found)
+        return found
 
 
 def read_small(stack: Sequence[StoreLayer], view: View, path: str, scratch: Path, limit: int) -> bytes | None:

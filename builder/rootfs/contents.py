@@ -27,6 +27,7 @@ from builder.streams import CHUNK, HashingWriter, Readable, copy
 
 _CACHED_MEMBERS = 4
 _BUFFER = 1 << 16
+_CUT = "a layer ends before the contents of a file do"
 
 
 class LayerContents:
@@ -56,6 +57,8 @@ class LayerContents:
             if self._source is None:
                 self._source = self._prepare()
         sparse = self._toc.sparse_at(offset)
+        if sparse is None and size <= _BUFFER:
+            return io.BytesIO(_whole(self._source, offset, size))
         if sparse is None:
             return io.BufferedReader(_Slice(self._source, offset, size), _BUFFER)
         segments, logical = sparse
@@ -196,6 +199,17 @@ class _Members(_Source):
         return data
 
 
+def _whole(source: _Source, offset: int, size: int) -> bytes:
+    """Return the contents of a small file, which are rarely in two members."""
+    data = source.read_at(offset, size) if size else b""
+    while len(data) < size:
+        more = source.read_at(offset + len(data), size - len(data))
+        if not more:
+            raise LayerFormatError(_CUT)
+        data += more
+    return data
+
+
 def _exactly(stream: Readable, size: int) -> bytes:
     """Read ``size`` bytes, and one more if there is one."""
     data = b""
@@ -252,7 +266,7 @@ class _Slice(io.RawIOBase):
         data = self._source.read_at(self._offset, want) if want else b""
         if self._left is not None:
             if want and not data:
-                raise LayerFormatError("a layer ends before the contents of a file do")
+                raise LayerFormatError(_CUT)
             self._left -= len(data)
         self._offset += len(data)
         buffer[: len(data)] = data

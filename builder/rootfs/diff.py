@@ -80,7 +80,7 @@ class _Diff:
         self._single = single
 
     def items(self) -> Iterator[Item]:
-        changed = self._changed_groups()
+        changed: Mapping[_Inode, bool] | None = None
         first: dict[_Inode, str] = {}
         for node in self._nodes():
             status = node.status
@@ -89,6 +89,8 @@ class _Diff:
                 yield Item(Entry(path=node.path, kind=Kind.WHITEOUT, mode=0, mtime=self._clamp or 0))
             elif _is_linked(status):
                 inode = (status.st_dev, status.st_ino)
+                if changed is None:  # another walk, which nearly no step needs
+                    changed = self._changed_groups()
                 if changed[inode]:
                     yield from self._parents(node)
                     yield self._linked(node, status, first.setdefault(inode, node.path))

@@ -275,18 +275,23 @@ class Toc:
 
     def inside(self, slot: int) -> Iterator[int]:
         """Yield the slots directly in a directory."""
+        for child, _ in self.listed(slot):
+            yield child
+
+    def listed(self, slot: int) -> Iterator[tuple[int, bytes]]:
+        """Yield the slots directly in a directory with their keys."""
         child, stop = slot + 1, self.end(slot)
         while child < stop:
-            yield child
-            following = self.end(child)
+            position, _, _, following, length, _, _ = self._slot(child)
+            yield child, self._key_at(position, length)
             if following <= child:
                 raise broken("a subtree ends before it starts")
             child = following
 
-    def member(self, slot: int) -> Member:
-        """Return a slot's own entry, under the path of the slot."""
+    def member(self, slot: int, path: str | None = None) -> Member:
+        """Return a slot's own entry, under the path of the slot, which some know already."""
         position, record, _, _, length, _, _ = self._slot(slot)
-        return self.record(record, to_path(self._key_at(position, length)))
+        return self.record(record, to_path(self._key_at(position, length)) if path is None else path)
 
     def record(self, position: int, path: str | None = None) -> Member:
         """Return the entry in a record, under its own path if no other is given."""

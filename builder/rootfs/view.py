@@ -262,6 +262,12 @@ class View:
 
     def _inside(self, stack: _Stack) -> Iterator[tuple[str, _Found]]:
         """Yield the paths directly in a directory, and what each is."""
+        if len(stack) == 1:
+            layer, slot = stack[0]
+            for child, key in self._tocs[layer].listed(slot):
+                if (alone := self._over(None, layer, child)) is not None:
+                    yield to_path(key), alone
+            return
         slots: list[tuple[int, int]] = []
         current: bytes | None = None
         for key, _, layer, slot in heapq.merge(*(self._keys(rank, *pair) for rank, pair in enumerate(stack))):
@@ -277,9 +283,8 @@ class View:
             yield to_path(key), found
 
     def _keys(self, rank: int, layer: int, slot: int) -> Iterator[tuple[bytes, int, int, int]]:
-        toc = self._tocs[layer]
-        for child in toc.inside(slot):
-            yield toc.key(child), rank, layer, child
+        for child, key in self._tocs[layer].listed(slot):
+            yield key, rank, layer, child
 
     # Entries.
 
@@ -295,7 +300,7 @@ class View:
             return Located(Entry(path=path, kind=Kind.DIRECTORY, mode=0o755), -1, -1, path)
         if found.kind == HARDLINK:
             return self._linked(path, found.layer, found.slot)
-        member = self._tocs[found.layer].member(found.slot)
+        member = self._tocs[found.layer].member(found.slot, path)
         return Located(member.entry, found.layer, member.offset, path)
 
     def _linked(self, path: str, layer: int, slot: int) -> Located:
