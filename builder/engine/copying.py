@@ -9,9 +9,11 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 
+from builder.context.directory import DirectoryTree
+from builder.engine.grafting import Graft, check_kind
 from builder.engine.layerbuilder import LayerBuilder, NewDirectory
 from builder.engine.modes import changed_mode, octal_mode
-from builder.engine.selecting import Picked, Selection, Source
+from builder.engine.selecting import Picked, Selection, Source, Whole
 from builder.errors import ContextError
 from builder.rootfs.entry import Entry, Kind
 from builder.values import dataclass, replace
@@ -35,7 +37,9 @@ class CopyRules:
 
     def changed(self, entry: Entry, path: str) -> Entry:
         """Return ``entry`` as it appears at ``path`` in the image."""
-        entry = replace(self.adjust(entry), path=path)
+        entry = self.adjust(entry)
+        if entry.path != path:
+            entry = replace(entry, path=path)
         if self.owner is not None:
             entry = replace(entry, uid=self.owner[0], gid=self.owner[1])
         if self.chmod is not None and entry.kind is not Kind.SYMLINK:
@@ -118,17 +122,27 @@ def _place_with_parents(
 
 def _put_below(target: LayerBuilder, source: Source, selection: Selection, path: str, rules: CopyRules) -> None:
     prefix = f"{path}/" if path else ""
-    for picked in selection.picked[1:]:
+    whole = selection.picked
+    if isinstance(whole, Whole) and isinstance(whole.tree, DirectoryTree) and target.takes_graft(path):
+        hasher = source.hasher if source.mutable else None
+        graft = Graft(whole.tree, hasher, whole.top.path, path, rules, target.view)
+        target.graft(path, graft, functools.partial(_put_each, target, source, whole, prefix, rules))
+    else:
+        _put_each(target, source, whole, prefix, rules)
+
+
+def _put_each(
+    target: LayerBuilder, source: Source, all_picked: Sequence[Picked], prefix: str, rules: CopyRules
+) -> None:
+    for picked in all_picked[1:]:
         _put(target, source, picked, prefix + picked.relative, rules)
 
 
 def _put(target: LayerBuilder, source: Source, picked: Picked, path: str, rules: CopyRules) -> None:
     entry = picked.entry
     old = target.lookup(path)
-    if old is not None and old.is_dir and not entry.is_dir:
-        raise ContextError(f"cannot replace to directory /{path} with file")
-    if old is not None and entry.is_dir and not old.is_dir:
-        raise ContextError(f"cannot copy to non-directory: /{path}")
+    if old is not None:
+        check_kind(path, was=old.is_dir, becomes=entry.is_dir)
     changed = rules.changed(entry, path)
     if entry.kind is not Kind.FILE:
         target.add(changed)

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator
 from typing import BinaryIO
 
+from builder.engine.grafting import Graft, check_name
 from builder.errors import ContextError
 from builder.rootfs.entry import Entry, Kind
 from builder.rootfs.pack import Item
-from builder.rootfs.tarwriter import WHITEOUT_PREFIX
 from builder.rootfs.view import View
 from builder.values import dataclass, replace
 
@@ -74,27 +74,30 @@ class LayerBuilder:
     """Collects entries above ``view``. New directories get ``mtime``. Not safe for threads."""
 
     def __init__(self, view: View, *, mtime: int) -> None:
-        self._view = view
+        self.view = view
         self._mtime = mtime
         self._new: dict[str, _New] = {}
         self._implied: set[str] = set()
         self._replaced: set[str] = set()
         self._group = 0
+        self._graft: tuple[str, Graft, Callable[[], None]] | None = None
 
     def lookup(self, path: str) -> Entry | None:
         """Return the entry at ``path``, new or old, without following links."""
         if path == "":
             return Entry(path="", kind=Kind.DIRECTORY)
+        self._expand()
         new = self._new.get(path)
         if new is not None:
             return new.entry
         if self._replaced and any(path.startswith(one + "/") for one in self._replaced):
             return None
-        located = self._view.lookup(path)
+        located = self.view.lookup(path)
         return None if located is None else located.entry
 
     def made(self, path: str) -> Entry | None:
         """Return the new entry at ``path``."""
+        self._expand()
         new = self._new.get(path)
         return None if new is None else new.entry
 
@@ -136,6 +139,7 @@ class LayerBuilder:
 
     def set_time(self, path: str, mtime: int) -> None:
         """Change the time of the new entry at ``path``."""
+        self._expand()
         self._new[path].entry = replace(self._new[path].entry, mtime=mtime)
 
     def adopt(self, below: View) -> None:
@@ -155,11 +159,8 @@ class LayerBuilder:
 
         Raises ContextError for a name that would delete something when the layer is extracted.
         """
-        if entry.path.rpartition("/")[2].startswith(WHITEOUT_PREFIX):
-            raise ContextError(
-                f"/{entry.path}: a layer cannot hold names that start with {WHITEOUT_PREFIX}",
-                hint="rename it, or leave it out with .dockerignore or --exclude",
-            )
+        self._expand()
+        check_name(entry.path, entry.path.rpartition("/")[2])
         if not entry.is_dir and (old := self.lookup(entry.path)) is not None and old.is_dir:
             prefix = entry.path + "/"
             for path in [path for path in self._new if path.startswith(prefix)]:
@@ -170,18 +171,36 @@ class LayerBuilder:
 
     def separate(self) -> None:
         """Let equal links of entries to come have nothing to do with those so far."""
+        self._expand()
         self._group += 1
 
     def link(self, path: str, first: str) -> None:
         """Let ``path`` be another name of the new file at ``first``."""
+        self._expand()
         new = self._new[first]
         if new.link is None:
             new.link = ("link", first)
         self.add(replace(new.entry, path=path), new.content, confirm=new.confirm)
         self._new[path].link = new.link
 
+    def takes_graft(self, path: str) -> bool:
+        """Say whether nothing is new but ``path`` and directories on the way to it."""
+        return not (self._graft or self._replaced) and all(
+            not one or one == path or path.startswith(one + "/") for one in self._new
+        )
+
+    def graft(self, path: str, graft: Graft, place: Callable[[], None]) -> None:
+        """Let ``graft`` be all that is new below ``path`` until something else comes; then ``place`` puts it here."""
+        self._graft = path, graft, place
+
+    def _expand(self) -> None:
+        if self._graft is not None:
+            place = self._graft[2]
+            self._graft = None
+            place()
+
     def __bool__(self) -> bool:
-        return bool(self._new)
+        return bool(self._new) or (self._graft is not None and bool(self._graft[1]))
 
     def items(self) -> Iterator[Item]:
         """Yield the layer's items in their order; link groups become one file and links to it."""
@@ -189,7 +208,7 @@ class LayerBuilder:
         for path in self._ordered():
             new = self._new.get(path)
             if new is None:
-                located = self._view.lookup(path)
+                located = self.view.lookup(path)
                 if located is not None:
                     yield Item(located.entry)
                 continue
@@ -201,10 +220,14 @@ class LayerBuilder:
                     yield Item(Entry(path=path, kind=Kind.OPAQUE, mtime=new.entry.mtime))
             else:
                 yield Item(replace(new.entry, kind=Kind.HARDLINK, target=first, size=0))
+        if self._graft is not None:
+            yield from self._graft[1]
 
     def _ordered(self) -> list[str]:
         paths = set(self._new)
-        for path in self._new:
+        if self._graft is not None:
+            paths.add(self._graft[0])
+        for path in list(paths):
             while (path := parent_of(path)) and path not in paths:
                 paths.add(path)
         paths.discard("")
