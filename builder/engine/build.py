@@ -42,8 +42,10 @@ from builder.values import dataclass, replace
 
 if TYPE_CHECKING:
     from builder.engine.agents import Agents
+    from builder.engine.ahead import Ahead
     from builder.engine.imports import Imports
     from builder.registry.client import Registry
+    from builder.rootfs.chunked import Coding
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +126,7 @@ def prepare(request: BuildRequest, env: Environment, closing: contextlib.ExitSta
         env.store, request.isolation, request.snapshotter, env.reporter, ignore_user=request.ignore_user
     )
     closing.callback(sandbox.close)
+    coding = common_coding([compression_of(request, form) for form in forms_of(request)])
     services = Services(
         checks=checks,
         store=env.store,
@@ -135,12 +138,13 @@ def prepare(request: BuildRequest, env: Environment, closing: contextlib.ExitSta
         secrets=request.secrets,
         no_cache=request.no_cache,
         project=_project(request, text.name),
-        coding=common_coding([compression_of(request, form) for form in forms_of(request)]),
+        coding=coding,
         level=request.level,
         timeout=request.timeout,
         provision=request.provision,
         agents=_agents(request, env, closing),
         imports=_imports(request, env),
+        ahead=_ahead(request, env, coding, closing),
         cancel=env.cancel,
     )
     return Prepared(plans, services, known)
@@ -181,7 +185,7 @@ def _attempt(
 
     with healing(env.store, layers):
         contents = _contents(request, prepared, solver)
-        return (contents, *_deliver(request, contents, env, clock, shown.append))
+        return (contents, *_deliver(request, contents, env, clock, shown.append, prepared.services.ahead))
 
 
 def _contents(request: BuildRequest, prepared: Prepared, solver: Solver) -> list[Content]:
@@ -205,6 +209,17 @@ def _imports(request: BuildRequest, env: Environment) -> Imports | None:
     return open_sources(request, env.store, env.registry, env.reporter)
 
 
+def _ahead(request: BuildRequest, env: Environment, coding: Coding, closing: contextlib.ExitStack) -> Ahead | None:
+    if not any(one.kind == "registry" for one in request.outputs):
+        return None
+    from builder.engine.ahead import ahead_of
+
+    ahead = ahead_of(request, coding, env.registry)
+    if ahead is not None:
+        closing.callback(ahead.close)
+    return ahead
+
+
 def _project(request: BuildRequest, dockerfile: str) -> str:
     """Return what tells the builds of one machine apart, for explanations: not part of any key."""
     context = request.context if is_remote(request.context) else os.path.abspath(request.context)
@@ -220,7 +235,12 @@ def _hold_lease(env: Environment) -> None:
 
 
 def _deliver(
-    request: BuildRequest, contents: Sequence[Content], env: Environment, clock: int, tell: Callable[[Built], None]
+    request: BuildRequest,
+    contents: Sequence[Content],
+    env: Environment,
+    clock: int,
+    tell: Callable[[Built], None],
+    ahead: Ahead | None,
 ) -> tuple[Built, tuple[Reference, ...]]:
     """Keep the result and write all outputs; return what is reported, and its names. ``tell`` hears of every form."""
 
@@ -241,7 +261,7 @@ def _deliver(
     built = made(reported(request))
     names = outputs.kept_names(request, built.digest)
     outputs.keep(env.store, built, names, clock)
-    places = outputs.Places(env.store, env.registry, env.reporter, request.push_foreign)
+    places = outputs.Places(env.store, env.registry, env.reporter, request.push_foreign, ahead)
     # What cannot be written twice comes last: until then, all may begin again.
     for output in sorted(request.outputs, key=lambda one: outputs.is_final(one.dest)):
         if env.cancel.is_set():

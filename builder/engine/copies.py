@@ -141,7 +141,8 @@ class CopyWork:
                 place_archive(target, archive, operation.dest, self._rules(owner, None))
         if operation.link:
             target.adopt(view_of(self.parent))
-        return pack_layer(self.services.store, target.items(), self.services.coding) if target else None
+        services = self.services
+        return pack_layer(services.store, target.items(), services.coding, services.ahead) if target else None
 
     def _choose(self, source: CopySource) -> tuple[Source, tuple[Selection, ...]]:
         found = self._chosen.get(source)
@@ -265,7 +266,7 @@ def make_directory(operation: MakeDirectory, parent: LayerStack, services: Servi
         target.make_directories(path, NewDirectory(owner=_maker(operation, parent, view, services)))
     else:
         target.make_directories(path, NewDirectory())
-    return pack_layer(services.store, target.items(), services.coding) if target else None
+    return pack_layer(services.store, target.items(), services.coding, services.ahead) if target else None
 
 
 def _maker(operation: MakeDirectory, parent: LayerStack, view: View, services: Services) -> tuple[int, int] | None:

@@ -23,6 +23,7 @@ from builder.values import dataclass, replace
 
 if TYPE_CHECKING:
     from builder.archive.rootfs_archive import Tree
+    from builder.engine.ahead import Ahead
     from builder.registry.client import Registry
     from builder.rootfs.contents import LayerContents
 
@@ -35,6 +36,7 @@ class Places:
     registry: Callable[[], Registry]
     reporter: Reporter
     foreign: bool = False
+    ahead: Ahead | None = None
 
 
 def kept_names(request: BuildRequest, digest: Digest) -> tuple[Reference, ...]:
@@ -143,7 +145,8 @@ def push(built: Built, names: Sequence[Reference], places: Places) -> None:
 
     if not names:
         raise UsageError("a push needs a name for the image", hint="add --tag REGISTRY/NAME:TAG")
-    push_artifact(places.registry(), names, built.artifact(), places.reporter, foreign=places.foreign)
+    ahead = None if places.ahead is None else places.ahead.end
+    push_artifact(places.registry(), names, built.artifact(), places.reporter, foreign=places.foreign, ahead=ahead)
 
 
 def _by_digest(name: Reference, digest: Digest) -> Reference:

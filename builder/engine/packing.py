@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from builder.rootfs.chunked import USUAL, Coding
 from builder.rootfs.compression import Compression
 
 if TYPE_CHECKING:
+    from builder.engine.ahead import Ahead, Complete
     from builder.rootfs.pack import Item, Packed
 
 LAYER_TYPES = {
@@ -26,20 +28,31 @@ LAYER_TYPES = {
 """What layers are called in the store; images in Docker's format say it in its words."""
 
 
-def pack_layer(store: Store, items: Iterable[Item], coding: Coding = USUAL) -> StoreLayer:
-    """Write a layer with ``items``. Raises ContextError for a file that changes meanwhile, OutputError."""
+def pack_layer(store: Store, items: Iterable[Item], coding: Coding = USUAL, ahead: Ahead | None = None) -> StoreLayer:
+    """Write a layer with ``items``, and send it ``ahead``.
+
+    Raises ContextError for a file that changes meanwhile, OutputError.
+    """
     from builder.rootfs.pack import pack
 
     blob, toc = store.temporary(".blob"), store.temporary(".toc")
     try:
-        with open(blob, "xb") as blob_file, open(toc, "x+b") as toc_file:
-            packed = pack(items, blob_file, toc_file, coding=coding)
-        return publish(store, packed, blob, toc, coding)
+        with following(ahead, blob) as complete:
+            with open(blob, "xb") as blob_file, open(toc, "x+b") as toc_file:
+                packed = pack(items, blob_file, toc_file, coding=coding)
+            layer = publish(store, packed, blob, toc, coding)
+            complete(layer.descriptor)
+        return layer
     except OSError as error:
         raise OutputError(f"cannot write a layer to {store.root}: {error.strerror}", hint=room_hint(error)) from error
     finally:
         blob.unlink(missing_ok=True)
         toc.unlink(missing_ok=True)
+
+
+def following(ahead: Ahead | None, blob: Path) -> AbstractContextManager[Complete]:
+    """Return a block that writes ``blob``, which is sent meanwhile if layers are sent ahead, and tells when it has."""
+    return nullcontext(lambda _: None) if ahead is None else ahead.following(blob)
 
 
 def publish(store: Store, packed: Packed, blob: Path, toc: Path, coding: Coding) -> StoreLayer:

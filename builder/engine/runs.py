@@ -9,7 +9,7 @@ from typing import Literal, assert_never
 
 from builder.engine.layerbuilder import LayerBuilder
 from builder.engine.layers import LayerStack, StoreLayer, fetch_all, index_all, stack_id, view_of
-from builder.engine.packing import publish
+from builder.engine.packing import following, publish
 from builder.engine.services import Services
 from builder.errors import ContextError, UsageError
 from builder.events import Notice, Output
@@ -51,6 +51,7 @@ def run_command(
         fetch_all([*parent, *(layer for stack in sources for layer in stack)], least=2)
         index_all(parent, truly=True)
         spec = _spec(operation, sources, services, held)
+        complete = held.enter_context(following(services.ahead, blob))
         result = services.sandbox.get().run(
             spec,
             layer_sources(parent),
@@ -60,7 +61,11 @@ def run_command(
         )
         if not result.status.ok:
             raise result.status.failure(vertex.name)
-        return None if result.packed is None else publish(store, result.packed, blob, toc, services.coding)
+        if result.packed is None:
+            return None
+        layer = publish(store, result.packed, blob, toc, services.coding)
+        complete(layer.descriptor)
+        return layer
 
 
 def layer_sources(stack: LayerStack) -> tuple[LayerSource, ...]:

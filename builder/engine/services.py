@@ -16,6 +16,7 @@ from builder.values import dataclass, field
 
 if TYPE_CHECKING:
     from builder.engine.agents import Agents
+    from builder.engine.ahead import Ahead
     from builder.engine.bases import Bases
     from builder.engine.checks import Checks
     from builder.engine.contexts import Contexts
@@ -50,4 +51,5 @@ class Services:
     provision: Provision = field(default_factory=Provision)
     agents: Agents | None = None
     imports: Imports | None = None
+    ahead: Ahead | None = None
     cancel: threading.Event = field(default_factory=threading.Event)

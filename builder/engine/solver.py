@@ -40,7 +40,8 @@ class _Done:
 class Solver:
     """One run of a graph with up to ``jobs`` vertices executing at a time.
 
-    Layers of ``exported`` vertices are written as the outputs want them; others nobody sees, and they cost less.
+    Layers of ``exported`` vertices are written as the outputs want them, and sent ahead; others nobody sees, and they
+    cost less.
     """
 
     vertices: Mapping[VertexID, Vertex]
@@ -132,8 +133,8 @@ class Solver:
         """Return the work of a vertex whose inputs are complete."""
         parent = () if vertex.parent is None else self.results[vertex.parent].stack
         services = self.services
-        if vertex.id not in self.exported and services.coding != USUAL:
-            services = replace(services, coding=USUAL)
+        if vertex.id not in self.exported and (services.coding != USUAL or services.ahead is not None):
+            services = replace(services, coding=USUAL, ahead=None)
         sources = [self.results[one].stack for one in vertex.sources]
         return Task(vertex, parent, sources, services, image_below(vertex, self.vertices))
 

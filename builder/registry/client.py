@@ -41,7 +41,11 @@ from builder.registry.upload import Begun, Pieces, check_rights, upload
 from builder.values import replace
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import httpx
+
+    from builder.registry.following import Following
 
 _SCHEMA_1 = frozenset(f"application/vnd.docker.distribution.manifest.v1+{form}" for form in ("json", "prettyjws"))
 _SIZE = pattern(r"[0-9]{1,18}", re.ASCII)
@@ -211,6 +215,12 @@ class Registry:
         Raises RegistryError, AuthenticationError, TransientRegistryError, and what reading the blob raises.
         """
         upload(self.session, self.retry, reference, descriptor, open_blob, progress, begun, self._pieces)
+
+    def follow(self, reference: Reference, path: Path) -> Following:
+        """Begin to upload a file that is still being written; the caller completes or cancels it."""
+        from builder.registry.following import Following
+
+        return Following(self.session, reference, path, self._pieces)
 
     def check_push(self, reference: Reference) -> None:
         """Return if we may push to the repository of ``reference``; leaves nothing behind.

@@ -31,6 +31,7 @@ class _Push:
     content: Content
     reporter: Reporter
     done: tuple[Reference, ...] = ()
+    ahead: Callable[[Reference, Digest], bool] | None = None
 
 
 def push_artifact(
@@ -42,11 +43,13 @@ def push_artifact(
     jobs: int = 0,
     foreign: bool = False,
     held: Collection[Digest] = (),
+    ahead: Callable[[Reference, Digest], bool] | None = None,
 ) -> Digest:
     """Push ``artifact`` under every reference and return its digest.
 
     Blobs are opened only when their bytes have to travel, and those ``held`` are known to be there; layers that are not
-    for redistribution travel only with ``foreign``. A reference with a digest and no tag pushes by digest. Raises
+    for redistribution travel only with ``foreign``. ``ahead`` ends an upload that was begun before, and says whether
+    the blob is there now. A reference with a digest and no tag pushes by digest. Raises
     RegistryError, AuthenticationError, TransientRegistryError, DigestMismatchError.
     """
     *children, root = artifact.documents()
@@ -54,7 +57,7 @@ def push_artifact(
     done: list[Reference] = []
     for target in _repositories(references):
         near = tuple(one for one in done if one.registry == target.registry)
-        push = _Push(registry, artifact.content, reporter, near)
+        push = _Push(registry, artifact.content, reporter, near, ahead)
         in_parallel([_task(push, target, blob) for blob in blobs], jobs or registry.jobs)
         for child in children:
             _put_document(push, target, child.descriptor.digest, child, blobs)
@@ -105,6 +108,9 @@ def _task(push: _Push, target: Reference, blob: Descriptor) -> Callable[[], None
 
 def _push_blob(push: _Push, target: Reference, blob: Descriptor) -> None:
     registry = push.registry
+    if push.ahead is not None and push.ahead(target, blob.digest):
+        push.reporter.emit(Transfer("push", blob.digest, blob.size, blob.size))
+        return
     if registry.blob_exists(target, blob.digest, pushing=True):
         return
     begun = None

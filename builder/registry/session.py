@@ -109,11 +109,14 @@ class Session:
         self._passed_over: set[str] = set()
         self._seconds: float | None = None
 
-    def hasty(self, seconds: float) -> Session:
-        """Return this session with less patience: bytes are waited for ``seconds``. It ends when this one is closed."""
+    def hasty(self, seconds: float, cancel: threading.Event | None = None) -> Session:
+        """Return this session with less patience: bytes are waited for ``seconds``. It ends when this one is closed.
+
+        With ``cancel`` it goes on when this one is to stop.
+        """
         self._connect()
         hasty = copy.copy(self)
-        hasty._seconds = seconds
+        hasty._seconds, hasty._cancel = seconds, cancel or self._cancel
         return hasty
 
     def close(self) -> None:

@@ -12,6 +12,7 @@ import io
 import re
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, cast
 from urllib.parse import quote
 
@@ -104,17 +105,21 @@ def mount_or_begin(
 
 def check_rights(session: Session, retry: RetryPolicy, reference: Reference) -> None:
     """Begin an upload and cancel it, which only those can who may push. Raises RegistryError, AuthenticationError."""
-    begun = retry.run(lambda: _begin(session, reference))
+    begun = retry.run(lambda: begin(session, reference))
+    cancel(session, reference, begun.location)
+
+
+def cancel(session: Session, reference: Reference, location: str) -> None:
+    """Let the registry forget an upload. One that cannot cancel forgets it some day: nothing of that is raised."""
     call = Call(
         action=f"cannot cancel an upload to {reference.name}",
         method="DELETE",
         registry=reference.registry,
         repository=reference.repository,
-        target=begun.location,
+        target=location,
         # Some want the right to delete for it, in a token of its own: the one for pushing stays good.
         scopes=push_scope(reference.repository) | delete_scope(reference.repository),
     )
-    # A registry that cannot cancel forgets it some day.
     with contextlib.suppress(RegistryError), session.open(call):
         pass
 
@@ -164,10 +169,10 @@ class _Upload:
 
     def attempt(self) -> None:
         """Make the blob be there."""
-        while not (self._failed and self._exists()):
+        while not (self._failed and exists(self._session, self._reference, self._descriptor.digest)):
             begun, self._begun = self._begun, Begun()
             if not begun.location:
-                begun = _begin(self._session, self._reference)
+                begun = begin(self._session, self._reference)
             size = self._piece(begun)
             try:
                 self._send(begun.location, size)
@@ -211,76 +216,98 @@ class _Upload:
 
     def _patch(self, location: str, start: int, size: int) -> str:
         """Send a piece and return where the next one goes."""
-        end = start + size - 1
-        call = self._call(
-            f"cannot push a part of blob {short(self._descriptor.digest)} to {self._reference.name}",
-            "PATCH",
-            location,
-            headers={"Content-Type": "application/octet-stream", "Content-Range": f"{start}-{end}"},
-            body=self._body(start, size),
-            replayable=False,
-        )
-        with self._session.open(call) as response:
-            self._session.expect(call, response, 202, 201, 204)
-            taken = _RANGE.fullmatch(response.headers.get("range", "").strip())
-            if taken is not None and int(taken[1]) != end:
-                raise TransientRegistryError(
-                    f"{call.action}: the registry has {int(taken[1]) + 1} bytes of {end + 1}", host=call.registry
-                )
-            return self._session.location(call, response)
+        action = f"cannot push a part of blob {short(self._descriptor.digest)} to {self._reference.name}"
+        report = partial(self._report, start)
+        return send_piece(self._session, self._reference, action, location, self._open_blob, start, size, report)
 
     def _put(self, location: str, size: int) -> None:
         """End an upload, with all bytes or after the last piece."""
-        digest = self._descriptor.digest
-        call = self._call(
-            f"cannot push blob {short(digest)} to {self._reference.name}",
-            "PUT",
-            # The location is opaque and may have a query of its own.
-            f"{location}{'&' if '?' in location else '?'}digest={quote(digest, safe=':')}",
-            headers={"Content-Type": "application/octet-stream"},
-            body=self._body(0, size),
-            replayable=False,
-        )
-        with self._session.open(call) as response:
-            self._session.expect(call, response, 200, 201, 204)
+        finish(self._session, self._reference, self._descriptor.digest, location, self._body(size))
 
-    def _body(self, start: int, size: int) -> Body | bytes:
+    def _body(self, size: int) -> Body | bytes:
         from builder.registry.transport import Body
 
+        return Body(size, self._open_blob, partial(self._report, 0)) if size else b""
+
+    def _report(self, start: int, sent: int) -> None:
+        self._session.go_on()
         total = self._descriptor.size
-        if not size:
-            return b""
+        if self._progress is not None and start + sent < total:
+            self._progress(start + sent, total)
 
-        def report(sent: int) -> None:
-            self._session.go_on()
-            if self._progress is not None and start + sent < total:
-                self._progress(start + sent, total)
 
-        if size == total:
-            return Body(size, self._open_blob, report)
-        return Body(size, lambda: cast("BinaryIO", _Part(self._open_blob(), start, size)), report)
+def send_piece(
+    session: Session,
+    reference: Reference,
+    action: str,
+    location: str,
+    open_blob: Callable[[], BinaryIO],
+    start: int,
+    size: int,
+    report: Callable[[int], None],
+) -> str:
+    """Send ``size`` bytes of a blob from ``start`` on, and return where the next ones go.
 
-    def _exists(self) -> bool:
-        digest = self._descriptor.digest
-        call = self._call(
-            f"cannot look for blob {short(digest)} in {self._reference.name}",
-            "HEAD",
-            blob_path(self._reference, digest),
-        )
-        with self._session.open(call) as response:
-            self._session.expect(call, response, 200, 404)
-            return response.status_code == 200
+    ``report`` is told how many have gone, and may raise. Raises RegistryError, TransientRegistryError.
+    """
+    from builder.registry.transport import Body
 
-    def _call(self, action: str, method: str, target: str, **fields: object) -> Call:
-        return Call(
-            action=action,
-            method=method,
-            registry=self._reference.registry,
-            repository=self._reference.repository,
-            target=target,
-            scopes=push_scope(self._reference.repository),
-            **fields,  # type: ignore[arg-type]  # forwarded as they are
-        )
+    end = start + size - 1
+    call = _call(
+        action,
+        "PATCH",
+        reference,
+        location,
+        headers={"Content-Type": "application/octet-stream", "Content-Range": f"{start}-{end}"},
+        body=Body(size, lambda: cast("BinaryIO", _Part(open_blob(), start, size)), report),
+        replayable=False,
+    )
+    with session.open(call) as response:
+        session.expect(call, response, 202, 201, 204)
+        taken = _RANGE.fullmatch(response.headers.get("range", "").strip())
+        if taken is not None and int(taken[1]) != end:
+            raise TransientRegistryError(
+                f"{call.action}: the registry has {int(taken[1]) + 1} bytes of {end + 1}", host=call.registry
+            )
+        return session.location(call, response)
+
+
+def finish(session: Session, reference: Reference, digest: Digest, location: str, body: Body | bytes = b"") -> None:
+    """End an upload: make a blob of what has been sent and of ``body``. Raises RegistryError and its like."""
+    call = _call(
+        f"cannot push blob {short(digest)} to {reference.name}",
+        "PUT",
+        reference,
+        # The location is opaque and may have a query of its own.
+        f"{location}{'&' if '?' in location else '?'}digest={quote(digest, safe=':')}",
+        headers={"Content-Type": "application/octet-stream"},
+        body=body,
+        replayable=False,
+    )
+    with session.open(call) as response:
+        session.expect(call, response, 200, 201, 204)
+
+
+def exists(session: Session, reference: Reference, digest: Digest) -> bool:
+    """Ask once whether the repository that is pushed to has a blob. Raises RegistryError and its like."""
+    call = _call(
+        f"cannot look for blob {short(digest)} in {reference.name}", "HEAD", reference, blob_path(reference, digest)
+    )
+    with session.open(call) as response:
+        session.expect(call, response, 200, 404)
+        return response.status_code == 200
+
+
+def _call(action: str, method: str, reference: Reference, target: str, **fields: object) -> Call:
+    return Call(
+        action=action,
+        method=method,
+        registry=reference.registry,
+        repository=reference.repository,
+        target=target,
+        scopes=push_scope(reference.repository),
+        **fields,  # type: ignore[arg-type]  # forwarded as they are
+    )
 
 
 class _Part(io.RawIOBase):
@@ -313,7 +340,8 @@ def _as_transient(error: RegistryError) -> RegistryError:
     )
 
 
-def _begin(session: Session, reference: Reference) -> Begun:
+def begin(session: Session, reference: Reference) -> Begun:
+    """Begin an upload. Raises RegistryError, AuthenticationError, TransientRegistryError."""
     call = _begin_call(reference, "", push_scope(reference.repository))
     with session.open(call) as response:
         session.expect(call, response, 202)

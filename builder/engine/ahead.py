@@ -1,0 +1,93 @@
+"""Layers that go to the registry while they are packed (docs/adr/0013): whose, where to, and what came of it.
+
+Only what the image is made of, and only where one repository gets it in the form in which layers are packed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from builder.engine.recompress import coding_of
+from builder.engine.request import BuildRequest, compression_of
+from builder.engine.rights import push_targets
+from builder.image.descriptor import Descriptor
+from builder.image.digest import Digest
+from builder.image.reference import Reference
+from builder.rootfs.chunked import Coding
+
+if TYPE_CHECKING:
+    from builder.registry.client import Registry
+    from builder.registry.following import Following
+
+Complete = Callable[[Descriptor], None]
+"""Is told what a file turned out to be, once it has all of its bytes."""
+
+
+class Ahead:
+    """Uploads that were begun before the push. Thread-safe; ``close`` cancels those that nobody asked for."""
+
+    def __init__(self, registry: Callable[[], Registry], target: Reference) -> None:
+        self._registry = registry
+        self._target = target
+        self._lock = threading.Lock()
+        self._complete: dict[Digest, Following] = {}
+        self._useless = False
+
+    @contextlib.contextmanager
+    def following(self, blob: Path) -> Iterator[Complete]:
+        """Send the file ``blob`` while the block writes it; the block tells when it is complete."""
+        if self._useless:
+            yield lambda _: None
+            return
+        upload = self._registry().follow(self._target, blob)
+        told = False
+
+        def complete(descriptor: Descriptor) -> None:
+            nonlocal told
+            upload.complete(descriptor)
+            with self._lock:
+                told = descriptor.digest not in self._complete
+                self._complete.setdefault(descriptor.digest, upload)
+
+        try:
+            yield complete
+        finally:
+            if not told:
+                upload.cancel()
+
+    def end(self, target: Reference, digest: Digest) -> bool:
+        """Wait for the upload of a layer and return whether the repository of ``target`` has it now.
+
+        Raises InterruptedBuildError.
+        """
+        if (target.registry, target.repository) != (self._target.registry, self._target.repository):
+            return False
+        with self._lock:
+            upload = self._complete.pop(digest, None)
+        if upload is None:
+            return False
+        there = upload.commit()
+        # Registries differ: one where this does not work is sent no other layer like this.
+        self._useless |= upload.failed
+        return there
+
+    def close(self) -> None:
+        """Cancel what is left."""
+        with self._lock:
+            left = [*self._complete.values()]
+            self._complete.clear()
+        for upload in left:
+            upload.cancel()
+
+
+def ahead_of(request: BuildRequest, coding: Coding, registry: Callable[[], Registry]) -> Ahead | None:
+    """Return where to send the layers of a build while they are packed as ``coding`` says, if at all."""
+    pushed = [one for one in request.outputs if one.kind == "registry"]
+    targets = push_targets(request)
+    if len(targets) != 1 or any(coding_of(compression_of(request, one.form)) != coding for one in pushed):
+        return None
+    return Ahead(registry, targets[0])
