@@ -6,7 +6,7 @@ import contextlib
 import io
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -25,7 +25,7 @@ from builder.registry.retry import RetryPolicy
 from builder.rootfs.chunked import USUAL, Coding
 from builder.rootfs.entry import ContentChangedError, Entry, Kind
 from builder.rootfs.pack import Item
-from tests.support.builds import NATIVE, Recording, Workshop
+from tests.support.builds import NATIVE, Files, Recording, Workshop
 from tests.support.fake_registry import FakeRegistry, Fault, Seen, serve
 
 NOISE = random.Random(9).randbytes(4 << 20)
@@ -171,7 +171,7 @@ def shop(tmp_path: Path, client: Registry) -> Workshop:
 def test_the_image_is_the_same_whether_it_worked_or_not(shop: Workshop, fake: FakeRegistry, status: int) -> None:
     fake.plan = lambda seen: Fault(status=status) if status and seen.method == "PATCH" else None
     text = "FROM scratch AS below\nCOPY hidden /\nFROM scratch\nCOPY noise /\nCOPY --from=below x /"
-    files: dict[str, str | bytes | Callable[[Path], object]] = {"noise": NOISE * 8, "hidden/x": "x", "hidden/noise": NOISE[::-1] * 8}
+    files: Files = {"noise": NOISE * 8, "hidden/x": "x", "hidden/noise": NOISE[::-1] * 8}
     built = shop.build(text, files, tags=[f"{fake.host}/app:1"], outputs=(Output("registry"),), epoch=7)
     assert set(fake.blobs["app"]) == {built.image_id, *(str(one.descriptor.digest) for one in built.image.layers)}
     assert [fake.blobs["app"][str(one.descriptor.digest)] for one in built.image.layers] == built.layers
