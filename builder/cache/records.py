@@ -35,6 +35,9 @@ _SMALLEST, _LARGEST = 8 << 20, 64 << 20
 _MOST = 150_000
 """Components of a record; of more, files are told by their directories."""
 
+_BATCH = 8192
+"""Texts that are packed in one go."""
+
 _LARGEST_SENT = 1 << 20
 """Bytes of a packed record that others are sent."""
 
@@ -249,11 +252,15 @@ def pack(record: Record) -> bytes | None:
         "by_directory": many,
     }
     # Twenty thousand files are a matter of milliseconds this way, and not as JSON.
-    texts = [json.dumps(head), *itertools.chain.from_iterable(components.items())]
-    body = "\0".join(texts)
-    if body.count("\0") != len(texts) - 1:
-        body = "\0".join(text.replace("\0", "\ufffd") for text in texts)
-    data = zlib.compress(body.encode("utf-8", "surrogatepass"), 1)
+    deflater = zlib.compressobj(1)
+    parts = [deflater.compress(json.dumps(head).encode())]
+    left = itertools.chain.from_iterable(components.items())
+    while texts := list(itertools.islice(left, _BATCH)):
+        body = "\0".join(["", *texts])
+        if body.count("\0") != len(texts):
+            body = "".join("\0" + text.replace("\0", "\ufffd") for text in texts)
+        parts.append(deflater.compress(body.encode("utf-8", "surrogatepass")))
+    data = b"".join((*parts, deflater.flush()))
     return data if len(components) <= _MOST and len(data) <= _SMALLEST else None
 
 

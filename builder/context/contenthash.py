@@ -36,6 +36,8 @@ class ContentHasher:
     def __init__(self, tree: Tree, cache_path: Path | None = None) -> None:
         self._tree = tree
         self._known: dict[Hashable, bytes] = {}
+        self.digests: dict[Hashable, bytes] = {}
+        """What others make of these files, as long as they do not ``forget``."""
         self._lock = threading.Lock()
         self._cache: StatCache | None = None
         if cache_path is not None and isinstance(tree, DirectoryTree):
@@ -79,6 +81,7 @@ class ContentHasher:
     def forget(self) -> None:
         """Read again what this build has read: for a second attempt, after the tree's ``refresh``."""
         self._known.clear()
+        self.digests.clear()
 
     def save(self) -> None:
         """Write what was learnt for the next build. Never raises: the next build then reads the files again."""

@@ -10,7 +10,7 @@ import functools
 import hashlib
 import itertools
 import stat
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import TypeAlias
 
 from builder.cache.keys import Summary, Value, encode
@@ -59,25 +59,62 @@ class _Recording:
 
     def shown(self, selection: Selection) -> Iterator[Value]:
         """Yield path and record of everything below the top, and a number for all names of a file with several."""
-        items = list(self._items(selection))
-        several = dict.fromkeys(first for _, _, first in items if first is not None)
-        numbers = {first: number for number, first in enumerate(several)}
-        for relative, recorded, first in items:
+        picked = selection.picked
+        numbers: dict[str, int] = {}
+        if not isinstance(picked, Whole) or not isinstance(picked.tree, DirectoryTree) or _has_links(picked):
+            several = dict.fromkeys(first for _, _, first in self._items(selection) if first is not None)
+            numbers = {first: number for number, first in enumerate(several)}
+        for relative, recorded, first in self._items(selection):
             yield relative, recorded, numbers.get(first or relative)
 
     def digest(self, selection: Selection) -> bytes:
-        """Return a SHA-256 over the encodings of all items."""
+        """Return a SHA-256 over the encodings of all items; of a whole directory they are looked at once."""
         picked = selection.picked
-        if isinstance(picked, Whole) and isinstance(picked.tree, DirectoryTree):
-            chunks = self._encoded(picked.tree, picked.top.path)
-        else:
-            chunks = map(encode, self._items(selection))
-        digest = hashlib.sha256()
-        for chunk in chunks:
-            digest.update(chunk)
-        return digest.digest()
+        if not isinstance(picked, Whole) or not isinstance(picked.tree, DirectoryTree):
+            return _sha256(map(encode, self._items(selection)))
+        known = self._source.hasher.digests
+        key = picked.top.path, self._times.identity() if self._source.mutable else None
+        digest = known.get(key)
+        if digest is None:
+            digest = known[key] = _sha256(self._encoded(picked.tree, picked.top.path))
+        return digest
 
     def _items(self, selection: Selection) -> Iterator[_Item]:
+        picked = selection.picked
+        if isinstance(picked, Whole) and isinstance(picked.tree, DirectoryTree):
+            return self._listed(picked.tree, picked.top.path)
+        return self._picked(selection)
+
+    def _listed(self, tree: DirectoryTree, top: str) -> Iterator[_Item]:
+        """Yield the items of a whole directory, without an entry for each."""
+        start = len(top) + 1 if top else 0
+        names, hasher = _Names(), self._source.hasher
+        plain: dict[int, Record] = {}
+        pending = [(top, iter(tree.nodes(top)))]
+        while pending:
+            directory, nodes = pending[-1]
+            prefix = f"{directory}/" if directory else ""
+            for name, node in nodes:
+                path = prefix + name
+                mode, _, known, special = node
+                like = plain.get(mode) if special is None else None
+                if like is not None:
+                    contents = known or hasher.listed(directory, name, node)
+                    yield path[start:], (*like[:4], size_of(node), *like[5:9], contents[:32]), None
+                    continue
+                entry = entry_of(path, node)
+                recorded = self.record(entry)
+                link = special.link if special is not None and entry.kind is Kind.FILE else None
+                yield path[start:], recorded, names.first(link, path[start:])
+                if special is None:
+                    plain[mode] = recorded
+                elif stat.S_ISDIR(mode):
+                    pending.append((path, iter(tree.nodes(path))))
+                    break
+            else:
+                pending.pop()
+
+    def _picked(self, selection: Selection) -> Iterator[_Item]:
         names = _Names()
         for below in itertools.islice(selection.picked, 1, None):
             entry = below.entry
@@ -120,6 +157,23 @@ class _Recording:
             else:
                 pending.pop()
             yield b"".join(parts)
+
+
+def _sha256(chunks: Iterable[bytes]) -> bytes:
+    digest = hashlib.sha256()
+    for chunk in chunks:
+        digest.update(chunk)
+    return digest.digest()
+
+
+def _has_links(whole: Whole) -> bool:
+    """Say whether any file of a listed directory has several names."""
+    assert isinstance(whole.tree, DirectoryTree)
+    return any(
+        node[3] is not None and node[3].link is not None
+        for _, nodes in whole.tree.walk(whole.top.path)
+        for _, node in nodes
+    )
 
 
 class _Names:
