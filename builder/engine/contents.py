@@ -71,7 +71,8 @@ class _Recording:
         """Return a SHA-256 over the encodings of all items; of a whole directory they are looked at once."""
         picked = selection.picked
         if not isinstance(picked, Whole) or not isinstance(picked.tree, DirectoryTree):
-            return _sha256(map(encode, self._items(selection)))
+            changing = self._source.mutable
+            return _sha256(map(encode, self._items(selection)) if changing else self._kept(selection))
         known = self._source.hasher.digests
         key = picked.top.path, self._times.identity() if self._source.mutable else None
         digest = known.get(key)
@@ -120,6 +121,27 @@ class _Recording:
             entry = below.entry
             link = self._source.tree.link_key(entry.path) if entry.kind is Kind.FILE else None
             yield below.relative, self.record(entry), names.first(link, below.relative)
+
+    def _kept(self, selection: Selection) -> Iterator[bytes]:
+        """Yield the encodings of ``_items`` where nothing is adjusted; most files differ from others in few places."""
+        frames: dict[tuple[int, int, int], tuple[bytes, bytes]] = {}
+        digest, link_key, names = self._source.hasher.digest, self._source.tree.link_key, _Names()
+        for below in itertools.islice(selection.picked, 1, None):
+            entry, relative = below.entry, below.relative
+            if entry.kind is not Kind.FILE:
+                yield encode((relative, self.record(entry), None))
+                continue
+            first = names.first(link_key(entry.path), relative)
+            if entry.xattrs or entry.target or entry.major or entry.minor:
+                yield encode((relative, self.record(entry), first))
+                continue
+            owned = (entry.mode, entry.uid, entry.gid)
+            frame = frames.get(owned)
+            if frame is None:
+                frame = frames[owned] = _frame(self.record(entry))
+            path, size = relative.encode("utf-8", "surrogatepass"), b"%d" % entry.size
+            other = b"n" if first is None else encode(first)
+            yield _PLAIN % (len(path), path, frame[0], len(size), size, frame[1], digest(entry)[0], other)
 
     def _encoded(self, tree: DirectoryTree, top: str) -> Iterator[bytes]:
         """Yield the encodings of ``_items`` of a whole directory, many in one piece."""

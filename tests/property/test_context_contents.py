@@ -23,6 +23,7 @@ from builder.engine.contents import content_of
 from builder.engine.selecting import Selection, Source, Whole, select
 from builder.engine.times import TimePolicy
 from builder.rootfs.entry import Entry, Kind
+from builder.values import replace
 
 _HOUR = 3600 * 10**9
 _names = st.sampled_from(["a", "b", "a-b", "é", "z.o", os.fsdecode(b"\xff"), "sub", "Sub"])
@@ -99,12 +100,12 @@ def _below(value: object) -> list[Summary]:
     return [one[3] for one in value[1]]
 
 
-def _slow(selection: Selection, source: Source, times: TimePolicy) -> bytes:
+def _slow(selection: Selection, source: Source, times: TimePolicy | None) -> bytes:
     """The definition: paths, records, and for other names of a file seen before its first path."""
     items: list[bytes] = []
     seen: dict[object, str] = {}
     for one in selection.picked[1:]:
-        entry = times.of_context(one.entry)
+        entry = one.entry if times is None else times.of_context(one.entry)
         sha256 = source.hasher.digest(one.entry)[0] if entry.kind is Kind.FILE else None
         link = source.tree.link_key(entry.path) if entry.kind is Kind.FILE else None
         first = one.relative if link is None else seen.setdefault(link, one.relative)
@@ -148,6 +149,20 @@ def test_one_go_and_one_by_one_agree_with_and_without_what_was_learnt(
             # Entries are the same, whether the cache spares a look at them or not.
             ContentHasher(two, cache)
             assert _entries(one) == _entries(two)
+
+
+@settings(deadline=None)
+@given(_trees, st.integers(0, 3))
+def test_what_never_changes_counts_as_it_is(tree: dict[str, tuple[str, bytes, int]], owner: int) -> None:
+    with tempfile.TemporaryDirectory() as place:
+        _make(Path(place), tree)
+        with DirectoryTree(Path(place)) as opened:
+            source = Source(opened, ContentHasher(opened), mutable=False)
+            [whole] = select(opened, ".")
+            chosen = [replace(one, entry=replace(one.entry, uid=len(one.relative) & owner)) for one in whole.picked]
+            listed = Selection(whole.name, tuple(chosen))
+            [fast] = _below(content_of([listed], source, TimePolicy("set", 5, 7)))
+            assert fast.digest == _slow(listed, source, None)
 
 
 def _entries(tree: DirectoryTree) -> list[Entry]:
