@@ -225,7 +225,7 @@ class LayerBuilder:
 
     def _ordered(self) -> list[str]:
         paths = set(self._new)
-        if self._graft is not None:
+        if self._graft is not None and self._graft[1]:
             paths.add(self._graft[0])
         for path in list(paths):
             while (path := parent_of(path)) and path not in paths:

@@ -72,12 +72,37 @@ class _Sorter:
             end = at + 1
             while end < len(order) and keys[order[end]] == key:
                 end += 1
-            self._path(key, order[at:end])
+            following = keys[order[end]] if end < len(order) else b""
+            if end > at + 1 or _within(following, key) or not self._leaf(key, order[at]):
+                self._path(key, order[at:end])
             at = end
         while self._open:
             self._pop()
         for number, slot in sorted(self._link_slots.items()) if self.regular else ():
             self._link(number, slot)
+
+    def _leaf(self, key: bytes, number: int) -> bool:
+        """Add the slot of what is no directory and has one entry, if the one it is in is open; say whether it was.
+
+        Does what ``_path`` does, for nearly all entries, and without opening what is closed at once.
+        """
+        kind, slots = self._log.kinds[number], self.slots
+        if kind == DIRECTORY or kind in DELETION:
+            return False
+        parent = key[: max(key.rfind(b"\0"), 0)]
+        while self._open and self._open[-1].key != parent and not _within(parent, self._open[-1].key):
+            self._pop()
+        if not self._open or self._open[-1].key != parent or self._open[-1].blocked:
+            return False
+        above = self._open[-1]
+        above.children = True
+        above.least = min(above.least, number)
+        slot = slots.add(key, self._log.records[number], kind, 0, in_record=True)
+        slots.ends[slot] = slot + 1
+        self._firsts.append(number)
+        if kind == HARDLINK:
+            self._link_slots[number] = slot
+        return True
 
     def _path(self, key: bytes, numbers: list[int]) -> None:
         """Add the slot for all entries with one path, after those of directories above that have none."""

@@ -69,6 +69,7 @@ def pack(
             _add(item, tar, index)
             count += 1
         tar.write(END)
+        index.arrange()  # while the threads are still busy
         members = tar.close()
     diff_id = DiffID(Digest.from_hex(tar.hexdigest()))
     digest = Digest.from_hex(compressed.hexdigest())

@@ -54,6 +54,8 @@ class TocWriter:
         self._sparse = bytearray()
         self._check = xxhash.xxh3_64()
         self._hides_all = False
+        self._sections: dict[str, tuple[int, int]] = {}
+        self._flags = 0
 
     @staticmethod
     def keeps(entry: Entry) -> bool:
@@ -105,25 +107,11 @@ class TocWriter:
     ) -> None:
         """Write the rest. ``members`` are the (compressed, uncompressed) offsets of the members of ``blob``.
 
-        Raises LayerFormatError beyond our limits, UnsafePathError for an entry behind a loop of symlinks.
+        Raises what ``arrange`` does.
         """
-        sections = {"log": (len(MAGIC), self._position - len(MAGIC))}
-        slots = sort_log(self._log, self._position)
-        flags = 0
-        if slots is None:
-            flags = IRREGULAR
-            slots = replay(self._log, self._position, None)
-        elif (
-            not self._hides_all
-            and not slots.implied
-            and not slots.anchors
-            and not any(link >= LINK_PATH for link in slots.links)
-        ):
-            flags = STANDS_ALONE
-        self._buffer += slots.pool
-        self._write_index(slots, sections)
-        for name, keys in (("implied", sorted(slots.implied)), ("anchors", sorted(slots.anchors))):
-            self._section(sections, name, b"\0".join(key.replace(b"\0", b"/") for key in keys))
+        if not self._sections:
+            self.arrange()
+        sections = self._sections
         self._section(sections, "members", _table(members, uncompressed_size, blob))
         kept = {}
         for offset, contents in self._small.items():
@@ -131,7 +119,29 @@ class TocWriter:
             self._buffer += contents
         self._section(sections, "small", json.dumps(kept).encode() if kept else b"")
         self._section(sections, "sparse", bytes(self._sparse))
-        self._trailer(sections, diff_id, uncompressed_size, flags)
+        self._trailer(sections, diff_id, uncompressed_size)
+
+    def arrange(self) -> None:
+        """Write the index, after the last entry; ``finish`` does it if it was not done while others were at work.
+
+        Raises LayerFormatError beyond our limits, UnsafePathError for an entry behind a loop of symlinks.
+        """
+        sections = self._sections = {"log": (len(MAGIC), self._position - len(MAGIC))}
+        slots = sort_log(self._log, self._position)
+        if slots is None:
+            self._flags = IRREGULAR
+            slots = replay(self._log, self._position, None)
+        elif (
+            not self._hides_all
+            and not slots.implied
+            and not slots.anchors
+            and not any(link >= LINK_PATH for link in slots.links)
+        ):
+            self._flags = STANDS_ALONE
+        self._buffer += slots.pool
+        self._write_index(slots, sections)
+        for name, keys in (("implied", sorted(slots.implied)), ("anchors", sorted(slots.anchors))):
+            self._section(sections, name, b"\0".join(key.replace(b"\0", b"/") for key in keys))
 
     @property
     def _position(self) -> int:
@@ -155,9 +165,9 @@ class TocWriter:
         sections[name] = (self._position, len(data))
         self._buffer += data
 
-    def _trailer(self, sections: dict[str, tuple[int, int]], diff_id: DiffID, size: int, flags: int) -> None:
+    def _trailer(self, sections: dict[str, tuple[int, int]], diff_id: DiffID, size: int) -> None:
         ranges = [number for name in SECTIONS for number in sections[name]]
-        raw = TRAILER.pack(*ranges, size, len(self._log.keys), bytes.fromhex(diff_id.hex), flags, 0, MAGIC)
+        raw = TRAILER.pack(*ranges, size, len(self._log.keys), bytes.fromhex(diff_id.hex), self._flags, 0, MAGIC)
         self._buffer += raw[:-CHECKED]
         self._flush()
         self._buffer += self._check.intdigest().to_bytes(8, "little") + MAGIC
