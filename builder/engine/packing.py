@@ -15,6 +15,7 @@ from builder.image.descriptor import Descriptor
 from builder.image.digest import DiffID
 from builder.rootfs.chunked import USUAL, Coding
 from builder.rootfs.compression import Compression
+from builder.streams import settling
 
 if TYPE_CHECKING:
     from builder.engine.ahead import Ahead, Complete
@@ -38,7 +39,7 @@ def pack_layer(store: Store, items: Iterable[Item], coding: Coding = USUAL, ahea
     blob, toc = store.temporary(".blob"), store.temporary(".toc")
     try:
         with following(ahead, blob) as complete:
-            with open(blob, "xb") as blob_file, open(toc, "x+b") as toc_file:
+            with open(blob, "xb") as file, settling(file) as blob_file, open(toc, "x+b") as toc_file:
                 packed = pack(items, blob_file, toc_file, coding=coding)
             layer = publish(store, packed, blob, toc, coding)
             complete(layer.descriptor)

@@ -232,6 +232,7 @@ class Step:
         from builder.rootfs.compression import Compression
         from builder.rootfs.entry import Kind
         from builder.rootfs.pack import pack
+        from builder.streams import settling
 
         compression, level, single = request["coding"]
         coding = Coding(Compression(compression), level, single)
@@ -248,7 +249,7 @@ class Step:
                 yield item
 
         blob, toc = (os.fsdecode(path) for path in request["target"])
-        with open(blob, "wb") as blob_stream, open(toc, "wb") as toc_stream:
+        with open(blob, "wb") as file, settling(file) as blob_stream, open(toc, "wb") as toc_stream:
             packed = pack(noting(), blob_stream, toc_stream, coding=coding)
         snapshot.adopt(packed, emitted)
         fields = ("diff_id", "digest", "size", "uncompressed_size", "entries", "compressor")
@@ -265,6 +266,8 @@ class Step:
 
         Until here its end is not waited for: with many layers, dismantling the mount takes longer than ``true``.
         """
+        if self._snapshot is not None:
+            self._snapshot.settle()
         self._reap()
         if self._snapshot is not None:
             self._snapshot.remove()
