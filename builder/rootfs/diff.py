@@ -85,7 +85,8 @@ class _Diff:
         for node in self._nodes():
             status = node.status
             if status is None:
-                yield from self._parents(node)
+                if node.parent is None or not node.parent.emitted:
+                    yield from self._parents(node)
                 yield Item(Entry(path=node.path, kind=Kind.WHITEOUT, mode=0, mtime=self._clamp or 0))
             elif _is_linked(status):
                 inode = (status.st_dev, status.st_ino)
@@ -94,8 +95,9 @@ class _Diff:
                 if changed[inode]:
                     yield from self._parents(node)
                     yield self._linked(node, status, first.setdefault(inode, node.path))
-            elif not self._same(node, status):
-                yield from self._parents(node)
+            elif node.below is None or not self._same(node, status, node.below):
+                if node.parent is None or not node.parent.emitted:
+                    yield from self._parents(node)
                 yield self._item(node, status)
 
     def _changed_groups(self) -> Mapping[_Inode, bool]:
@@ -109,7 +111,7 @@ class _Diff:
                 source = (node.below[1].st_dev, node.below[1].st_ino) if node.below else None
                 # Equal files that were apart below and are one file now are a change as well.
                 if changed.get(inode) is not True and source == origin.setdefault(inode, source):
-                    changed[inode] = not self._same(node, status)
+                    changed[inode] = node.below is None or not self._same(node, status, node.below)
                 else:
                     changed[inode] = True
         return changed
@@ -132,10 +134,10 @@ class _Diff:
         with os.scandir(self._file(parent.path)) as entries:
             for found in entries:
                 status = found.stat(follow_symlinks=False)
-                if is_whiteout(status):
-                    gone.add(found.name)
-                else:
+                if stat.S_ISREG(status.st_mode) or not is_whiteout(status):
                     present[found.name] = status
+                else:
+                    gone.add(found.name)
         if parent.opaque:
             gone |= names(parent.stack) - present.keys()
         for name in sorted(gone):
@@ -152,7 +154,7 @@ class _Diff:
                 hint="give the file another name, or remove it in the same RUN",
             )
         if not stat.S_ISDIR(status.st_mode):
-            return _Node(path, parent, status, lookup(parent.stack, name))
+            return _Node(path, parent, status, lookup(parent.stack, name) if parent.stack else None)
         if path.count("/") >= MAX_DEPTH:
             raise LayerFormatError(f"{path[:200]}...: more than {MAX_DEPTH} directories deep")
         stack = descend(parent.stack, name)
@@ -163,11 +165,9 @@ class _Diff:
     def _file(self, path: str) -> str:
         return f"{self._upper}/{path}" if path else self._upper
 
-    def _same(self, node: _Node, status: os.stat_result) -> bool:
+    def _same(self, node: _Node, status: os.stat_result, below: tuple[str, os.stat_result]) -> bool:
         """Whether the layers below show the very same thing under this name."""
-        if node.below is None:
-            return False
-        return is_same(self._file(node.path), status, *node.below, single=self._single)
+        return is_same(self._file(node.path), status, *below, single=self._single)
 
     def _parents(self, node: _Node) -> Iterator[Item]:
         """Yield the directories above that are not in the layer yet; an entry whose parent is missing is a surprise."""

@@ -89,8 +89,10 @@ def belongs_in_layer(attribute: str) -> bool:
 def read_xattrs(path: str, wanted: Callable[[str], bool]) -> dict[str, bytes]:
     """Return the extended attributes of a file, not followed, whose names are ``wanted``, sorted."""
     try:
-        names = sorted(os.listxattr(path, follow_symlinks=False))
-        return {name: os.getxattr(path, name, follow_symlinks=False) for name in names if wanted(name)}
+        names = os.listxattr(path, follow_symlinks=False)
+        if not names:
+            return {}
+        return {name: os.getxattr(path, name, follow_symlinks=False) for name in sorted(names) if wanted(name)}
     except OSError as error:
         if error.errno in _UNSUPPORTED:
             return {}

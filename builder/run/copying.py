@@ -131,10 +131,14 @@ class CopySnapshot:
         start, tree = self._start, self._start.tree
         if self._staged is not None:
             self._staged.adopt(packed, emitted)
+            self._staged.settle()
         self._owner.tidy(self._changes, tree, emitted)
         stack = start.stack if packed is None else (*start.stack, self._owner.path(packed, start.stack))
         self._kept = None
         self._owner.keep(KeptTree(stack, tree, self._changes.refreshed(str(tree), emitted)))
+
+    def settle(self) -> None:
+        """See :class:`Snapshot`: the next step wants the tree at once."""
 
     def remove(self) -> None:
         """See :class:`Snapshot`: a tree that a failed step has left is good for nothing."""

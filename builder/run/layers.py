@@ -79,10 +79,17 @@ class Layers:
         ``emitted`` are the paths in the layer with their mtimes in seconds, None for whiteouts. The directory is made
         equal to what unpacking the layer would give: it may come to lie on other layers than those it was made on.
         """
-        _normalise(os.fsencode(upper), {os.fsencode(path): mtime for path, mtime in emitted.items()})
-        final = self._home / name
+        with self.adopting(upper, name, emitted):
+            pass
+
+    @contextlib.contextmanager
+    def adopting(self, upper: Path, name: str, emitted: Mapping[str, int | None]) -> Iterator[None]:
+        """Do what ``adopt`` does at the end of the block; until then, who wants the layer waits for it."""
         with self._locked(name) as lock:
+            yield
+            final = self._home / name
             if not final.exists():
+                _normalise(os.fsencode(upper), {os.fsencode(path): mtime for path, mtime in emitted.items()})
                 _note_size(lock, upper)
                 os.rename(upper, final)
 

@@ -6,6 +6,7 @@ is used is found out when the worker starts; steps and ``run.init`` only see the
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections.abc import Iterator, Mapping, Sequence
@@ -41,8 +42,12 @@ class Snapshot(Protocol):
     def adopt(self, packed: Packed | None, emitted: Mapping[str, int | None]) -> None:
         """Keep the result for later steps, as the layer ``packed``; None if there was no item.
 
-        ``emitted`` are the paths in it with their mtimes in seconds, None for whiteouts.
+        ``emitted`` are the paths in it with their mtimes in seconds, None for whiteouts. What takes time is left for
+        ``settle``; who wants the layer waits for that.
         """
+
+    def settle(self) -> None:
+        """Finish what ``adopt`` began, when everybody has heard of the result. Without one, do nothing."""
 
     def remove(self) -> None:
         """Delete what is left outside the scratch directory."""
@@ -117,6 +122,7 @@ class OverlaySnapshot:
         self._lowers = lowers
         self._options = options
         self._single = single
+        self._adopting = contextlib.ExitStack()
 
     def fields(self) -> dict[str, Any]:
         """See :class:`Snapshot`."""
@@ -131,7 +137,13 @@ class OverlaySnapshot:
     def adopt(self, packed: Packed | None, emitted: Mapping[str, int | None]) -> None:
         """See :class:`Snapshot`."""
         if packed is not None:
-            self._layers.adopt(self._upper, layer_name(packed, self._lowers), emitted)
+            name = layer_name(packed, self._lowers)
+            self._adopting.enter_context(self._layers.adopting(self._upper, name, emitted))
+
+    def settle(self) -> None:
+        """See :class:`Snapshot`."""
+        with contextlib.suppress(OSError):  # a full disk: whoever wants the layer unpacks it
+            self._adopting.close()
 
     def remove(self) -> None:
         """Everything lies in the scratch directory."""
