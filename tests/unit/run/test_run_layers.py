@@ -98,6 +98,29 @@ def test_a_kept_upper_holds_what_the_layer_says(tmp_path: Path) -> None:
     assert not upper.exists()
 
 
+def test_who_wants_a_layer_waits_until_it_is_adopted(tmp_path: Path) -> None:
+    upper = tmp_path / "upper"
+    (upper / "seen").mkdir(parents=True)
+    first, second = layers(tmp_path), layers(tmp_path)
+    found: list[Path] = []
+    lock = tmp_path / "layers" / "view" / ".locks" / "n"
+
+    def want() -> None:
+        # There is no blob that it could be made of.
+        found.append(second.ensure("n", b"", DIFF_ID, (), ignore))
+
+    waiter = threading.Thread(target=want)
+    with first.adopting(upper, "n", {"seen": OLD}):
+        waiter.start()
+        waiting = f":{lock.stat().st_ino} "
+        while not any("->" in line and waiting in line for line in Path("/proc/locks").read_text().splitlines()):
+            assert waiter.is_alive()
+        assert not found
+    waiter.join()
+    assert found == [first.path("n")]
+    assert (found[0] / "seen").stat().st_mtime == OLD
+
+
 def test_a_lock_that_was_removed_while_somebody_waited_for_it(tmp_path: Path, blob: bytes) -> None:
     first, second = layers(tmp_path), layers(tmp_path)
     lock = tmp_path / "layers" / "view" / ".locks" / "n"
