@@ -227,3 +227,31 @@ def test_records_of_a_second_store_are_read_and_never_touched(tmp_path: Path) ->
     assert str(damaged) in warnings[0]
     with Store.open(tmp_path / "own") as store:
         assert [key for key, _ in store.records.near(PLACE)] == [key_of(1), key_of(4)], "nothing was taken over"
+
+
+def _near(store: Store) -> list[Key]:
+    return [found for found, _ in store.records.near(PLACE)]
+
+
+def test_places_of_several_builds_at_once_are_all_kept(tmp_path: Path) -> None:
+    """None of them writes at each step, and what the others wrote meanwhile stays."""
+    with Store.open(tmp_path) as one, Store.open(tmp_path) as two:
+        for number in range(0, 8, 2):
+            one.records.add(key_of(number), packed(), PLACE)
+            two.records.add(key_of(number + 1), packed(), PLACE)
+        assert {key_of(number) for number in range(0, 8, 2)} <= {*_near(one)}
+        assert {key_of(number) for number in range(1, 8, 2)} <= {*_near(two)}
+    with Store.open(tmp_path) as after:
+        assert {*_near(after)} == {key_of(number) for number in range(8)}
+
+
+def test_places_are_written_once_for_many_steps(tmp_path: Path) -> None:
+    with Store.open(tmp_path) as store, Store.open(tmp_path) as other:
+        store.records.add(key_of(0), packed(), PLACE)
+        assert _near(other) == [key_of(0)]
+        with store.records._remembering:
+            store.records._due = float("inf")
+        store.records.add(key_of(1), packed(), PLACE)
+        assert (_near(store), _near(other)) == ([key_of(1), key_of(0)], [key_of(0)])
+        store.records.flush()
+        assert _near(other) == [key_of(1), key_of(0)]
