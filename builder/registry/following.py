@@ -107,8 +107,10 @@ class Following:
             self._abandon()
 
     def _opened(self) -> BinaryIO | None:
-        """Wait for a whole piece; return None for a file that ends before."""
-        while not self._cancelled and self._descriptor is None:
+        """Wait for a whole piece; return None for a file that ends before, or has been moved by now."""
+        ended = False
+        while not self._cancelled and not ended:
+            ended = self._descriptor is not None
             with contextlib.suppress(FileNotFoundError):
                 if os.stat(self._path).st_size >= self._limit:
                     return open(self._path, "rb", buffering=0)

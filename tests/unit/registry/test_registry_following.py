@@ -14,10 +14,12 @@ from builder.errors import InterruptedBuildError
 from builder.image import descriptor as media
 from builder.image.descriptor import Descriptor
 from builder.image.digest import Digest
+from builder.image.reference import Reference
 from builder.registry import following as module
 from builder.registry.client import Registry
 from builder.registry.following import Following
 from tests.support.fake_registry import FakeRegistry, Fault, Seen, at, first
+from tests.support.registry import TestRegistry
 
 PIECE = 1000
 DATA = random.Random(5).randbytes(3500)
@@ -221,3 +223,19 @@ def test_after_any_failure_an_ordinary_upload_does_it(
     if not client.blob_exists(at(fake), DESCRIPTOR.digest, pushing=True):
         client.upload(at(fake), DESCRIPTOR, lambda: path.open("rb"))
     assert fake.blobs["a/b"][DESCRIPTOR.digest] == DATA
+
+
+def test_dockers_registry_takes_it(registry: TestRegistry, connect: Connect, tmp_path: Path) -> None:
+    (tmp_path / "blob").write_bytes(DATA)
+    client, target = connect(), Reference.parse(f"{registry.host}/followed:1")
+    mark = registry.mark()
+    upload = client.follow(target, tmp_path / "blob")
+    try:
+        upload.complete(DESCRIPTOR)
+        assert upload.commit()
+    finally:
+        upload.cancel()
+    asked = [(one.method, one.status) for one in registry.requests(since=mark) if one.method != "HEAD"]
+    assert asked == [("POST", 202), *[("PATCH", 202)] * 4, ("PUT", 201)]
+    assert registry.blob(DESCRIPTOR.digest) == DATA
+    assert client.blob_exists(target, DESCRIPTOR.digest, pushing=True)
