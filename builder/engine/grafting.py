@@ -93,10 +93,12 @@ class Graft:
                 return Item(replace(entry, kind=Kind.HARDLINK, target=first, size=0))
         if not stat.S_ISREG(node[0]):
             return Item(entry, b"")
+        size, tree = entry.size, self._tree
         confirm = self._hasher.listed(source, name, node)[_DIGEST] if self._hasher is not None else None
-        if entry.size <= _AT_ONCE:
-            return Item(entry, self._tree.read(source, name, entry.size)[0], confirm)
-        return Item(entry, functools.partial(self._tree.open, f"{source}/{name}" if source else name), confirm)
+        if size <= _AT_ONCE:
+            data = tree.read(source, name, size)[0] if confirm is None else tree.read_again(source, name, size)
+            return Item(entry, data, confirm)
+        return Item(entry, functools.partial(tree.open, f"{source}/{name}" if source else name), confirm)
 
 
 def check_name(path: str, name: str) -> None:
