@@ -53,6 +53,7 @@ class Solver:
     results: dict[VertexID, Result] = field(default_factory=dict)
     _finished: queue.SimpleQueue[_Done] = field(default_factory=queue.SimpleQueue)
     _running: int = 0
+    _sandbox_started: bool = False
     _failure: BaseException | None = None
 
     def solve(self) -> Mapping[VertexID, Result]:
@@ -109,10 +110,11 @@ class Solver:
                 self.results[key] = found
                 self._emit_completed(vertex, time.monotonic() - started, cached=True)
                 continue
+            if not self._sandbox_started and self._leads_to_run(vertex, waiting):
+                self._sandbox_started = True
+                self.services.sandbox.start_early()
             if not self._running:
                 self.before()
-            if self._leads_to_run(vertex, waiting):
-                self.services.sandbox.start_early()
             try:
                 threading.Thread(target=self._execute, args=(task,), name=vertex.name, daemon=True).start()
             except RuntimeError as error:
@@ -120,7 +122,9 @@ class Solver:
             self._running += 1
 
     def _leads_to_run(self, vertex: Vertex, waiting: Mapping[VertexID, Vertex]) -> bool:
-        """Say whether a RUN follows what is executed: it will hardly be in the cache, and a sandbox takes its time."""
+        """Say whether a RUN is executed now, or very likely later: a sandbox takes its time."""
+        if isinstance(vertex.operation, RunCommand):
+            return True
         following = {vertex.id}
         for one in waiting.values():
             if not following.isdisjoint(one.inputs):
