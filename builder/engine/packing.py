@@ -15,7 +15,7 @@ from builder.image.descriptor import Descriptor
 from builder.image.digest import DiffID
 from builder.rootfs.chunked import USUAL, Coding
 from builder.rootfs.compression import Compression
-from builder.streams import settling
+from builder.rootfs.settling import settling
 
 if TYPE_CHECKING:
     from builder.engine.ahead import Ahead, Complete

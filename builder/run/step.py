@@ -232,7 +232,7 @@ class Step:
         from builder.rootfs.compression import Compression
         from builder.rootfs.entry import Kind
         from builder.rootfs.pack import pack
-        from builder.streams import settling
+        from builder.rootfs.settling import settling
 
         compression, level, single = request["coding"]
         coding = Coding(Compression(compression), level, single)

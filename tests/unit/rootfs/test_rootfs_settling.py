@@ -9,13 +9,13 @@ from typing import BinaryIO
 
 import pytest
 
-from builder import streams
-from builder.streams import settling
+from builder.rootfs import settling as module
+from builder.rootfs.settling import settling
 
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streams, "_SETTLED", 1000)
+    monkeypatch.setattr(module, "_SETTLED", 1000)
 
 
 @pytest.mark.parametrize("step", [1, 999, 1000, 5000])
