@@ -143,13 +143,17 @@ def halves(size: int, numbers: random.Random) -> Iterator[bytes]:
 
 
 def many_files(folder: Path, count: int) -> None:
-    """Write ``count`` files of 2 to 6 KB, a hundred in a directory."""
+    """Write ``count`` files of 2 to 6 KB, a hundred in a directory; half of each is words, so a layer is 49 MB."""
     numbers = random.Random(_SEED)
+    words = [numbers.randbytes(4).hex().encode() for _ in range(256)]
+    text = b" ".join(numbers.choice(words) for _ in range(2000))
     for number in range(count):
         below = folder / f"package-{number // 1000}" / f"module-{number // 100}"
         if number % 100 == 0:
             below.mkdir(parents=True)
-        (below / f"file-{number}").write_bytes(b"".join(halves(numbers.randrange(2048, 6144), numbers)))
+        half = numbers.randrange(1024, 3072)
+        at = numbers.randrange(len(text) - half)
+        (below / f"file-{number}").write_bytes(numbers.randbytes(half) + text[at : at + half])
 
 
 def one_file(folder: Path, size: int) -> None:
