@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -34,6 +33,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.support import bases, machine, plots
+from benchmarks.support.command import Arguments
 from benchmarks.support.contents import contents
 from benchmarks.support.measuring import Measured, done, measure, median, take_turns
 from benchmarks.support.rivals import Buildah, Builder, Kaniko, Pybuild, buildkit
@@ -221,8 +221,7 @@ def write(results: Sequence[Result], options: argparse.Namespace) -> None:
 
 def main() -> int:
     """Measure, print, write, and judge."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pybuild", default=shutil.which("pybuild"))
+    parser = Arguments(__doc__)
     parser.add_argument("--buildah", default=shutil.which("buildah"))
     for rival in ("--newer-buildah", "--buildctl", "--buildkitd", "--kaniko"):
         parser.add_argument(rival, metavar="PROGRAM")
@@ -233,9 +232,7 @@ def main() -> int:
     parser.add_argument("--limit", type=float, default=100.0, metavar="MB")
     parser.add_argument("--results", type=Path)
     parser.add_argument("--work", default="/var/tmp", help="where to work: on a disk, not in memory")
-    options = parser.parse_args()
-    if os.geteuid() or not options.pybuild:
-        parser.error("needs root, and pybuild on PATH or --pybuild")
+    options = parser.ready()
     if options.results is None and not options.rows and options.scale == 1:
         options.results = RESULTS
     results = []

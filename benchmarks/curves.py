@@ -19,9 +19,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
-import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -30,6 +28,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.support import bases, machine, plots
+from benchmarks.support.command import Arguments
 from benchmarks.support.fits import exponent, polynomial
 from benchmarks.support.measuring import Measured, done, measure, median
 from benchmarks.support.rivals import environment
@@ -234,16 +233,13 @@ def _plain(costs: dict[int, Measured]) -> dict[int, object]:
 
 def main() -> int:
     """Measure, print, write, and judge."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pybuild", default=shutil.which("pybuild"))
+    parser = Arguments(__doc__)
     parser.add_argument("--axes", default="", help="some of files, bytes, layers, stages and runs; default: all")
     parser.add_argument("--scale", type=float, default=1.0, help="of the sizes")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--results", type=Path)
     parser.add_argument("--work", default="/var/tmp", help="where to work: on a disk, not in memory")
-    options = parser.parse_args()
-    if os.geteuid() or not options.pybuild:
-        parser.error("needs root, and pybuild on PATH or --pybuild")
+    options = parser.ready()
     if options.results is None and not options.axes and options.scale == 1:
         options.results = RESULTS
     found = []

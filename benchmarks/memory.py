@@ -11,7 +11,6 @@ here, and pushing needs docker-registry; they are left out without.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shutil
@@ -26,6 +25,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.support.command import Arguments
 from tests.support.registry import serve
 
 MIB = 1 << 20
@@ -108,14 +108,11 @@ def steps(pybuild: str, folder: Path, mib: int, host: str | None) -> Iterator[Me
 
 def main() -> int:
     """Measure, print, judge."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pybuild", default=shutil.which("pybuild"))
+    parser = Arguments(__doc__, root=False)
     parser.add_argument("--mib", type=int, default=1024)
     parser.add_argument("--limit", type=float, default=100.0)
     parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
-    if not options.pybuild:
-        parser.error("there is no pybuild on PATH: say --pybuild")
+    options = parser.ready()
     found: list[Measured] = []
     with ExitStack() as held:
         folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="pybuild-memory-", dir="/var/tmp")))

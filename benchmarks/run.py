@@ -14,7 +14,6 @@ limit; --factor multiplies the limits, for slow or busy machines. Without builda
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shutil
@@ -30,6 +29,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.support import bases
+from benchmarks.support.command import Arguments
 
 STEPS = 20
 Tool = Callable[[Path], list[str]]
@@ -141,14 +141,11 @@ def judge(found: Sequence[Figure], factor: float, target: str | None) -> int:
 
 def main() -> int:
     """Measure, print, and judge."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pybuild", default=shutil.which("pybuild"))
+    parser = Arguments(__doc__)
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--factor", type=float, default=1.0)
     parser.add_argument("--json", metavar="FILE")
-    options = parser.parse_args()
-    if os.geteuid() or not options.pybuild:
-        parser.error("needs root, and pybuild on PATH or --pybuild")
+    options = parser.ready()
     # Not in /tmp, which may be a file system in memory: a store is on a disk.
     with tempfile.TemporaryDirectory(prefix="pybuild-bench-", dir="/var/tmp") as work:
         found = measure(Bench(Path(work), options.pybuild, options.repeat))

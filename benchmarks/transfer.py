@@ -12,7 +12,6 @@ benchmark's own. Ends with status 1 if pybuild takes more than 1.3 times as long
 
 from __future__ import annotations
 
-import argparse
 import gzip
 import hashlib
 import json
@@ -30,6 +29,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.support.command import Arguments
 from tests.support.registry import TestRegistry, serve
 
 MIB = 1 << 20
@@ -181,14 +181,11 @@ def report(found: list[Measured]) -> bool:
 
 def main() -> int:
     """Measure, print, judge."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pybuild", default=shutil.which("pybuild"))
+    parser = Arguments(__doc__, root=False)
     parser.add_argument("--mib", type=int, default=1024)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
-    if not options.pybuild:
-        parser.error("there is no pybuild on PATH: say --pybuild")
+    options = parser.ready()
     found: list[Measured] = []
     with tempfile.TemporaryDirectory(prefix="pybuild-transfer-", dir="/var/tmp") as name:
         folder = Path(name)

@@ -14,8 +14,6 @@ or busy machines. Without buildah that comparison is left out.
 
 from __future__ import annotations
 
-import argparse
-import os
 import shutil
 import statistics
 import sys
@@ -27,6 +25,7 @@ from pathlib import Path
 from run import Bench, Figure, Tool, judge
 
 from benchmarks.support import bases
+from benchmarks.support.command import Arguments
 
 INSTRUCTIONS = """\
 FROM base
@@ -111,15 +110,12 @@ def measure(bench: Warm, pybuild: str, files: int) -> list[Figure]:
 
 def main() -> int:
     """Measure, print, and judge."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pybuild", default=shutil.which("pybuild"))
+    parser = Arguments(__doc__)
     parser.add_argument("--repeat", type=int, default=7)
     parser.add_argument("--files", type=int, default=20_000)
     parser.add_argument("--factor", type=float, default=1.0)
     parser.add_argument("--json", metavar="FILE")
-    options = parser.parse_args()
-    if os.geteuid() or not options.pybuild:
-        parser.error("needs root, and pybuild on PATH or --pybuild")
+    options = parser.ready()
     # Not in /tmp, which may be a file system in memory: a store is on a disk.
     with tempfile.TemporaryDirectory(prefix="pybuild-bench-", dir="/var/tmp") as work:
         found = measure(Warm(Path(work), options.pybuild, options.repeat), options.pybuild, options.files)

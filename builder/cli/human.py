@@ -38,3 +38,8 @@ def _duration(seconds: int) -> str:
         if days < limit:
             return f"{days // length} {name}"
     return f"{days // 365} years"
+
+
+def counted(number: int, one: str, several: str) -> str:
+    """Return a number with its noun: ``1 entry``."""
+    return f"{number} {one if number == 1 else several}"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from builder.cli.amounts import duration
 from builder.cli.answers import answer, answer_json, answer_table
-from builder.cli.human import human_age, human_size
+from builder.cli.human import counted, human_age, human_size
 from builder.cli.machine import available_cpus
 from builder.cli.parsing import Parser, add_json, base
 from builder.cli.registries import add_registry_options
@@ -176,7 +176,8 @@ def _prune_remote(options: argparse.Namespace) -> int:
         answer_json({**counts, "written": done.written, "dry_run": options.dry_run})
         return 0
     would = "would remove" if options.dry_run else "removed"
-    answer(f"{would} {done.entries} entries and {done.records} results; {done.kept} results are left")
+    gone = f"{counted(done.entries, 'entry', 'entries')} and {counted(done.records, 'result', 'results')}"
+    answer(f"{would} {gone}; {counted(done.kept, 'result is', 'results are')} left")
     return 0
 
 

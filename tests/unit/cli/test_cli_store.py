@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from builder.cache.store import Store
-from builder.cli.human import human_age, human_size
+from builder.cli.human import counted, human_age, human_size
 from builder.images.listing import unix_time
 from tests.support.called import Call
 
@@ -255,3 +255,8 @@ def test_times() -> None:
     assert unix_time("1969-12-31T23:00:01-01:00") == 1
     for text in ("", "yesterday", "1970-13-01T00:00:00Z", "0000-00-00T00:00:00Z"):
         assert unix_time(text) is None
+
+
+@pytest.mark.parametrize(("number", "said"), [(0, "0 entries"), (1, "1 entry"), (2, "2 entries")])
+def test_numbers_agree_with_their_nouns(number, said):
+    assert counted(number, "entry", "entries") == said
