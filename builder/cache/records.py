@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import itertools
 import json
 import operator
 import os
 import threading
 import time
-import zlib
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 
 from builder.cache import sealed
-from builder.cache.keys import Component, Key
+from builder.cache.keys import Key
+from builder.cache.record import SMALLEST, Place, Record, mark_of, unpack
 from builder.cache.scratch import Scratch
 from builder.cache.table import Table
 from builder.errors import CacheError, OutputError
@@ -28,15 +27,6 @@ from builder.patterns import pattern
 from builder.values import dataclass, replace
 
 _KIND = "record"
-_VERSION = 1
-_SMALLEST, _LARGEST = 8 << 20, 64 << 20
-"""Bytes of a record as it is kept, and unpacked."""
-
-_MOST = 150_000
-"""Components of a record; of more, files are told by their directories."""
-
-_BATCH = 8192
-"""Texts that are packed in one go."""
 
 _LARGEST_SENT = 1 << 20
 """Bytes of a packed record that others are sent."""
@@ -54,32 +44,6 @@ _PAUSE = 1.0
 
 _CLOSE = 2
 """Steps that may have been put before a step, or taken away there, which stands where it was all the same."""
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where in which Dockerfile a step stands: a kind of operation, the ``ordinal``-th step of a stage.
-
-    ``project`` tells the builds of a machine apart; it is empty where that does not matter.
-    """
-
-    project: str
-    stage: str
-    kind: str
-    ordinal: int
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """What a key was made of, by name. ``base`` describes the image it was made on, empty where it was no image.
-
-    ``by_directory``: files are told by their directories, because they are too many.
-    """
-
-    place: Place
-    base: str
-    components: Mapping[str, str]
-    by_directory: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +90,7 @@ class Records:
     def packed(self, key: Key) -> bytes | None:
         """Return a record as it is kept, for those who send it elsewhere: ``unpack`` and ``add`` take it."""
         try:
-            found = sealed.read(self._path(key), _KIND, key, limit=_SMALLEST)
+            found = sealed.read(self._path(key), _KIND, key, limit=SMALLEST)
         except CacheError as error:
             self._places.warn(f"{error.message}; it is ignored")
             if self._writable:
@@ -159,7 +123,7 @@ class Records:
 
         ``project`` is the one that it is said to be of.
         """
-        record = unpack(data) if len(data) <= _SMALLEST else None
+        record = unpack(data) if len(data) <= SMALLEST else None
         if record is not None:
             self.add(key, data, replace(record.place, project=project), mark_of(record.components))
 
@@ -238,74 +202,13 @@ class Records:
         return self._directory / key[:2] / key
 
 
-def pack(record: Record) -> bytes | None:
-    """Return a record as bytes, None for one that would be too large."""
-    components = record.components
-    many = len(components) > _MOST
-    if many:
-        components = coarse(components)
-    place = record.place
-    head = {
-        "version": _VERSION,
-        "place": [place.stage, place.kind, place.ordinal],
-        "base": record.base,
-        "by_directory": many,
-    }
-    # Twenty thousand files are a matter of milliseconds this way, and not as JSON.
-    deflater = zlib.compressobj(1)
-    parts = [deflater.compress(json.dumps(head).encode())]
-    left = itertools.chain.from_iterable(components.items())
-    while texts := list(itertools.islice(left, _BATCH)):
-        body = "\0".join(["", *texts])
-        if body.count("\0") != len(texts):
-            body = "".join("\0" + text.replace("\0", "\ufffd") for text in texts)
-        parts.append(deflater.compress(body.encode("utf-8", "surrogatepass")))
-    data = b"".join((*parts, deflater.flush()))
-    return data if len(components) <= _MOST and len(data) <= _SMALLEST else None
-
-
-def unpack(data: bytes) -> Record | None:
-    """Return the record that ``pack`` made bytes of, None for anything else, whoever made it."""
-    try:
-        inflater = zlib.decompressobj()
-        body = inflater.decompress(data, _LARGEST).decode("utf-8", "surrogatepass")
-        head, *texts = body.split("\0")
-        value = json.loads(head)
-    except (zlib.error, ValueError, RecursionError):
-        return None
-    if not inflater.eof or len(texts) % 2 or len(texts) > 2 * _MOST:
-        return None
-    match value:
-        case {
-            "version": 1,
-            "place": [str(stage), str(kind), int(ordinal)],
-            "base": str(base),
-            "by_directory": bool(many),
-        }:
-            components = dict(zip(texts[::2], texts[1::2], strict=True))
-            return Record(Place("", stage, kind, ordinal), base, components, many)
-        case _:
-            return None
-
-
-def grouped(components: Iterable[Component]) -> dict[str, str]:
-    """Return components by name, in their order; the texts of those of one name together.
-
-    A dictionary of texts, because tens of thousands of tuples would keep the garbage collector busy.
-    """
-    found: dict[str, str] = {}
-    for name, text in components:
-        found[name] = f"{found[name]}\n{text}" if name in found else text
-    return found
-
-
 def bundle(records: Iterable[tuple[Key, bytes]]) -> bytes:
     """Return packed records as one file for others, as many as fit; large ones stay at home."""
     parts: list[bytes] = []
     size = 0
     for key, data in records:
         size += len(data) + _HEAD
-        if len(data) > _LARGEST_SENT or size > _SMALLEST:
+        if len(data) > _LARGEST_SENT or size > SMALLEST:
             size -= len(data) + _HEAD
             continue
         parts.append(b"%b%08x%b" % (key.encode(), len(data), data))
@@ -324,28 +227,6 @@ def unbundle(data: bytes) -> Iterator[tuple[Key, bytes]]:
         if size > _LARGEST_SENT or start > len(data):
             return
         yield Key(head[:64].decode()), data[start - size : start]
-
-
-def coarse(components: Mapping[str, str]) -> dict[str, str]:
-    """Return components with those that have a slash in their names put together by what stands before the last."""
-    groups: dict[str, hashlib._Hash] = {}
-    kept: dict[str, str] = {}
-    for name, text in components.items():
-        directory, slash, _ = name.rpartition("/")
-        if not slash:
-            kept[name] = text
-            continue
-        digest = groups.setdefault(f"{directory}/", hashlib.sha256())
-        digest.update(f"{name}\0{text}\0".encode("utf-8", "surrogatepass"))
-    return {**kept, **{name: f"directory sha256={digest.hexdigest()[:16]}" for name, digest in groups.items()}}
-
-
-def mark_of(components: Mapping[str, str]) -> str:
-    """Return few characters for what a step is first of all: its command, directory or destination as it is written."""
-    name, text = next(iter(components.items()), ("", ""))
-    if name == "destination":
-        text = text.removeprefix(components.get("working directory", "").rstrip("/"))
-    return hashlib.sha256(f"{name}\0{text}".encode("utf-8", "surrogatepass")).hexdigest()[:8]
 
 
 def _rank(entry: _Entry, place: Place, mark: str) -> tuple[int, int]:

@@ -6,11 +6,13 @@ business, how records are kept ``cache.records``'s.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping, Sequence
-from itertools import islice
+from collections.abc import Container, Iterable, Iterator, Sequence
+from itertools import islice, zip_longest
+from operator import itemgetter
 
-from builder.cache.keys import Identity
-from builder.cache.records import Place, Record, Records, coarse, grouped, mark_of, pack
+from builder.cache.keys import Component, Identity
+from builder.cache.record import Components, Place, Record, Streamed, coarse, grouped, mark_of, pack, unpack
+from builder.cache.records import Records
 from builder.engine.components import (
     CONFIGURED,
     DESTINATION,
@@ -39,6 +41,9 @@ _TOLD = 3
 _AROUND, _WIDTH = 12, 48
 """Characters of a long text that are shown before its first difference, and in all."""
 
+_MOST_FILES = 1000
+"""Files whose changes are kept: nobody is shown more."""
+
 _WORDS = {"mode": "mode", "owner": "owner", "target": "link target", "attributes": "extended attributes"}
 
 
@@ -64,6 +69,12 @@ class Change:
         if "sha256" in self.was or "sha256" in self.now:
             return f"{name} changed" if self.component != BASE else f"{name}: was {self.was}, is {self.now}"
         return f"{name}: was {_excerpt(self.was, self.now)}, is {_excerpt(self.now, self.was)}"
+
+
+_ANOTHER = Change(f"{FILE}...", "", "")
+"""Stands for one more file that changed."""
+
+_place_in = itemgetter(0)
 
 
 def named(change: Change, below: str) -> str:
@@ -95,7 +106,10 @@ def remember(vertex: Vertex, identities: Sequence[Identity], services: Services,
     """Keep what an executed step's key was made of; return why it was executed, empty where nothing is known."""
     records, identity, place = services.store.records, telling(identities), place_of(vertex, services.project)
     base = base_of(below, services)
-    components = grouped(identity.components())
+    data = pack(Record(place, base, Streamed(identity.components)))
+    kept = None if data is None else unpack(data)
+    # As they are kept they take the least room, and are made only once.
+    components = kept.components if kept is not None and not kept.by_directory else shown(identity)
     reason = ""
     if services.no_cache:
         reason = "--no-cache asks for it"
@@ -106,16 +120,20 @@ def remember(vertex: Vertex, identities: Sequence[Identity], services: Services,
     else:
         found = nearest(records, place, components, base, most=_CANDIDATES)
         reason = told(found) if found else ""
-    data = pack(Record(place, base, components))
     if data is not None:
         records.add(identity.key, data, place, mark_of(components), latest=True)
     return reason
 
 
+def shown(identity: Identity) -> Components:
+    """Return the components of an identity, those of one name together."""
+    return grouped(identity.components()).items()
+
+
 def nearest(
     records: Records,
     place: Place,
-    components: Mapping[str, str],
+    components: Components,
     base: str,
     *,
     most: int,
@@ -140,26 +158,24 @@ def nearest(
     return best
 
 
-def _akin(record: Record, components: Mapping[str, str], hidden: tuple[str, ...]) -> bool:
+def _akin(record: Record, components: Components, hidden: tuple[str, ...]) -> bool:
     """Say whether a step from somewhere else does the same, as its first component says, on or with the same."""
-    was = record.components
-    if mark_of(was) == mark_of(components):
+    if mark_of(record.components) == mark_of(components):
         return True
-    if PARENT not in hidden and was.get(PARENT, "") == components[PARENT]:
-        return True
-    # Empty files are everywhere.
-    read = (name for name, text in components.items() if "sha256=" in text and " size=0 " not in text)
-    return any(name.startswith(FILE) and was.get(name) == components[name] for name in read)
+    equal = (new for _, old, new in _paired(record.components, components) if new is not None and old == new)
+    return any(
+        # Empty files are everywhere.
+        (name == PARENT and PARENT not in hidden)
+        or (name.startswith(FILE) and "sha256=" in text and " size=0 " not in text)
+        for name, text in equal
+    )
 
 
-def changes(
-    record: Record, components: Mapping[str, str], base: str, hidden: tuple[str, ...] = ()
-) -> tuple[Change, ...]:
+def changes(record: Record, components: Components, base: str, hidden: tuple[str, ...] = ()) -> tuple[Change, ...]:
     """Return what differs between a record and ``components``: what is below first, mere orders only if alone."""
-    was, now = record.components, coarse(components) if record.by_directory else components
-    names = [name for name, text in now.items() if was.get(name) != text] + [name for name in was if name not in now]
-    found = [Change(name, was.get(name), now.get(name)) for name in names if not name.startswith(hidden or "\0")]
-    if DESTINATION in now:
+    now = coarse(components).items() if record.by_directory else components
+    found = _differing(record.components, now, hidden)
+    if any(name == DESTINATION for name, _ in islice(now, 1)):
         found = _destined(found)
     below = [one for one in found if one.component == PARENT]
     others = [one for one in found if one.component != PARENT and one.component not in ORDERS]
@@ -172,6 +188,55 @@ def changes(
     if others:
         return (*below, *others)
     return (*below, *(one for one in found if one.component in ORDERS))
+
+
+def _differing(was: Components, now: Components, hidden: tuple[str, ...]) -> list[Change]:
+    """Return what differs as it is ordered now, then what is gone; files beyond very many only count."""
+    found: list[tuple[int, Change]] = []
+    files: list[tuple[int, Change]] = []
+    more = 0
+    for place, old, new in _paired(was, now):
+        name, _ = new or old or ("", "")
+        if old == new or name.startswith(hidden or "\0"):
+            continue
+        change = Change(name, None if old is None else old[1], None if new is None else new[1])
+        if not name.startswith(FILE):
+            found.append((place, change))
+            continue
+        files.append((place, change))
+        if len(files) > 2 * _MOST_FILES:
+            files.sort(key=_place_in)
+            more += len(files) - _MOST_FILES
+            del files[_MOST_FILES:]
+    return [*(change for _, change in sorted([*found, *files], key=_place_in)), *([_ANOTHER] * more)]
+
+
+def _paired(was: Components, now: Components) -> Iterator[tuple[int, Component | None, Component | None]]:
+    """Yield components of one name, with where they are now; those that are gone come last.
+
+    Keeps only those without another of their name so far: of a hundred thousand files, as a rule, none.
+    """
+    gone: dict[str, str] = {}
+    added: dict[str, tuple[int, str]] = {}
+    place = 0
+    for place, (old, new) in enumerate(zip_longest(was, now)):
+        if old == new or (old and new and old[0] == new[0]):
+            yield place, old, new
+            continue
+        if new:
+            before = gone.pop(new[0], None)
+            if before is None:
+                added[new[0]] = place, new[1]
+            else:
+                yield place, (new[0], before), new
+        if old:
+            after = added.pop(old[0], None)
+            if after is None:
+                gone[old[0]] = old[1]
+            else:
+                yield after[0], old, (old[0], after[1])
+    yield from ((where, None, (name, text)) for name, (where, text) in added.items())
+    yield from ((place + number, old, None) for number, old in enumerate(gone.items(), 1))
 
 
 def _destined(found: list[Change]) -> list[Change]:

@@ -10,7 +10,7 @@ import contextlib
 import time
 from typing import Literal
 
-from builder.cache.records import grouped, mark_of
+from builder.cache.record import grouped, mark_of
 from builder.dockerfile.source import Source, locate
 from builder.engine import components
 from builder.engine.build import Environment, prepare
@@ -67,7 +67,7 @@ class _Looking:
         self._source = source
         self._found: dict[VertexID, Result] = {}
         self._asked = services.imports is None
-        self._marks = {mark_of(components.first_of(one.operation)) for one in vertices.values()}
+        self._marks = {mark_of(components.first_of(one.operation).items()) for one in vertices.values()}
 
     def at(self, vertex: Vertex) -> Explanation:
         """Look one vertex up; those before it have been looked at."""
@@ -144,7 +144,7 @@ class _Looking:
             receive(self._services.imports, self._services.store, self._services.reporter, self._services.project)
         place = place_of(vertex, self._services.project)
         records = self._services.store.records
-        return nearest(records, place, known, base, most=_CANDIDATES, unknown=hidden, taken=self._marks)
+        return nearest(records, place, known.items(), base, most=_CANDIDATES, unknown=hidden, taken=self._marks)
 
 
 def said(explanation: Explanation) -> str:

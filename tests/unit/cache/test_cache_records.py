@@ -12,13 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from builder.cache import record as record_module
 from builder.cache import records
 from builder.cache.keys import Key, key
-from builder.cache.records import Place, Record, bundle, coarse, grouped, pack, unbundle, unpack
+from builder.cache.record import Place, Record, coarse, grouped, pack, unpack
+from builder.cache.records import bundle, unbundle
 from builder.cache.store import Store
 
 PLACE = Place("project", "build", "RunCommand", 2)
-RECORD = Record(PLACE, "base", {"command": "make", "variable A": "", "file x": "file mode=644"})
+RECORD = Record(PLACE, "base", {"command": "make", "variable A": "", "file x": "file mode=644"}.items())
 _text = st.text(st.characters(codec=None, exclude_categories=()), max_size=8)
 
 
@@ -34,13 +36,13 @@ def packed(record: Record = RECORD) -> bytes:
 
 @given(st.dictionaries(_text, _text, max_size=5), _text, _text)
 def test_what_is_packed_is_unpacked(components: dict[str, str], base: str, stage: str) -> None:
-    record = Record(Place("", stage, "CopyFiles", 1), base, components)
+    record = Record(Place("", stage, "CopyFiles", 1), base, components.items())
     found = unpack(packed(record))
     assert found is not None
     assert found.base == base
     assert found.place == record.place
     plain = {name.replace("\0", "\ufffd"): text.replace("\0", "\ufffd") for name, text in components.items()}
-    assert found.components == plain
+    assert dict(found.components) == plain
 
 
 @pytest.mark.parametrize(
@@ -74,7 +76,7 @@ def test_a_record_is_found_under_its_key_and_place(tmp_path: Path) -> None:
         assert store.records.has(key_of(1))
         found = store.records.find(key_of(1))
         assert found is not None
-        assert found.components == RECORD.components
+        assert dict(found.components) == dict(RECORD.components)
         assert list(store.records.near(PLACE)) == [(key_of(1), True)]
 
 
@@ -163,17 +165,32 @@ def test_records_are_for_their_owner_only(tmp_path: Path) -> None:
 
 
 def test_too_many_files_are_told_by_directories(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(records, "_MOST", 10)
+    monkeypatch.setattr(record_module, "_MOST", 10)
     files = {f"file d{number % 3}/f{number}": "file mode=644" for number in range(30)}
-    found = unpack(packed(Record(PLACE, "", {"destination": "/x", **files})))
+    found = unpack(packed(Record(PLACE, "", {"destination": "/x", **files}.items())))
     assert found is not None
     assert found.by_directory
-    assert set(found.components) == {"destination", "file d0/", "file d1/", "file d2/"}
-    assert found.components == coarse({"destination": "/x", **files})
-    assert coarse({**files, "file d1/new": ""})["file d1/"] != found.components["file d1/"]
-    assert coarse({**files, "file d1/new": ""})["file d0/"] == found.components["file d0/"]
-    monkeypatch.setattr(records, "_MOST", 2)
-    assert pack(Record(PLACE, "", {"destination": "/x", **files})) is None
+    components = dict(found.components)
+    assert set(components) == {"destination", "file d0/", "file d1/", "file d2/"}
+    assert components == coarse({"destination": "/x", **files}.items())
+    assert coarse({**files, "file d1/new": ""}.items())["file d1/"] != components["file d1/"]
+    assert coarse({**files, "file d1/new": ""}.items())["file d0/"] == components["file d0/"]
+    monkeypatch.setattr(record_module, "_MOST", 2)
+    assert pack(Record(PLACE, "", {"destination": "/x", **files}.items())) is None
+
+
+def test_components_go_through_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(record_module, "_PIECE", 7)
+    components = [("a", "1"), ("é" * 20, ""), ("", "x" * 50), ("\udc80", "z")]
+    found = unpack(packed(Record(PLACE, "", components)))
+    assert found is not None
+    assert list(found.components) == components == list(found.components)
+
+
+def test_names_that_repeat_are_packed_together() -> None:
+    found = unpack(packed(Record(PLACE, "", [("a", "1"), ("b", "2"), ("a", "3")])))
+    assert found is not None
+    assert list(found.components) == [("a", "1\n3"), ("b", "2")]
 
 
 def test_texts_of_one_name_are_kept_together() -> None:
@@ -181,13 +198,16 @@ def test_texts_of_one_name_are_kept_together() -> None:
 
 
 def test_a_bundle_brings_records_to_another_store(tmp_path: Path) -> None:
-    large = Record(PLACE, "", {"command": os.urandom(2 << 20).hex()})
+    large = Record(PLACE, "", {"command": os.urandom(2 << 20).hex()}.items())
     data = bundle([(key_of(1), packed()), (key_of(2), packed(large)), (key_of(3), packed())])
     assert [key for key, _ in unbundle(data)] == [key_of(1), key_of(3)]
     with Store.open(tmp_path) as store:
         for key_, one in unbundle(data):
             store.records.receive(key_, one)
-        assert store.records.find(key_of(3)) == Record(Place("", "build", "RunCommand", 2), "base", RECORD.components)
+        found = store.records.find(key_of(3))
+        assert found is not None
+        assert (found.place, found.base) == (Place("", "build", "RunCommand", 2), "base")
+        assert list(found.components) == list(RECORD.components)
     many = bundle((key_of(number), os.urandom(1 << 20)) for number in range(20))
     assert len(many) <= 8 << 20
     assert len(list(unbundle(many))) == 7

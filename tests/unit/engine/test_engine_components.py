@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import fields, replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from builder.cache.keys import Identity
-from builder.cache.records import Place, Record, grouped
-from builder.engine.comparing import changes, named, told
+from builder.cache.record import Place, Record, grouped
+from builder.engine import comparing
+from builder.engine.comparing import Change, changes, named, told
+from builder.engine.comparing import shown as listed
 from builder.engine.keys import directory_identity, flat_identity, run_identity
 from builder.engine.times import TimePolicy
 from builder.image.digest import ChainID, Digest
@@ -76,7 +81,7 @@ def identity(
 def difference(before: Identity, after: Identity, was: str = "", now: str = "") -> str:
     """Return what is told of two steps, whose bases are called ``was`` and ``now``."""
     assert before.key != after.key
-    return told(changes(Record(PLACE, was, grouped(before.components())), grouped(after.components()), now))
+    return told(changes(Record(PLACE, was, listed(before)), listed(after), now))
 
 
 @pytest.mark.parametrize(("name", "value", "said"), [(name, *one) for name, all_ in CHANGED.items() for one in all_])
@@ -105,9 +110,7 @@ def test_what_lies_below_or_behind_a_mount() -> None:
     assert difference(identity(), identity(shown=TWO)).startswith("files of --mount=bind /b: was ")
     epoch = identity(times=TimePolicy("clamp", 5, 0))
     assert difference(identity(), epoch) == "times: was 'keep', is 'clamp 5'"
-    (change,) = changes(
-        Record(PLACE, "", grouped(identity().components())), grouped(identity(parent=TWO).components()), ""
-    )
+    (change,) = changes(Record(PLACE, "", listed(identity())), listed(identity(parent=TWO)), "")
     assert named(change, "[1/2] RUN x") == "its parent changed: [1/2] RUN x"
 
 
@@ -153,3 +156,29 @@ def test_many_changes_are_counted() -> None:
     assert (
         difference(identity(), identity(many)) == "variable V0 added; variable V1 added; variable V2 added; and 9 more"
     )
+
+
+_texts = st.dictionaries(
+    st.sampled_from(["command", "user", *(f"file {name}" for name in "abcdefg")]), st.sampled_from("12"), max_size=9
+)
+
+
+@given(_texts, _texts, st.randoms())
+def test_going_through_two_records_finds_what_two_mappings_would(
+    was: dict[str, str], now: dict[str, str], chance: random.Random
+) -> None:
+    names = [*now, *(name for name in was if name not in now)]
+    expected = [Change(name, was.get(name), now.get(name)) for name in names if was.get(name) != now.get(name)]
+    assert list(changes(Record(PLACE, "", was.items()), now.items(), "")) == expected
+    shuffled = list(was.items())
+    chance.shuffle(shuffled)
+    assert set(changes(Record(PLACE, "", shuffled), now.items(), "")) == set(expected)
+
+
+def test_very_many_changes_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(comparing, "_MOST_FILES", 5)
+    was, now = ({f"file {number}": text for number in range(100)} for text in ("1", "2"))
+    found = changes(Record(PLACE, "", was.items()), {**now, "user": "x"}.items(), "")
+    assert len(found) == 101
+    assert [one.component for one in found[:5]] == [f"file {number}" for number in range(5)]
+    assert any(one.component == "user" for one in found)
