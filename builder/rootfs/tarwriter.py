@@ -40,7 +40,7 @@ _NO_DEVICE = bytes(16)
 _ZERO_BLOCK = bytes(BLOCK)
 _REST = {
     kind: _TYPES[kind] + bytes(_NAME_FIELD) + b"ustar\00000" + bytes(64) + _NO_DEVICE + bytes(167)
-    for kind in (Kind.FILE, Kind.DIRECTORY, Kind.FIFO)
+    for kind in (Kind.FILE, Kind.DIRECTORY, Kind.FIFO, Kind.WHITEOUT)
 }
 """What follows the checksum of an entry that says nothing there but its type."""
 
@@ -61,8 +61,11 @@ def header(entry: Entry) -> bytes:
     name = _name(entry)
     kind = entry.kind
     if kind in _REST and not entry.xattrs and len(name) <= _NAME_FIELD and name.isascii() and _fits(entry):
-        size = entry.size if kind is Kind.FILE else 0
-        numbers = entry.mode & 0o7777, entry.uid, entry.gid, size, entry.mtime
+        if kind is Kind.WHITEOUT:
+            numbers = 0, 0, 0, 0, entry.mtime
+        else:
+            size = entry.size if kind is Kind.FILE else 0
+            numbers = entry.mode & 0o7777, entry.uid, entry.gid, size, entry.mtime
         head = name.ljust(_NAME_FIELD, b"\0") + _NUMBERS % numbers
         return b"%b%06o\0 %b" % (head, sum(head) + _SUMS[kind], _REST[kind])
     if len(name) > MAX_COMPONENT:

@@ -241,7 +241,7 @@ def to_tar(items: Sequence[Item]) -> bytes:
                 with item.content() as stream:
                     tar.addfile(info, stream)
             else:
-                tar.addfile(info)
+                tar.addfile(info, io.BytesIO(item.content or b""))
     return out.getvalue()
 
 

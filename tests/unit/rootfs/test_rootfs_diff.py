@@ -170,12 +170,12 @@ def test_times_are_whole_seconds_and_clamped(tmp_path: Path) -> None:
     assert clamped == {"old": 100, "older": -2, "new": 200, "etc": 200, "etc/group": 200}
 
 
-def test_contents_are_opened_when_asked_for(tmp_path: Path) -> None:
-    items = change(tmp_path, shell("echo hello > f"))
-    content = items[0].content
-    assert callable(content)
-    with content() as stream:
-        assert stream.read() == b"hello\n"
+def test_small_contents_are_there_and_others_are_opened_when_asked_for(tmp_path: Path) -> None:
+    small, large = change(tmp_path, shell("echo hello > f; yes | head -c 65537 > g"))
+    assert small.content == b"hello\n"
+    assert callable(large.content)
+    with large.content() as stream:
+        assert stream.read() == b"y\n" * 32768 + b"y"
 
 
 @pytest.mark.parametrize("name", [".wh.x", ".wh..wh..opq"])
