@@ -39,32 +39,28 @@ class ContentHasher:
         self.digests: dict[Hashable, bytes] = {}
         """What others make of these files, as long as they do not ``forget``."""
         self._lock = threading.Lock()
+        self._learnt = False
         self._cache: StatCache | None = None
         if cache_path is not None and isinstance(tree, DirectoryTree):
             self._cache = StatCache.load(cache_path, tree.root)
             if self._cache is not None:
-                tree.believe(self._cache.record)
+                tree.believe(self._cache.take)
 
     def digest(self, entry: Entry) -> tuple[bytes, bytes]:
         """Return SHA-256 and xxh3_128 of a regular file's contents; raise ContextError if it cannot be read."""
         if entry.kind is not Kind.FILE:
             raise ContextError(f"{entry.path} is no regular file")
-        listed = self._tree.identity(entry.path) if isinstance(self._tree, DirectoryTree) else None
-        if listed is not None and self._cache is not None:
-            found = self._cache.get(listed)
-            if found is not None:
-                return found
-        key: Hashable = listed if listed is not None else entry.path
-        both = self._known.get(key)
-        if both is None:
-            both = self._read(entry, listed)
+        node = self._tree.file(entry.path) if isinstance(self._tree, DirectoryTree) else None
+        both = node[2] if node is not None else b""
+        if not both:
+            both = self._known.get(entry.path if node is None else node[1]) or self._read(entry, node)
         return both[:32], both[32:48]
 
     def listed(self, directory: str, name: str, node: Node) -> bytes:
         """Return SHA-256 and xxh3_128, and maybe more, of a regular file as a directory on disk lists it."""
-        tree, (_, key, known, special), cache = self._tree, node, self._cache
-        found = known or self._known.get(key) or (cache.record(key) if cache is not None else None)
-        if found is not None:
+        tree, (_, key, known, special) = self._tree, node
+        found = known or self._known.get(key)
+        if found:
             return found
         size = size_of(node)
         if size > CHUNK or not isinstance(tree, DirectoryTree):
@@ -73,8 +69,9 @@ class ContentHasher:
         data, opened = tree.read(directory, name, size)
         both = hashlib.sha256(data).digest() + xxhash.xxh3_128_digest(data)
         # One that grew is counted somehow: nobody can pack it.
-        same = opened == key and len(data) == size
-        if not (same and self._learn(key, both, started=started, plain=special is None or not special.xattrs)):
+        settled = opened == key and len(data) == size
+        plain = special is None or not special.xattrs
+        if not (settled and self._learn(directory, name, node, both, started=started, plain=plain)):
             self._known[key] = both
         return both
 
@@ -86,33 +83,37 @@ class ContentHasher:
     def save(self) -> None:
         """Write what was learnt for the next build. Never raises: the next build then reads the files again."""
         with self._lock:
-            if self._cache is not None and isinstance(self._tree, DirectoryTree):
-                self._cache.save(self._tree.identities())
+            if self._learnt and self._cache is not None and isinstance(self._tree, DirectoryTree):
+                self._learnt = not self._cache.save(self._tree.records)
 
-    def _read(self, entry: Entry, listed: bytes | None) -> bytes:
+    def _read(self, entry: Entry, node: Node | None) -> bytes:
         started = time.time_ns()
         sha256, fast = hashlib.sha256(), xxhash.xxh3_128()
         try:
             with contextlib.closing(self._tree.open(entry.path)) as stream:
                 # Of the descriptor, before its first byte is read: the name may lead elsewhere by now.
-                opened = identity(os.fstat(stream.fileno())) if listed is not None else None
+                opened = identity(os.fstat(stream.fileno())) if node is not None else None
                 while chunk := stream.read(CHUNK):
                     sha256.update(chunk)
                     fast.update(chunk)
         except OSError as error:
             raise ContextError(f"cannot read {entry.path}: {error.strerror}") from error
         both = sha256.digest() + fast.digest()
-        same = opened is not None and opened == listed
-        if opened is None or not (same and self._learn(opened, both, started=started, plain=not entry.xattrs)):
-            self._known[listed if listed is not None else entry.path] = both
+        directory, _, name = entry.path.rpartition("/")
+        same = node is not None and opened == node[1]
+        if node is None or not (
+            same and self._learn(directory, name, node, both, started=started, plain=not entry.xattrs)
+        ):
+            self._known[entry.path if node is None else node[1]] = both
         return both
 
-    def _learn(self, opened: bytes, both: bytes, *, started: int, plain: bool) -> bool:
+    def _learn(self, directory: str, name: str, node: Node, both: bytes, *, started: int, plain: bool) -> bool:
         """Keep both digests for the next build too, if the file has settled; say whether it has."""
-        with self._lock:
-            return self._cache is not None and self._cache.put(
-                opened, (both[:32], both[32:]), started=started, plain=plain
-            )
+        record = self._cache.record(node[1], both, started=started, plain=plain) if self._cache is not None else None
+        tree = self._tree
+        kept = record is not None and isinstance(tree, DirectoryTree) and tree.learn(directory, name, node, record)
+        self._learnt |= kept
+        return kept
 
 
 def record(entry: Entry, sha256: bytes | None) -> Record:

@@ -12,7 +12,7 @@ import io
 import os
 import stat
 import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -50,7 +50,7 @@ class DirectoryTree:
         self._inhabited: dict[str, bool] = {}
         self._trail: list[tuple[str, int]] = []
         self._here = "", -1
-        self._known: Callable[[bytes], bytes | None] = lambda _: None
+        self._known: Callable[[str], Mapping[bytes, bytes]] = lambda _: {}
         try:
             self._root_fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
@@ -79,9 +79,17 @@ class DirectoryTree:
             self._listings.clear()
             self._inhabited.clear()
 
-    def believe(self, known: Callable[[bytes], bytes | None]) -> None:
-        """Ask ``known`` for a stat cache's record by identity, and only other files for their extended attributes."""
+    def believe(self, known: Callable[[str], Mapping[bytes, bytes]]) -> None:
+        """Ask ``known`` for a directory's records by identity, and only other files for their extended attributes."""
         self._known = known
+
+    def learn(self, directory: str, name: str, node: Node, record: bytes) -> bool:
+        """Put a record into the node of a file; say whether that is what is listed there."""
+        listing = self._listings.get(directory)
+        if listing is None or listing.nodes.get(name) is not node:
+            return False
+        listing.nodes[name] = (*node[:2], record, node[3])
+        return True
 
     def ignores(self, path: str) -> bool:
         """Say whether the ignore file takes ``path`` out; never where it has exceptions, which may bring it back."""
@@ -127,11 +135,10 @@ class DirectoryTree:
             below = [prefix + name for name, node in nodes if node[3] is not None and stat.S_ISDIR(node[0])]
             pending += reversed(below)
 
-    def identities(self) -> Iterator[bytes]:
-        """Yield the ``identity`` of everything that was listed."""
-        for listing in list(self._listings.values()):
-            for node in listing.nodes.values():
-                yield node[1]
+    def records(self) -> Iterator[tuple[str, bytes]]:
+        """Yield all directories that were listed and what is known of the files in them."""
+        for directory, listing in list(self._listings.items()):
+            yield directory, listing.records()
 
     def open(self, path: str) -> BinaryIO:
         """Open a regular file unbuffered; raise ContextError naming it if that cannot be."""
@@ -194,10 +201,10 @@ class DirectoryTree:
         node = self._node(path)
         return None if node is None or node[3] is None else node[3].link
 
-    def identity(self, path: str) -> bytes | None:
-        """Return the ``identity`` the file had when it was listed; None for what is no regular file."""
+    def file(self, path: str) -> Node | None:
+        """Return the node of a regular file; None for what is none."""
         node = self._node(path)
-        return node[1] if node is not None and stat.S_ISREG(node[0]) else None
+        return node if node is not None and stat.S_ISREG(node[0]) else None
 
     def _node(self, path: str) -> Node | None:
         directory, _, name = path.rpartition("/")
@@ -263,7 +270,7 @@ class DirectoryTree:
         listing = Listing(scope)
         try:
             fd = self._descend(directory)
-            listing.read(fd, directory, self._known, self._hidden, ignoring=bool(self._patterns))
+            listing.read(fd, directory, self._known(directory), self._hidden, ignoring=bool(self._patterns))
         except OSError as error:
             # An ignored directory that we may not even read is nobody's business.
             if not forgiving:

@@ -69,12 +69,12 @@ class Listing:
         self,
         fd: int,
         directory: str,
-        known: Callable[[bytes], bytes | None],
+        known: Mapping[bytes, bytes],
         hidden: tuple[int, int] | None,
         *,
         ignoring: bool,
     ) -> None:
-        """Look at what ``fd``, which is ``directory``, holds. Raises OSError."""
+        """Look at what ``fd``, which is ``directory``, holds; ``known`` is a stat cache's. Raises OSError."""
         with os.scandir(fd) as scanned:
             found = sorted(scanned, key=_name)
         nodes, pack = self.nodes, _IDENTITY.pack
@@ -91,7 +91,7 @@ class Listing:
             name = _name(one)
             value, xattrs = b"", _NO_XATTRS
             if stat.S_ISREG(mode):
-                value = known(key) or b""
+                value = known.get(key, b"")
                 if not value.endswith(PLAIN):
                     xattrs = _read_xattrs(fd, name)
                 if info.st_nlink == 1 and not xattrs:  # nearly all files
@@ -106,6 +106,10 @@ class Listing:
             special.conditional = conditional
             self.conditional |= conditional
             nodes[name] = (mode, key, value, special)
+
+    def records(self) -> bytes:
+        """Return what a stat cache is to remember: identities, and what is known of them."""
+        return b"".join([part for node in self.nodes.values() if node[2] for part in (node[1], node[2])])
 
     def _ignored(self, found: os.DirEntry[str], directory: str) -> bool | None:
         """Say whether an entry is only there for what is below it, None if not even that."""

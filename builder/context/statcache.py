@@ -1,4 +1,4 @@
-"""What files held when they were last hashed: one file of fixed records per context (design, "The store", ``stat/``).
+"""What files held when they were last hashed: one file per context, by directory (design, "The store", ``stat/``).
 
 A record is keyed by device, inode, size, mtime and ctime, and good for one boot and one mount. It is written only
 when the file had been left alone for longer than its file system's clock ticks: a change after that moves its ctime.
@@ -12,7 +12,7 @@ import itertools
 import os
 import stat
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import xxhash
@@ -20,9 +20,11 @@ import xxhash
 from builder.errors import OutputError
 from builder.streams import replacing
 
-_MAGIC = b"pbstat01"
-_HEADER = struct.Struct("<8s32s16sQ")
-_RECORD = struct.Struct("<40s32s16s8s")
+_MAGIC = b"pbstat02"
+_HEADER = struct.Struct("<8s32s16s")
+_DIRECTORY = struct.Struct("<II")
+"""Bytes of its path, and records."""
+
 _TIMES = struct.Struct("<qq")
 _PAIR = struct.Struct("<40s56s")
 PLAIN = b"\0" * 8
@@ -30,8 +32,8 @@ PLAIN = b"\0" * 8
 
 _WITH_XATTRS = b"\1" + b"\0" * 7
 _MOST_RECORDS = 500_000
-_SLACK = 20_000
-_BATCH = 4096
+_ROOM = _MOST_RECORDS * _PAIR.size
+_SLACK = 20_000 * _PAIR.size
 _TICK = 50_000_000
 """Nanoseconds: no kernel's clock for files ticks slower than 100 Hz."""
 _COARSE_TICK = 2_100_000_000
@@ -40,16 +42,13 @@ _REMOTE = ("nfs", "cifs", "smb", "9p", "afs", "ceph", "fuse", "gluster", "lustre
 
 
 class StatCache:
-    """Digests by identity. Thread-safe as far as one dictionary is; ``save`` is called once, at the end."""
+    """Records by directory, until somebody asks for them: who lists a directory keeps what is known of its files."""
 
-    def __init__(self, path: Path, world: bytes, device: int, records: dict[bytes, bytes]) -> None:
+    def __init__(self, path: Path, world: bytes, device: int, directories: dict[str, bytes]) -> None:
         self._path = path
         self._world = world
         self._device = device
-        self._records = records
-        self._used: set[bytes] = set()
-        self._loaded = len(records)
-        self._added = False
+        self._directories = directories
 
     @classmethod
     def load(cls, path: Path, root: Path) -> StatCache | None:
@@ -64,71 +63,58 @@ class StatCache:
         world = _world(device)
         return None if world is None else cls(path, world, device, _read(path, world))
 
-    def get(self, identity: bytes) -> tuple[bytes, bytes] | None:
-        """Return SHA-256 and xxh3_128 of the file that has this identity."""
-        value = self._records.get(identity)
-        if value is None:
-            return None
-        self._used.add(identity)
-        return value[:32], value[32:48]
+    def take(self, directory: str) -> dict[bytes, bytes]:
+        """Return what is known of the files in a directory by identity, once: SHA-256, xxh3_128 and ``PLAIN`` or not.
 
-    def record(self, identity: bytes) -> bytes | None:
-        """Return SHA-256, xxh3_128 and ``PLAIN`` or something else: what is known of the file, in one piece."""
-        return self._records.get(identity)
+        Whoever takes it gives it back to ``save``.
+        """
+        return dict(_PAIR.iter_unpack(self._directories.pop(directory, b"")))
 
-    def put(self, identity: bytes, digests: tuple[bytes, bytes], *, started: int, plain: bool) -> bool:
-        """Remember digests of contents whose reading began at ``started`` (nanoseconds since 1970).
+    def record(self, identity: bytes, digests: bytes, *, started: int, plain: bool) -> bytes | None:
+        """Return what to remember of contents whose reading began at ``started`` (nanoseconds since 1970).
 
-        Say whether that is safe, and done.
+        None if that is not safe. ``digests`` are SHA-256 and xxh3_128.
         """
         mtime, ctime = _TIMES.unpack_from(identity, 24)
         tick = _COARSE_TICK if ctime % 1_000_000_000 == 0 else _TICK
         if max(mtime, ctime) + tick >= started or int.from_bytes(identity[:8], "little") != self._device:
-            return False
-        if identity in self._records:
-            self._used.add(identity)
-        self._records[identity] = digests[0] + digests[1] + (PLAIN if plain else _WITH_XATTRS)
-        self._added = True
-        return True
+            return None
+        return digests + (PLAIN if plain else _WITH_XATTRS)
 
-    def save(self, seen: Iterable[bytes] = ()) -> bool:
-        """Write the file anew if something was learnt; say whether it holds all that is known. Never raises.
+    def save(self, listed: Callable[[], Iterable[tuple[str, bytes]]]) -> bool:
+        """Write the file anew, with directories and the records of each; say whether it holds them. Never raises.
 
-        Where there is too much, what was asked for stays, and the identities that were ``seen``.
+        Of directories that nobody took, a context keeps about as many records as of the others.
         """
-        if not self._added:
-            return True
-        records = self._records
-        # What was put and is new comes last; a set of them all would be large.
-        put = itertools.islice(records, self._loaded, None)
-        used = self._used.union(put, (key for key in seen if key in records))
-        if len(records) > 2 * len(used) + _SLACK or len(records) > _MOST_RECORDS:
-            records = {key: records[key] for key in used}
-        if len(records) > _MOST_RECORDS:
+        used = sum(len(records) for _, records in listed())
+        left = sum(map(len, self._directories.values()))
+        others = self._directories if left <= min(used + _SLACK, _ROOM - used) else {}
+        if used > _ROOM:
             return False
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with replacing(self._path, mode=0o600) as stream:
                 stream.write(bytes(_HEADER.size))
                 checksum = xxhash.xxh3_128()
-                left = iter(records.items())
-                while body := b"".join(itertools.chain.from_iterable(itertools.islice(left, _BATCH))):
-                    checksum.update(body)
-                    stream.write(body)
+                for directory, records in itertools.chain(listed(), others.items()):
+                    if records:
+                        name = directory.encode("utf-8", "surrogateescape")
+                        body = b"".join((_DIRECTORY.pack(len(name), len(records) // _PAIR.size), name, records))
+                        checksum.update(body)
+                        stream.write(body)
                 stream.seek(0)
-                stream.write(_HEADER.pack(_MAGIC, self._world, checksum.digest(), len(records)))
+                stream.write(_HEADER.pack(_MAGIC, self._world, checksum.digest()))
         except (OSError, OutputError):
             return False
-        self._added = False
         return True
 
 
-def _read(path: Path, world: bytes) -> dict[bytes, bytes]:
+def _read(path: Path, world: bytes) -> dict[str, bytes]:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(fd, "rb") as stream:
             info = os.fstat(fd)
-            largest = _HEADER.size + _MOST_RECORDS * _RECORD.size
+            largest = 2 * _ROOM
             if not stat.S_ISREG(info.st_mode) or info.st_uid != os.geteuid() or info.st_size > largest:
                 return {}
             data = stream.read(largest)
@@ -136,13 +122,17 @@ def _read(path: Path, world: bytes) -> dict[bytes, bytes]:
         return {}
     if len(data) < _HEADER.size:
         return {}
-    magic, written_in, checksum, count = _HEADER.unpack_from(data)
-    body = memoryview(data)[_HEADER.size :]
-    if (magic, written_in, count * _RECORD.size) != (_MAGIC, world, len(body)):
+    magic, written_in, checksum = _HEADER.unpack_from(data)
+    if (magic, written_in) != (_MAGIC, world) or xxhash.xxh3_128_digest(memoryview(data)[_HEADER.size :]) != checksum:
         return {}
-    if xxhash.xxh3_128_digest(body) != checksum:
-        return {}
-    return dict(_PAIR.iter_unpack(body))
+    found: dict[str, bytes] = {}
+    at = _HEADER.size
+    while at < len(data):
+        length, count = _DIRECTORY.unpack_from(data, at)
+        start = at + _DIRECTORY.size + length
+        name, at = data[at + _DIRECTORY.size : start], start + count * _PAIR.size
+        found[name.decode("utf-8", "surrogateescape")] = data[start:at]
+    return found
 
 
 def _world(device: int) -> bytes | None:

@@ -41,7 +41,7 @@ _TOLD = 3
 _AROUND, _WIDTH = 12, 48
 """Characters of a long text that are shown before its first difference, and in all."""
 
-_MOST_FILES = 1000
+_FILES_KEPT = 1000
 """Files whose changes are kept: nobody is shown more."""
 
 _WORDS = {"mode": "mode", "owner": "owner", "target": "link target", "attributes": "extended attributes"}
@@ -204,10 +204,10 @@ def _differing(was: Components, now: Components, hidden: tuple[str, ...]) -> lis
             found.append((place, change))
             continue
         files.append((place, change))
-        if len(files) > 2 * _MOST_FILES:
+        if len(files) > 2 * _FILES_KEPT:
             files.sort(key=_place_in)
-            more += len(files) - _MOST_FILES
-            del files[_MOST_FILES:]
+            more += len(files) - _FILES_KEPT
+            del files[_FILES_KEPT:]
     return [*(change for _, change in sorted([*found, *files], key=_place_in)), *([_ANOTHER] * more)]
 
 

@@ -84,15 +84,17 @@ def _learn(root: Path, cache_path: Path) -> None:
     if cache is None:
         return
     with DirectoryTree(root) as tree:
+        hasher = ContentHasher(tree)
         for directory, nodes in tree.walk(""):
-            for name, _ in nodes:
+            for name, node in nodes:
                 path = f"{directory}/{name}" if directory else name
                 entry = tree.lstat(path)
-                key = tree.identity(path)
-                if entry is not None and key is not None:
-                    digests = ContentHasher(tree).digest(entry)
-                    cache.put(key, digests, started=time.time_ns() + _HOUR, plain=not entry.xattrs)
-    cache.save()
+                if entry is not None and tree.file(path) is not None:
+                    digests = b"".join(hasher.digest(entry))
+                    record = cache.record(node[1], digests, started=time.time_ns() + _HOUR, plain=not entry.xattrs)
+                    assert record is not None
+                    assert tree.learn(directory, name, node, record)
+        assert cache.save(tree.records)
 
 
 def _below(value: object) -> list[Summary]:

@@ -34,6 +34,14 @@ def _cache(path: Path, root: Path) -> StatCache:
     return cache
 
 
+def _put(cache: StatCache, path: Path, digests: bytes, *, later: int = _HOUR) -> bool:
+    """Save a record of one file of a context, as if that had been read some time after its last change."""
+    info = os.stat(path)
+    key = identity(info)
+    record = cache.record(key, digests, started=info.st_ctime_ns + later, plain=True)
+    return record is not None and cache.save(lambda: [("", key + record)])
+
+
 def test_digests_of_a_file(tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(b"x" * 3_000_000)
     with DirectoryTree(tmp_path) as tree:
@@ -74,14 +82,12 @@ def test_what_was_learnt_is_found_by_the_next_build(tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(b"data")
     place = tmp_path / "stat" / "context"
     key = identity(os.stat(tmp_path / "f"))
-    first = _cache(place, tmp_path)
-    first.put(key, _digests(b"data"), started=time.time_ns() + _HOUR, plain=True)
-    assert first.save()
+    assert _put(_cache(place, tmp_path), tmp_path / "f", b"".join(_digests(b"data")))
     assert place.stat().st_mode & 0o777 == 0o600
     second = _cache(place, tmp_path)
-    assert second.get(key) == _digests(b"data")
-    assert (second.record(key) or b"").endswith(PLAIN)
-    assert second.get(key[:-1] + bytes([key[-1] ^ 1])) is None
+    assert second.take("elsewhere") == {}
+    assert second.take("") == {key: b"".join((*_digests(b"data"), PLAIN))}
+    assert second.take("") == {}
 
 
 def test_the_hasher_believes_the_cache(tmp_path: Path) -> None:
@@ -89,20 +95,23 @@ def test_the_hasher_believes_the_cache(tmp_path: Path) -> None:
     root.mkdir()
     (root / "f").write_bytes(b"data")
     place = tmp_path / "stat"
-    cache = _cache(place, root)
     lie = (b"s" * 32, b"x" * 16)
-    cache.put(identity(os.stat(root / "f")), lie, started=time.time_ns() + _HOUR, plain=True)
-    cache.save()
+    assert _put(_cache(place, root), root / "f", b"".join(lie))
+    with DirectoryTree(root) as tree:
+        hasher = ContentHasher(tree, place)
+        entry = tree.lstat("f")
+        assert entry is not None
+        assert hasher.digest(entry) == lie
     with DirectoryTree(root) as tree:
         entry = tree.lstat("f")
         assert entry is not None
-        assert ContentHasher(tree, place).digest(entry) == lie
         assert ContentHasher(tree).digest(entry) == _digests(b"data")
     (root / "f").write_bytes(b"other")
     with DirectoryTree(root) as tree:
+        hasher = ContentHasher(tree, place)
         entry = tree.lstat("f")
         assert entry is not None
-        assert ContentHasher(tree, place).digest(entry) == _digests(b"other")
+        assert hasher.digest(entry) == _digests(b"other")
 
 
 def test_a_hasher_fills_the_cache_with_what_has_settled(tmp_path: Path) -> None:
@@ -118,7 +127,7 @@ def test_a_hasher_fills_the_cache_with_what_has_settled(tmp_path: Path) -> None:
         hasher.digest(entry)
         hasher.save()
     # Just written: a change within the same tick would not show, so it must not be believed.
-    assert _cache(place, root).get(identity(os.stat(root / "new"))) is None
+    assert _cache(place, root).take("") == {}
 
 
 @pytest.mark.parametrize(
@@ -126,22 +135,16 @@ def test_a_hasher_fills_the_cache_with_what_has_settled(tmp_path: Path) -> None:
 )
 def test_files_changed_within_a_tick_are_not_recorded(tmp_path: Path, age: int, kept: bool) -> None:
     (tmp_path / "f").touch()
-    info = os.stat(tmp_path / "f")
-    need(info.st_ctime_ns % 10**9, "needs a file system with fine times")
-    key = identity(info)
+    need(os.stat(tmp_path / "f").st_ctime_ns % 10**9, "needs a file system with fine times")
     cache = _cache(tmp_path / "stat", tmp_path)
-    cache.put(key, _digests(b""), started=info.st_ctime_ns + age, plain=True)
-    assert (cache.get(key) is not None) is kept
+    assert _put(cache, tmp_path / "f", b"".join(_digests(b"")), later=age) is kept
 
 
 @pytest.mark.parametrize("damage", ["empty", "short", "flipped", "magic", "longer", "directory", "link"])
 def test_a_damaged_cache_is_an_empty_one(tmp_path: Path, damage: str) -> None:
     (tmp_path / "f").touch()
-    key = identity(os.stat(tmp_path / "f"))
     place = tmp_path / "stat"
-    cache = _cache(place, tmp_path)
-    cache.put(key, _digests(b""), started=time.time_ns() + _HOUR, plain=True)
-    cache.save()
+    assert _put(_cache(place, tmp_path), tmp_path / "f", bytes(48))
     data = place.read_bytes()
     place.unlink()
     match damage:
@@ -161,41 +164,60 @@ def test_a_damaged_cache_is_an_empty_one(tmp_path: Path, damage: str) -> None:
             (tmp_path / "elsewhere").write_bytes(data)
             place.symlink_to("elsewhere")
     again = _cache(place, tmp_path)
-    assert again.get(key) is None
-    again.put(key, _digests(b""), started=time.time_ns() + _HOUR, plain=True)
-    assert again.save() is (damage != "directory")
+    assert again.take("") == {}
+    assert _put(again, tmp_path / "f", bytes(48)) is (damage != "directory")
 
 
 def test_another_boot_or_mount_starts_anew(tmp_path: Path) -> None:
     place = tmp_path / "stat"
-    key = identity(os.stat(tmp_path))
-    _cache(place, tmp_path)
     old = StatCache(place, b"another world".ljust(32), os.stat(tmp_path).st_dev, {})
-    old.put(key, _digests(b""), started=time.time_ns() + _HOUR, plain=True)
-    assert old.save()
-    assert _cache(place, tmp_path).get(key) is None
+    assert _put(old, tmp_path, bytes(48))
+    assert _cache(place, tmp_path).take("") == {}
 
 
-def test_what_was_seen_outlives_what_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("records", "kept"), [(2, False), (3, True)])
+def test_directories_that_nobody_took_are_kept_as_far_as_others_are_as_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, records: int, kept: bool
+) -> None:
     monkeypatch.setattr(statcache, "_SLACK", 0)
-    keys = []
-    for number in range(9):
-        (tmp_path / str(number)).touch()
-        keys.append(identity(os.stat(tmp_path / str(number))))
-    for used, seen in ((9, 0), (1, 2)):
-        cache = _cache(tmp_path / "stat", tmp_path)
-        for key in keys[:used]:
-            cache.put(key, _digests(b""), started=time.time_ns() + _HOUR, plain=True)
-        assert cache.save([*keys[used : used + seen], b"something else"])
-    left = _cache(tmp_path / "stat", tmp_path)
-    assert [left.get(key) is not None for key in keys] == [True] * 3 + [False] * 6
+    pieces = [bytes([number]) * 96 for number in range(9)]
+    place = tmp_path / "stat"
+    assert _cache(place, tmp_path).save(lambda: [("a", b"".join(pieces[:3])), ("empty", b"")])
+    assert _cache(place, tmp_path).save(lambda: [("b/c", b"".join(pieces[3 : 3 + records]))])
+    left = _cache(place, tmp_path)
+    assert (len(left.take("a")), len(left.take("b/c"))) == (3 if kept else 0, records)
+    # What was taken and is not given back is gone.
+    assert _cache(place, tmp_path).save(lambda: [("a", pieces[0])])
+    assert len(_cache(place, tmp_path).take("a")) == 1
+
+
+def test_a_directory_that_is_listed_is_remembered_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = time.time_ns()
+    monkeypatch.setattr(time, "time_ns", lambda: now + _HOUR)
+    root, place = tmp_path / "c", tmp_path / "stat"
+    (root / "d").mkdir(parents=True)
+    for name in ("d/a", "d/b", "c"):
+        (root / name).write_bytes(name.encode())
+    for gone in ("", "d/b"):
+        if gone:
+            os.unlink(root / gone)
+            (root / "new").write_bytes(b"")
+        with DirectoryTree(root) as tree:
+            hasher = ContentHasher(tree, place)
+            for directory, nodes in tree.walk(""):
+                for name, node in nodes:
+                    if tree.file(f"{directory}/{name}".lstrip("/")) is not None:
+                        hasher.listed(directory, name, node)
+            hasher.save()
+    left = _cache(place, root)
+    assert left.take("d").keys() == {identity(os.stat(root / "d/a"))}
+    assert left.take("").keys() == {identity(os.stat(root / name)) for name in ("c", "new")}
 
 
 def test_an_unwritable_place_is_no_failure(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     cache = _cache(tmp_path / "file" / "stat", tmp_path)
-    cache.put(identity(os.stat(tmp_path)), _digests(b""), started=time.time_ns() + _HOUR, plain=True)
-    assert cache.save() is False
+    assert not _put(cache, tmp_path, bytes(48))
 
 
 _FILE = Entry(path="a", kind=Kind.FILE, mode=0o644, size=3, mtime=7)

@@ -176,7 +176,7 @@ def test_going_through_two_records_finds_what_two_mappings_would(
 
 
 def test_very_many_changes_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(comparing, "_MOST_FILES", 5)
+    monkeypatch.setattr(comparing, "_FILES_KEPT", 5)
     was, now = ({f"file {number}": text for number in range(100)} for text in ("1", "2"))
     found = changes(Record(PLACE, "", was.items()), {**now, "user": "x"}.items(), "")
     assert len(found) == 101
