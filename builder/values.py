@@ -1,12 +1,12 @@
 """``dataclass`` and its companions for the slotted values of this program, much cheaper to define.
 
 The standard library's import ten modules and compile up to seven functions for each class; with two hundred classes
-that would be most of the time in which a build with everything cached is over. Here methods are shared, and
-``__init__`` is made by the first value of a class, from one function per number and kind of its fields.
+that would be most of the time in which a build with everything cached is over. Here methods are shared, and a class
+with many values makes itself an ``__init__``, from one function per number and kind of its fields.
 
 Type checkers see the standard library's names, and its ``fields``, ``replace`` and ``asdict`` work on these values too.
-Every class needs slots; ``inspect`` sees its parameters once there is a value. Not supported: InitVar, KW_ONLY, order,
-and inheriting from such a class.
+Every class needs slots; ``inspect`` sees the parameters of one with many values. Not supported: InitVar, KW_ONLY,
+order, and inheriting from such a class.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class _Member:
         self,
         *,
         default: object = _MISSING,
-        default_factory: object = None,
+        default_factory: Callable[[], object] | None = None,
         init: bool = True,
         repr: bool = True,  # noqa: A002  the names of the standard library
         hash: bool | None = None,  # noqa: A002
@@ -120,13 +120,45 @@ def _members(own: dict[str, Any], kw_only: bool) -> tuple[_Member, ...]:
 
 
 def _initializer(made: type[Any], members: tuple[_Member, ...]) -> Callable[..., None]:
-    """Return an ``__init__`` that the first value of the class replaces by one of its own."""
+    """Return an ``__init__`` for a few values, which is then replaced by one that is fast and takes long to make."""
+    left = _FEW
 
-    def first(self: object, *arguments: object, **keywords: object) -> None:
-        made.__init__ = _write(made, members)
-        made.__init__(self, *arguments, **keywords)
+    def few(self: Any, *arguments: object, **keywords: object) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0 or not _fill(self, members, arguments, keywords):
+            made.__init__ = _write(made, members)
+            made.__init__(self, *arguments, **keywords)
+        elif hasattr(made, "__post_init__"):
+            self.__post_init__()
 
-    return first
+    return few
+
+
+_FEW = 16
+"""From about so many values of a class on, making its own ``__init__`` takes less time than to do without."""
+
+
+def _fill(self: object, members: tuple[_Member, ...], arguments: Sequence[object], keywords: dict[str, object]) -> bool:
+    """Set all fields and return True; False if these are not the parameters, which ``__init__`` then says better."""
+    placed = named = 0
+    for one in members:
+        if one.init and placed < len(arguments) and not one.kw_only:
+            value = arguments[placed]
+            placed += 1
+        elif one.init and one.name in keywords:
+            value = keywords[one.name]
+            named += 1
+        elif one.default_factory is not None:
+            value = one.default_factory()
+        elif one.default is not _MISSING:
+            value = one.default
+        elif one.init:
+            return False
+        else:
+            continue
+        object.__setattr__(self, one.name, value)
+    return placed == len(arguments) and named == len(keywords)
 
 
 _CODES: dict[tuple[Any, ...], CodeType] = {}

@@ -100,6 +100,7 @@ def test_the_tools_of_the_standard_library_work() -> None:
     assert [one.name for one in fields(Many)] == ["name", "items", "extra", "note", "length"]
     assert dataclasses.asdict(Point(1)) == {"x": 1, "y": 2}
     assert pickle.loads(pickle.dumps(Many(name="a", items=(1,)))) == Many(name="a", items=(1,))
+    assert [Point(n) for n in range(20)][7] == Point(7)
     assert list(inspect.signature(Point).parameters) == ["x", "y"]
     assert [(one.type, one.default) for one in fields(Point)] == [("int", dataclasses.MISSING), ("int", 2)]
     match Point(3):
@@ -201,5 +202,6 @@ def test_the_same_class_made_by_both(kinds: list[str], frozen: bool, kw_only: bo
     (mine, seen), (other, expected) = attempt(ours), attempt(theirs)
     assert seen == expected
     if mine is not None:
+        assert [ours(*positional, **keywords) for _ in range(20)][-1] == mine  # by an __init__ of its own
         assert list(inspect.signature(ours).parameters) == list(inspect.signature(theirs).parameters)
         assert dataclasses.asdict(mine) == dataclasses.asdict(other)
