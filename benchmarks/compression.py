@@ -30,7 +30,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.support.machine import describe
 from benchmarks.support.workloads import halves
-from builder.rootfs.chunked import CHUNK, USUAL, deflate_part, gzip_member, zstd_frame
+from builder.rootfs.chunked import CHUNK, deflate_part, gzip_member, zstd_frame
+from builder.rootfs.coding import USUAL
 
 MIB = 1 << 20
 RESULTS = Path(__file__).with_name("results")

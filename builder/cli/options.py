@@ -115,12 +115,12 @@ def split_command(argv: Sequence[str]) -> tuple[str, list[str]]:
 
     Raises UsageError for a word that is nearly a command and no file.
     """
-    from builder.dockerfile.suggest import nearest
-
     word, rest = split_word(argv)
     if word in COMMANDS:
         return word, rest
     if word.isalpha() and not os.path.lexists(word):
+        from builder.dockerfile.suggest import nearest
+
         close = nearest(word, COMMANDS)
         if close:
             raise UsageError(

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO, cast, get_args
 
-from builder.cli.annotations import attribute
 from builder.cli.compressing import choice
 from builder.engine.request import CompressionChoice, Form, Output, OutputKind
 from builder.errors import UsageError
@@ -83,6 +82,8 @@ def _complete(kind: OutputKind, fields: _Attributes, usual: CompressionChoice) -
 
 def _form(fields: _Attributes, usual: CompressionChoice) -> Form:
     """Return what the output asks of the image's bytes."""
+    from builder.cli.annotations import attribute
+
     oci = fields.flag("oci-mediatypes")
     found = []
     for name in list(fields.values):

@@ -10,18 +10,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from builder.cli.annotations import parse_annotation
 from builder.cli.compressing import choice, refuse_zstd
 from builder.cli.dockerproxies import proxy_arguments
 from builder.cli.levels import chosen_level
 from builder.cli.machine import available_cpus, native_platform
 from builder.cli.options import NETWORKS
 from builder.cli.outputs import outputs
-from builder.cli.platforms import several_platforms
 from builder.engine.built import unmet
 from builder.engine.request import BuildRequest, CompressionChoice, EpochChoice, forms_of
 from builder.engine.services import SecretReader
 from builder.errors import ContextError, UsageError
+from builder.image.annotations import Annotation
+from builder.image.platform import Platform
 from builder.image.reference import Reference
 
 _SECRET_LIMIT = 500 << 10
@@ -40,8 +40,8 @@ def make_request(options: argparse.Namespace, environment: Mapping[str, str]) ->
     )
     found = outputs(options.output, tags, push=options.push, usual=compression)
     refuse_zstd(options.format, compression, found)
-    platforms = tuple(dict.fromkeys(one for text in options.platform for one in several_platforms(text))) or (native,)
-    annotations = tuple(one for text in options.annotation for one in parse_annotation(text))
+    platforms = _platforms(options.platform) or (native,)
+    annotations = _annotations(options.annotation)
     arguments = _build_args(options.build_arg, environment)
     request = BuildRequest(
         context=options.context,
@@ -79,6 +79,22 @@ def make_request(options: argparse.Namespace, environment: Mapping[str, str]) ->
     )
     _refuse_mismatches(request)
     return request
+
+
+def _platforms(texts: Sequence[str]) -> tuple[Platform, ...]:
+    if not texts:
+        return ()
+    from builder.cli.platforms import several_platforms
+
+    return tuple(dict.fromkeys(one for text in texts for one in several_platforms(text)))
+
+
+def _annotations(texts: Sequence[str]) -> tuple[Annotation, ...]:
+    if not texts:
+        return ()
+    from builder.cli.annotations import parse_annotation
+
+    return tuple(one for text in texts for one in parse_annotation(text))
 
 
 def _grants(options: argparse.Namespace, environment: Mapping[str, str]) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builder.cli.human import human_size
 from builder.errors import BuilderError
 from builder.events import Notice, Warned
 
@@ -40,6 +39,8 @@ def warn_if_low(env: Environment) -> None:
     """Warn when there is hardly any room for the store."""
     room = env.store.room()
     if room is not None and room < LOW:
+        from builder.cli.human import human_size
+
         where = f"only {human_size(room)} are free on the file system of the store {env.store.root}"
         env.reporter.emit(Warned(f"{where}; pybuild cache prune makes room", "space"))
 
@@ -128,5 +129,7 @@ def _trim(most: int | None, env: Environment) -> None:
     finally:
         tidying.close()
     if done.removed:
+        from builder.cli.human import human_size
+
         text = f"the store had more than {human_size(most)}: {human_size(done.size)} that were not used lately are gone"
         env.reporter.emit(Notice(text))

@@ -147,7 +147,8 @@ def is_tar(block: bytes) -> bool:
 
 def _from_stream(stream: BinaryIO, scratch: Path, label: str) -> Context:
     """Tell a tar, of any compression, from the text of a Dockerfile."""
-    from builder.rootfs.compression import PREFIX, Compression, decompress, detect
+    from builder.rootfs.coding import Compression
+    from builder.rootfs.compression import PREFIX, decompress, detect
 
     try:
         start = _read_up_to(stream, PREFIX)

@@ -17,7 +17,7 @@ from builder.engine.rights import push_targets
 from builder.image.descriptor import Descriptor
 from builder.image.digest import Digest
 from builder.image.reference import Reference
-from builder.rootfs.chunked import Coding
+from builder.rootfs.coding import Coding
 
 if TYPE_CHECKING:
     from builder.registry.client import Registry

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from builder.engine.ahead import Ahead
     from builder.engine.imports import Imports
     from builder.registry.client import Registry
-    from builder.rootfs.chunked import Coding
+    from builder.rootfs.coding import Coding
 
 
 @dataclass(frozen=True, slots=True)

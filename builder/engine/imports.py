@@ -30,7 +30,7 @@ from builder.events import Reporter, Warned
 from builder.image.descriptor import Descriptor
 from builder.image.digest import DiffID, Digest
 from builder.registry.errors import RegistryError
-from builder.rootfs.chunked import Coding
+from builder.rootfs.coding import Coding
 from builder.rootfs.toc import Toc
 from builder.values import dataclass, field
 

@@ -13,8 +13,7 @@ from builder.errors import OutputError, room_hint
 from builder.image import descriptor as media
 from builder.image.descriptor import Descriptor
 from builder.image.digest import DiffID
-from builder.rootfs.chunked import USUAL, Coding
-from builder.rootfs.compression import Compression
+from builder.rootfs.coding import USUAL, Coding, Compression
 from builder.rootfs.settling import settling
 
 if TYPE_CHECKING:

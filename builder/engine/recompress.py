@@ -19,8 +19,7 @@ from builder.image.blobs import Layer
 from builder.image.descriptor import Descriptor
 from builder.image.digest import DigestMismatchError
 from builder.image.manifest import Manifest
-from builder.rootfs.chunked import USUAL, Coding
-from builder.rootfs.compression import Compression
+from builder.rootfs.coding import USUAL, Coding, Compression
 from builder.rootfs.entry import LayerFormatError
 
 _OF_BYTES = ("containerd.io/snapshot/stargz/", "io.containers.zstd-chunked", "io.github.containers.zstd-chunked")

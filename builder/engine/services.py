@@ -10,7 +10,7 @@ from builder.cache.store import Store
 from builder.engine.times import TimePolicy
 from builder.events import Reporter
 from builder.levels import NEWEST, Level
-from builder.rootfs.chunked import USUAL, Coding
+from builder.rootfs.coding import USUAL, Coding
 from builder.run.spec import Provision
 from builder.values import dataclass, field
 

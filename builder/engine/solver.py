@@ -17,7 +17,7 @@ from builder.engine.services import Services
 from builder.errors import BuilderError, InterruptedBuildError, SandboxError
 from builder.events import BuildStarted, VertexCompleted, VertexFailed, VertexStarted
 from builder.plan.graph import RunCommand, Vertex, VertexID, image_below
-from builder.rootfs.chunked import USUAL
+from builder.rootfs.coding import USUAL
 from builder.values import dataclass, field, replace
 
 _TICK = 0.2

@@ -24,7 +24,7 @@ from builder.images.documents import NewImage, format_of
 from builder.images.layering import RemoteLayer
 from builder.images.places import is_path, parse_place
 from builder.images.rewriting import Rewriter, Rewritten
-from builder.rootfs.chunked import USUAL
+from builder.rootfs.coding import USUAL
 from builder.values import dataclass, replace
 
 BASE_NAME, BASE_DIGEST = "org.opencontainers.image.base.name", "org.opencontainers.image.base.digest"

@@ -17,8 +17,7 @@ from builder.image.descriptor import Descriptor
 from builder.image.mutate import Format
 from builder.images.documents import NewImage, format_of
 from builder.images.rewriting import Rewriter, Rewritten
-from builder.rootfs.chunked import USUAL, Coding
-from builder.rootfs.compression import Compression
+from builder.rootfs.coding import USUAL, Coding, Compression
 from builder.values import dataclass
 
 

@@ -27,8 +27,8 @@ from builder.errors import BuilderError, ContextError, ImageError, OutputError, 
 from builder.image import descriptor as media
 from builder.image.descriptor import Descriptor
 from builder.image.digest import DiffID, Digest
-from builder.rootfs.chunked import USUAL, Coding
-from builder.rootfs.compression import PREFIX, Compression, detect
+from builder.rootfs.coding import USUAL, Coding, Compression
+from builder.rootfs.compression import PREFIX, detect
 from builder.rootfs.pack import index_layer
 from builder.rootfs.recompress import recompress
 from builder.streams import HashingWriter, Readable, copy

@@ -304,11 +304,11 @@ class _Lowering:
         return (NothingOrigin(), ()) if top is None else (StageOrigin(taken), (top,))
 
     def _run(self, state: StageState, stage: df.Stage, one: df.Run, name: str) -> StageState:
-        from builder.dockerfile.mounts import mount_from
-
         extra: tuple[VertexID, ...] = ()
         mounts: list[Mount] = []
         for flag in one.mounts:
+            from builder.dockerfile.mounts import mount_from
+
             mount = resolve_mount(state, one, flag, self.names, sum(each.kind == "ssh" for each in mounts))
             origin: Origin = NothingOrigin()
             added: tuple[VertexID, ...] = ()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from builder.dockerfile import instructions as df
-from builder.dockerfile import mounts as syntax
 from builder.dockerfile.source import DockerfileError
 from builder.plan.copies import join_path
 from builder.plan.graph import Mount, RunCommand
@@ -21,6 +20,8 @@ def resolve_mount(state: StageState, one: df.Run, flag: df.MountFlag, names: Nam
 
     ``agents`` is how many mounts of agents the RUN has before this one.
     """
+    from builder.dockerfile import mounts as syntax
+
     try:
         mount = syntax.resolve_mount(flag, state.scope.variables())
     except DockerfileError as error:

@@ -18,23 +18,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, assert_never
 
 from builder.levels import NEWEST
-from builder.rootfs.compression import Compression
+from builder.rootfs.coding import GZIP_LEVEL, SINGLE_LEVEL, ZSTD_LEVEL, Coding, Compression
 from builder.streams import Writable
-from builder.values import dataclass
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
 
 CHUNK = NEWEST.chunk
 """Input bytes of one member."""
-
-GZIP_LEVEL = NEWEST.gzip
-"""libdeflate's fastest: the ratio of zlib's level 5 or so, at six times its speed."""
-
-ZSTD_LEVEL = NEWEST.zstd
-
-SINGLE_LEVEL = NEWEST.single
-"""zlib's own usual level: libdeflate cannot go on with a member, and zlib is slow at any."""
 
 LEVELS = {Compression.GZIP: range(10), Compression.ZSTD: range(23)}
 """The levels that can be asked for, as in BuildKit; zstd's 0 means its default."""
@@ -73,63 +64,6 @@ def zstd_frame(data: bytes, level: int = ZSTD_LEVEL) -> bytes:
     import zstandard
 
     return zstandard.ZstdCompressor(level=level, write_checksum=True).compress(data)
-
-
-@dataclass(frozen=True, slots=True)
-class Coding:
-    """How the bytes of a layer are written: compressed with what, at which level; None is the usual one.
-
-    ``single`` is for gzip: one member, whatever the size. Nothing that identifies a layer depends on it (design,
-    idea 3): only the digest of the blob does.
-    """
-
-    compression: Compression = Compression.GZIP
-    level: int | None = None
-    single: bool = False
-
-    @property
-    def effort(self) -> int:
-        """The level that is really used; 0 without compression."""
-        if self.compression is Compression.ZSTD:
-            return self.level or ZSTD_LEVEL
-        if self.compression is Compression.GZIP:
-            return (SINGLE_LEVEL if self.single else GZIP_LEVEL) if self.level is None else self.level
-        return 0
-
-    def fingerprint(self) -> str:
-        """Name what decides the bytes: method, library, level, framing, and a test vector's hash.
-
-        The hash tells apart libraries that hide their version. Fit for a file name.
-        """
-        return _fingerprint(self)
-
-    def made(self, fingerprint: str) -> bool:
-        """Say whether a fingerprint is this form's, with the library of this machine or with any other."""
-        if self.compression is Compression.NONE:
-            return fingerprint == "none"
-        if self.single:
-            return fingerprint.startswith("gzip-zlib-") and f"-{self.effort}-single-" in fingerprint
-        return fingerprint.startswith(f"{self.compression}-lib") and f"-{self.effort}-1MiB-" in fingerprint
-
-    def writer(self, target: Writable, *, threads: int | None = None) -> ChunkWriter:
-        """Return what writes ``target`` in this form; the target stays the caller's."""
-        match self.compression:
-            case Compression.GZIP if self.single:
-                return SingleGzipWriter(target, level=self.effort, threads=threads)
-            case Compression.GZIP:
-                return GzipWriter(target, level=self.effort, threads=threads)
-            case Compression.ZSTD:
-                return ZstdWriter(target, level=self.effort, threads=threads)
-            case Compression.NONE:
-                return PlainWriter(target)
-            case Compression.XZ | Compression.BZIP2:
-                raise ValueError(f"layers are not written as {self.compression}")
-            case _:
-                assert_never(self.compression)
-
-
-USUAL = Coding()
-"""What layers are written as when nobody asks for anything else."""
 
 
 class ChunkWriter:
@@ -295,8 +229,26 @@ class PlainWriter(ChunkWriter):
         return ()
 
 
+def writer_of(coding: Coding, target: Writable, threads: int | None) -> ChunkWriter:
+    """Return what writes ``target`` in the form ``coding``; the target stays the caller's."""
+    match coding.compression:
+        case Compression.GZIP if coding.single:
+            return SingleGzipWriter(target, level=coding.effort, threads=threads)
+        case Compression.GZIP:
+            return GzipWriter(target, level=coding.effort, threads=threads)
+        case Compression.ZSTD:
+            return ZstdWriter(target, level=coding.effort, threads=threads)
+        case Compression.NONE:
+            return PlainWriter(target)
+        case Compression.XZ | Compression.BZIP2:
+            raise ValueError(f"layers are not written as {coding.compression}")
+        case _:
+            assert_never(coding.compression)
+
+
 @functools.cache
-def _fingerprint(coding: Coding) -> str:
+def fingerprint_of(coding: Coding) -> str:
+    """Return what ``Coding.fingerprint`` promises."""
     level = coding.effort
     match coding.compression:
         case Compression.GZIP if coding.single:

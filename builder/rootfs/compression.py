@@ -9,9 +9,9 @@ from __future__ import annotations
 import io
 import zlib
 from collections.abc import Callable, Iterator
-from enum import StrEnum
 from typing import BinaryIO, assert_never
 
+from builder.rootfs.coding import Compression
 from builder.rootfs.entry import LayerFormatError
 from builder.rootfs.limits import MAX_UNCOMPRESSED, MAX_WINDOW
 from builder.rootfs.zstdframes import read_zstd
@@ -25,16 +25,6 @@ _FEED = 1 << 15
 _PIECE = 1 << 18
 """The most bytes an inflater gives back at once."""
 _BUFFER = 1 << 18
-
-
-class Compression(StrEnum):
-    """How bytes are compressed. We write the first three; the others are only read, in archives for ADD."""
-
-    GZIP = "gzip"
-    ZSTD = "zstd"
-    NONE = "none"
-    XZ = "xz"
-    BZIP2 = "bzip2"
 
 
 _MAGIC = (

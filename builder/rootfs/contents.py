@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from builder.image.digest import Digest, DigestMismatchError
-from builder.rootfs.compression import PREFIX, Compression, decompress, detect
+from builder.rootfs.coding import Compression
+from builder.rootfs.compression import PREFIX, decompress, detect
 from builder.rootfs.entry import LayerFormatError
 from builder.rootfs.sparse import Spread
 from builder.rootfs.tarreader import Member

@@ -13,7 +13,8 @@ from typing import BinaryIO
 import xxhash
 
 from builder.image.digest import DiffID, Digest
-from builder.rootfs.chunked import USUAL, ChunkWriter, Coding
+from builder.rootfs.chunked import ChunkWriter
+from builder.rootfs.coding import USUAL, Coding
 from builder.rootfs.compression import decompress
 from builder.rootfs.entry import ContentChangedError, Entry, Kind
 from builder.rootfs.tarreader import read_members

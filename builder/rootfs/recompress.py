@@ -7,7 +7,7 @@ contents of the layer stays true; its table of members is about the old blob (to
 from __future__ import annotations
 
 from builder.image.digest import DiffID, Digest
-from builder.rootfs.chunked import Coding
+from builder.rootfs.coding import Coding
 from builder.rootfs.compression import decompress
 from builder.streams import CHUNK, HashingWriter, Readable, Writable
 from builder.values import dataclass

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from builder.errors import BuilderError
-from builder.rootfs.chunked import USUAL, Coding
+from builder.rootfs.coding import USUAL, Coding
 from builder.values import dataclass
 
 if TYPE_CHECKING:

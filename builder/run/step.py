@@ -228,8 +228,7 @@ class Step:
         return Identity(identity.uid, identity.gid, groups, identity.home)
 
     def _pack(self, snapshot: Snapshot, request: Plain) -> Plain | None:
-        from builder.rootfs.chunked import Coding
-        from builder.rootfs.compression import Compression
+        from builder.rootfs.coding import Coding, Compression
         from builder.rootfs.entry import Kind
         from builder.rootfs.pack import pack
         from builder.rootfs.settling import settling

@@ -135,12 +135,12 @@ def test_by_an_ordinary_user(level: Level, plain_user: User, found: corpus.Diges
 
 def test_a_new_version_of_a_library_is_told_by_its_fingerprint(monkeypatch: pytest.MonkeyPatch) -> None:
     """A library that hides its version is known by what it makes."""
-    from builder.rootfs import chunked
+    from builder.rootfs import chunked, coding
 
-    usual = chunked.USUAL.fingerprint()
-    chunked._fingerprint.cache_clear()
+    usual = coding.USUAL.fingerprint()
+    chunked.fingerprint_of.cache_clear()
     monkeypatch.setattr(chunked, "gzip_member", lambda data, _: hashlib.sha256(data).digest())
-    other = chunked.USUAL.fingerprint()
-    chunked._fingerprint.cache_clear()
+    other = coding.USUAL.fingerprint()
+    chunked.fingerprint_of.cache_clear()
     assert other.rpartition("-")[0] == usual.rpartition("-")[0]
     assert other != usual

@@ -34,7 +34,7 @@ from builder.engine.request import CompressionChoice
 from builder.events import SilentReporter
 from builder.image.manifest import Manifest, parse_manifest
 from builder.levels import LEVELS, Level
-from builder.rootfs.chunked import Coding
+from builder.rootfs.coding import Coding
 from builder.rootfs.compression import decompress
 from builder.values import replace
 from tests.support import images

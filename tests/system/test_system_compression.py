@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from builder.rootfs.chunked import CHUNK, Coding
-from builder.rootfs.compression import Compression
+from builder.rootfs.chunked import CHUNK
+from builder.rootfs.coding import Coding, Compression
 from tests.support import images
 from tests.support.cli import pybuild, write_context
 from tests.support.commands import run

@@ -15,7 +15,7 @@ from builder.cli.requests import make_request
 from builder.engine.keys import levelled
 from builder.errors import UsageError
 from builder.levels import FIRST, LEVELS, NEWEST, level_of
-from builder.rootfs.chunked import USUAL
+from builder.rootfs.coding import USUAL
 from builder.values import replace
 from tests.support.cli import CHECKOUT, pybuild
 from tests.support.images import file, layer

@@ -22,7 +22,7 @@ from builder.image.reference import Reference
 from builder.registry import following
 from builder.registry.client import Registry
 from builder.registry.retry import RetryPolicy
-from builder.rootfs.chunked import USUAL, Coding
+from builder.rootfs.coding import USUAL, Coding
 from builder.rootfs.entry import ContentChangedError, Entry, Kind
 from builder.rootfs.pack import Item
 from tests.support.builds import NATIVE, Files, Recording, Workshop

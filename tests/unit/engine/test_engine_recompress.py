@@ -27,8 +27,8 @@ from builder.errors import CacheError
 from builder.image import descriptor as media
 from builder.image.descriptor import Descriptor
 from builder.image.digest import DiffID, Digest, DigestMismatchError
-from builder.rootfs.chunked import USUAL, Coding
-from builder.rootfs.compression import Compression, decompress
+from builder.rootfs.coding import USUAL, Coding, Compression
+from builder.rootfs.compression import decompress
 from builder.rootfs.entry import Entry, Kind, LayerFormatError
 from builder.rootfs.pack import Item
 

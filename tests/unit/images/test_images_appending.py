@@ -30,8 +30,7 @@ from builder.images.appending import BASE_DIGEST, BASE_NAME, Addition, append, p
 from builder.images.layering import LayerFile, LayerSpec, LayerURL, layers_of
 from builder.images.mutating import Mutation, mutate
 from builder.images.rewriting import Rewritten
-from builder.rootfs.chunked import Coding
-from builder.rootfs.compression import Compression
+from builder.rootfs.coding import Coding, Compression
 from tests.support.artifacts import DOCKER, OCI, TARS, TYPES, Held, digest, document, layers, said
 from tests.support.images import directory, file, inflate, layer, symlink
 

@@ -19,18 +19,9 @@ from typing import BinaryIO
 import pytest
 import zstandard
 
-from builder.rootfs.chunked import (
-    CHUNK,
-    LEVELS,
-    USUAL,
-    ChunkWriter,
-    Coding,
-    GzipWriter,
-    SingleGzipWriter,
-    ZstdWriter,
-    gzip_member,
-)
-from builder.rootfs.compression import Compression, decompress, detect, inflater
+from builder.rootfs.chunked import CHUNK, LEVELS, ChunkWriter, GzipWriter, SingleGzipWriter, ZstdWriter, gzip_member
+from builder.rootfs.coding import USUAL, Coding, Compression
+from builder.rootfs.compression import decompress, detect, inflater
 from builder.rootfs.entry import LayerFormatError
 from tests.support.need import need_tool
 

@@ -14,8 +14,7 @@ import pytest
 import zstandard
 
 from builder.image.digest import Digest, DigestMismatchError
-from builder.rootfs.chunked import Coding
-from builder.rootfs.compression import Compression
+from builder.rootfs.coding import Coding, Compression
 from builder.rootfs.contents import LayerContents
 from builder.rootfs.entry import Entry, Kind, LayerFormatError
 from builder.rootfs.pack import Item, index_layer, pack

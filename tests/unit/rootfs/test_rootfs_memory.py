@@ -36,8 +36,7 @@ with open(sys.argv[1] + "/blob", "rb") as blob, open(sys.argv[1] + "/toc", "wb")
 print(peak())
 """
 RECOMPRESS = """
-from builder.rootfs.chunked import Coding
-from builder.rootfs.compression import Compression
+from builder.rootfs.coding import Coding, Compression
 from builder.rootfs.recompress import recompress
 for coding in (Coding(Compression.ZSTD), Coding(Compression.GZIP, 1), Coding(Compression.NONE)):
     with open(sys.argv[1] + "/blob", "rb") as blob, open("/dev/null", "wb") as target:
@@ -47,8 +46,7 @@ print(peak())
 MAKE = """
 from builder.rootfs.entry import Entry, Kind
 from builder.rootfs.pack import Item, pack
-from builder.rootfs.chunked import Coding
-from builder.rootfs.compression import Compression
+from builder.rootfs.coding import Coding, Compression
 with open("/dev/null", "wb") as blob, open(sys.argv[1] + "/toc", "wb") as toc:
     names = (f"usr/lib/package-{i // 500}/module-with-a-long-name-{i}" for i in range(60000))
     pack((Item(Entry(path=n, kind=Kind.FILE)) for n in names), blob, toc, coding=Coding(Compression.NONE))

@@ -15,8 +15,9 @@ import xxhash
 import zstandard
 
 from builder.errors import ContextError
-from builder.rootfs.chunked import CHUNK, USUAL, Coding
-from builder.rootfs.compression import Compression, decompress
+from builder.rootfs.chunked import CHUNK
+from builder.rootfs.coding import USUAL, Coding, Compression
+from builder.rootfs.compression import decompress
 from builder.rootfs.entry import ContentChangedError, Entry, Kind, LayerFormatError, UnsafePathError
 from builder.rootfs.pack import Item, Packed, index_layer, pack
 from builder.rootfs.toc import Toc

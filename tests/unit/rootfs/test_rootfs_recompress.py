@@ -12,8 +12,9 @@ import random
 import pytest
 import zstandard
 
-from builder.rootfs.chunked import LEVELS, Coding
-from builder.rootfs.compression import Compression, decompress
+from builder.rootfs.chunked import LEVELS
+from builder.rootfs.coding import Coding, Compression
+from builder.rootfs.compression import decompress
 from builder.rootfs.entry import LayerFormatError
 from builder.rootfs.recompress import Recompressed, recompress
 
