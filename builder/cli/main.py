@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import gc
 import os
 import sys
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, NoReturn
 
 from builder.cli import upkeep
 from builder.cli.answers import answer, named
 from builder.cli.options import load, parse, split_command
 from builder.cli.parsing import PROGRESS, value_of
-from builder.cli.reporters import make_reporter, print_line
+from builder.cli.reporters import make_reporter, print_bytes, print_line
 from builder.cli.reports import (
     Recorder,
     ending,
@@ -30,6 +30,23 @@ from builder.cli.session import environment, open_standard_streams
 from builder.errors import BuilderError, OutputError, UsageError
 from builder.events import SilentReporter
 
+if TYPE_CHECKING:
+    from builder.cli.calls import Call
+
+
+def run() -> NoReturn:
+    """Be the program: end the process with the exit status.
+
+    At the end of a build every file is closed and every thread that matters was waited for. Python would take itself
+    apart then, one object after the other, which is a twentieth of a build that has nothing to do.
+    """
+    try:
+        status = main()
+    except SystemExit as end:  # after --help and --version
+        status = int(end.code or 0)
+    print_bytes(sys.stderr, b"")
+    os._exit(status if print_bytes(sys.stdout, b"") else OutputError.exit_code)
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and return the exit status."""
@@ -41,9 +58,6 @@ def main(argv: list[str] | None = None) -> int:
         return _build(options) if command == "build" else load(command).run(options)
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  the end of every failure: a message and an exit status
         return _report(error, words)
-    finally:
-        if argv is None:
-            gc.freeze()  # the process ends: looking for cycles once more would be a sixth of a warm build
 
 
 def _parsed(words: Sequence[str]) -> tuple[str, argparse.Namespace]:
@@ -83,6 +97,17 @@ def _set_up_logging(options: argparse.Namespace) -> None:
         logging.getLogger("httpcore").setLevel(logging.WARNING)
 
 
+def _call(options: argparse.Namespace) -> Call | None:
+    """Return what is asked for instead of a build. Raises UsageError."""
+    text = "check" if options.check else options.call
+    if text == "build":
+        return None
+    from builder.cli.calls import parse_call
+
+    call = parse_call(text)
+    return None if call.method == "build" else call
+
+
 def _build(options: argparse.Namespace) -> int:
     started = time.monotonic()
     recorder = Recorder(make_reporter(options.progress, sys.stderr))
@@ -93,14 +118,15 @@ def _build(options: argparse.Namespace) -> int:
                 write_metadata(options.metadata_file, failure(error, recorder, time.monotonic() - started))
 
     try:
-        from builder.cli.calls import carry_out, parse_call
         from builder.cli.requests import make_request
         from builder.engine.build import build
 
         upkeep.check_size(options, os.environ)
-        call = parse_call("check" if options.check else options.call)
+        call = _call(options)
         request = make_request(options, os.environ)
-        if call.method != "build":
+        if call is not None:
+            from builder.cli.calls import carry_out
+
             with environment(options, recorder, request.jobs) as env:
                 text, status = carry_out(call, request, env)
             answer(text)
@@ -123,4 +149,4 @@ def _build(options: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run()
