@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
-import hashlib
 import os
 import stat
 from collections.abc import Iterable
@@ -41,6 +40,8 @@ class IdMaps:
     @property
     def view(self) -> str:
         """Name who owns what on the disk when these maps wrote it."""
+        import hashlib  # here: the worker starts sooner
+
         return "map-" + hashlib.sha256(repr((self.uids, self.gids)).encode()).hexdigest()[:16]
 
     @classmethod
