@@ -142,6 +142,9 @@ class StoreLayer:
 
     def toc(self) -> Toc:
         """Return the table of contents, made from the bytes when there is none yet."""
+        known = self._toc
+        if known is not None:
+            return known
         with self._lock:
             if self._toc is None:
                 self._toc = self._open_toc()

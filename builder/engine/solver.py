@@ -5,6 +5,7 @@ The first failure, and an interruption, cancel what runs; its threads are waited
 
 from __future__ import annotations
 
+import heapq
 import queue
 import threading
 import time
@@ -52,6 +53,10 @@ class Solver:
     """Called before anything is executed, and at the end; what it raises ends the run."""
     results: dict[VertexID, Result] = field(default_factory=dict)
     _finished: queue.SimpleQueue[_Done] = field(default_factory=queue.SimpleQueue)
+    _ready: list[tuple[int, VertexID]] = field(default_factory=list)
+    """Vertices whose inputs are there, the first of the graph on top of the heap."""
+    _missing: dict[VertexID, set[VertexID]] = field(default_factory=dict)
+    _followers: dict[VertexID, list[tuple[int, VertexID]]] = field(default_factory=dict)
     _running: int = 0
     _sandbox_started: bool = False
     _failure: BaseException | None = None
@@ -59,13 +64,13 @@ class Solver:
     def solve(self) -> Mapping[VertexID, Result]:
         """Return every vertex's result. Raises the first failure, InterruptedBuildError when cancelled."""
         self.services.reporter.emit(BuildStarted(len(self.vertices)))
-        waiting = dict(self.vertices)
+        self._arrange()
         try:
-            while waiting or self._running:
+            while self._ready or self._running:
                 if self.services.cancel.is_set() and self._failure is None:
                     raise InterruptedBuildError("the build was interrupted")
-                self._start_some(waiting)
-                if self._running and not self._can_start(waiting):
+                self._start_some()
+                if self._running and self._failure is None:
                     self._collect()
                 if self._failure is not None:
                     raise self._failure
@@ -73,6 +78,23 @@ class Solver:
         finally:
             self._drain()
         return self.results
+
+    def _arrange(self) -> None:
+        """Note who waits for whom, so that a result is not looked for in all of the graph."""
+        for place in enumerate(self.vertices):
+            missing = self._missing[place[1]] = set(self.vertices[place[1]].inputs) - self.results.keys()
+            for one in missing:
+                self._followers.setdefault(one, []).append(place)
+            if not missing:
+                self._ready.append(place)
+
+    def _add(self, key: VertexID, result: Result) -> None:
+        self.results[key] = result
+        for place in self._followers.pop(key, ()):
+            missing = self._missing[place[1]]
+            missing.discard(key)
+            if not missing:
+                heapq.heappush(self._ready, place)
 
     def layers(self) -> Iterator[StoreLayer]:
         """Yield the layers of all results, most of them several times."""
@@ -84,20 +106,11 @@ class Solver:
         for key, result in list(self.results.items()):
             self.results[key] = self.task(self.vertices[key]).settle(result)
 
-    def _can_start(self, waiting: Mapping[VertexID, Vertex]) -> bool:
-        return self._running < self.jobs and any(self._complete(vertex) for vertex in waiting.values())
-
-    def _complete(self, vertex: Vertex) -> bool:
-        return all(one in self.results for one in vertex.inputs)
-
-    def _start_some(self, waiting: dict[VertexID, Vertex]) -> None:
+    def _start_some(self) -> None:
         """Take every vertex whose inputs are there: hits are done at once, misses get a thread."""
-        for key, vertex in list(waiting.items()):
-            if not self._complete(vertex):
-                continue
-            if self._running >= self.jobs:
-                return
-            del waiting[key]
+        while self._ready and self._running < self.jobs:
+            _, key = heapq.heappop(self._ready)
+            vertex = self.vertices[key]
             task = self.task(vertex)
             started = time.monotonic()
             try:
@@ -107,10 +120,10 @@ class Solver:
                 self._fail(vertex, error, time.monotonic() - started)
                 return
             if found is not None:
-                self.results[key] = found
+                self._add(key, found)
                 self._emit_completed(vertex, time.monotonic() - started, cached=True)
                 continue
-            if not self._sandbox_started and self._leads_to_run(vertex, waiting):
+            if not self._sandbox_started and self._leads_to_run(vertex):
                 self._sandbox_started = True
                 self.services.sandbox.start_early()
             if not self._running:
@@ -121,16 +134,16 @@ class Solver:
                 raise SandboxError(f"no thread can be started for {vertex.name}: {error}") from error
             self._running += 1
 
-    def _leads_to_run(self, vertex: Vertex, waiting: Mapping[VertexID, Vertex]) -> bool:
+    def _leads_to_run(self, vertex: Vertex) -> bool:
         """Say whether a RUN is executed now, or very likely later: a sandbox takes its time."""
-        if isinstance(vertex.operation, RunCommand):
-            return True
-        following = {vertex.id}
-        for one in waiting.values():
-            if not following.isdisjoint(one.inputs):
-                if isinstance(one.operation, RunCommand):
-                    return True
-                following.add(one.id)
+        pending, seen = [vertex.id], {vertex.id}
+        while pending:
+            key = pending.pop()
+            if isinstance(self.vertices[key].operation, RunCommand):
+                return True
+            following = {one for _, one in self._followers.get(key, ())} - seen
+            seen |= following
+            pending += following
         return False
 
     def task(self, vertex: Vertex) -> Task:
@@ -160,7 +173,7 @@ class Solver:
             return
         self._running -= 1
         if done.result is not None:
-            self.results[done.vertex.id] = done.result
+            self._add(done.vertex.id, done.result)
             self._emit_completed(done.vertex, done.seconds, cached=False, reason=done.reason)
         elif done.error is not None:
             self._fail(done.vertex, done.error, done.seconds)
