@@ -44,7 +44,7 @@ _REMOTE = ("nfs", "cifs", "smb", "9p", "afs", "ceph", "fuse", "gluster", "lustre
 class StatCache:
     """Records by directory, until somebody asks for them: who lists a directory keeps what is known of its files."""
 
-    def __init__(self, path: Path, world: bytes, device: int, directories: dict[str, bytes]) -> None:
+    def __init__(self, path: Path, world: bytes, device: int, directories: dict[str, memoryview]) -> None:
         self._path = path
         self._world = world
         self._device = device
@@ -68,7 +68,8 @@ class StatCache:
 
         Whoever takes it gives it back to ``save``.
         """
-        return dict(_PAIR.iter_unpack(self._directories.pop(directory, b"")))
+        records = self._directories.pop(directory, None)
+        return {} if records is None else dict(_PAIR.iter_unpack(records))
 
     def record(self, identity: bytes, digests: bytes, *, started: int, plain: bool) -> bytes | None:
         """Return what to remember of contents whose reading began at ``started`` (nanoseconds since 1970).
@@ -96,7 +97,7 @@ class StatCache:
             with replacing(self._path, mode=0o600) as stream:
                 stream.write(bytes(_HEADER.size))
                 checksum = xxhash.xxh3_128()
-                for directory, records in itertools.chain(listed(), others.items()):
+                for directory, records in itertools.chain[tuple[str, bytes | memoryview]](listed(), others.items()):
                     if records:
                         name = directory.encode("utf-8", "surrogateescape")
                         body = b"".join((_DIRECTORY.pack(len(name), len(records) // _PAIR.size), name, records))
@@ -109,7 +110,7 @@ class StatCache:
         return True
 
 
-def _read(path: Path, world: bytes) -> dict[str, bytes]:
+def _read(path: Path, world: bytes) -> dict[str, memoryview]:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(fd, "rb") as stream:
@@ -125,13 +126,14 @@ def _read(path: Path, world: bytes) -> dict[str, bytes]:
     magic, written_in, checksum = _HEADER.unpack_from(data)
     if (magic, written_in) != (_MAGIC, world) or xxhash.xxh3_128_digest(memoryview(data)[_HEADER.size :]) != checksum:
         return {}
-    found: dict[str, bytes] = {}
+    body = memoryview(data)
+    found: dict[str, memoryview] = {}
     at = _HEADER.size
     while at < len(data):
         length, count = _DIRECTORY.unpack_from(data, at)
         start = at + _DIRECTORY.size + length
         name, at = data[at + _DIRECTORY.size : start], start + count * _PAIR.size
-        found[name.decode("utf-8", "surrogateescape")] = data[start:at]
+        found[name.decode("utf-8", "surrogateescape")] = body[start:at]
     return found
 
 
