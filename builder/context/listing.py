@@ -21,7 +21,9 @@ from builder.rootfs.entry import Entry, Kind
 from builder.rootfs.whiteout import KINDS, belongs_in_layer
 
 _IDENTITY = struct.Struct("<QQqqq")
-_SIZE = slice(16, 24)
+size_in: Callable[[bytes], tuple[int]] = struct.Struct("<16xq").unpack_from
+"""Reads how many bytes a file had out of its identity: ``b"%d" % size_in(identity)`` is the quickest there is."""
+
 _SIZE_AND_MTIME = struct.Struct("<16xqq")
 _NO_XATTRS: Mapping[str, bytes] = MappingProxyType({})
 _SECOND = 1_000_000_000
@@ -146,7 +148,7 @@ def entry_of(path: str, node: Node) -> Entry:
 
 def size_of(node: Node) -> int:
     """Return how many bytes a regular file had."""
-    return int.from_bytes(node[1][_SIZE], "little", signed=True)
+    return size_in(node[1])[0]
 
 
 def kind_of(node: Node) -> Kind:

@@ -16,7 +16,7 @@ from typing import TypeAlias
 from builder.cache.keys import Summary, Value, encode
 from builder.context.contenthash import Record, record
 from builder.context.directory import DirectoryTree
-from builder.context.listing import entry_of, size_of
+from builder.context.listing import entry_of, size_in, size_of
 from builder.context.statcache import PLAIN
 from builder.engine.selecting import Selection, Source, Whole, check_depth
 from builder.engine.times import TimePolicy
@@ -156,11 +156,11 @@ class _Recording:
             below = prefix[start:].encode("utf-8", "surrogatepass")
             parts: list[bytes] = []
             for name, node in nodes:
-                mode, _, known, special = node
+                mode, identity, known, special = node
                 plain = special is None or known.endswith(PLAIN)
                 if plain and (frame := frames.get(mode)) is not None:
                     path = below + name.encode("utf-8", "surrogatepass")
-                    size = b"%d" % size_of(node)
+                    size = b"%d" % size_in(identity)
                     contents = known or hasher.listed(directory, name, node)
                     first = b"n" if special is None else encode(names.first(special.link, prefix[start:] + name))
                     parts.append(_PLAIN % (len(path), path, frame[0], len(size), size, frame[1], contents[:32], first))
