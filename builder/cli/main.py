@@ -10,13 +10,13 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
 
+from builder.api.results import Recorder
 from builder.cli import upkeep
 from builder.cli.answers import answer, named
 from builder.cli.options import load, parse, split_command
 from builder.cli.parsing import PROGRESS, value_of
 from builder.cli.reporters import make_reporter, print_bytes, print_line
 from builder.cli.reports import (
-    Recorder,
     ending,
     failure,
     prepare_results,
@@ -118,8 +118,8 @@ def _build(options: argparse.Namespace) -> int:
                 write_metadata(options.metadata_file, failure(error, recorder, time.monotonic() - started))
 
     try:
+        from builder.api.sessions import Session
         from builder.cli.requests import make_request
-        from builder.engine.build import build
 
         upkeep.check_size(options, os.environ)
         call = _call(options)
@@ -134,17 +134,17 @@ def _build(options: argparse.Namespace) -> int:
         prepare_results(options, request)
         with environment(options, recorder, request.jobs, lambda: tell(KeyboardInterrupt())) as env:
             upkeep.warn_if_low(env)
-            result = build(request, env)
+            result = Session(env, os.environ).build(request)
             write_results(options, result)
             upkeep.trim(options, os.environ, env)
     except BaseException as error:
         tell(error)
         raise
     if options.metadata_file:
-        metadata = success(result, recorder, time.monotonic() - started)
+        metadata = success(result, time.monotonic() - started)
         write_metadata(options.metadata_file, {**metadata, "compat": request.level.number})
     if not any(one.dest is sys.stdout.buffer for one in request.outputs):
-        answer(named(shown_name(request, result), result.built.digest))
+        answer(named(shown_name(request, result), result.digest))
     return 0
 
 

@@ -11,34 +11,16 @@ from typing import TYPE_CHECKING
 
 from builder.dockerfile.source import DockerfileError
 from builder.errors import BuilderError, InterruptedBuildError, OutputError, UsageError
-from builder.events import Event, Failed, Reporter, VertexCompleted, VertexFailed
+from builder.events import Failed
 from builder.streams import writing
-from builder.values import dataclass, field, replace
+from builder.values import replace
 
 if TYPE_CHECKING:
-    from builder.engine.build import BuildResult
+    from builder.api.results import BuildResult, Recorder, Step
     from builder.engine.request import BuildRequest
     from builder.image.reference import Reference
 
 _MACHINE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
-
-
-@dataclass(slots=True)
-class Recorder:
-    """Passes events on and remembers what the metadata file tells of them."""
-
-    reporter: Reporter
-    steps: list[dict[str, object]] = field(default_factory=list)
-    failed: str = ""
-
-    def emit(self, event: Event) -> None:
-        """Take one event."""
-        if isinstance(event, VertexCompleted):
-            step: dict[str, object] = {"name": event.name, "seconds": round(event.seconds, 3), "cached": event.cached}
-            self.steps.append({**step, "reason": event.reason} if event.reason else step)
-        elif isinstance(event, VertexFailed):
-            self.failed = event.name
-        self.reporter.emit(event)
 
 
 def write_text(path: str, text: str) -> None:
@@ -91,35 +73,38 @@ def shown_name(request: BuildRequest, result: BuildResult) -> Reference | None:
 def write_results(options: argparse.Namespace, result: BuildResult) -> None:
     """Write ``--iidfile`` and ``--digest-file``. Raises OutputError."""
     if options.iidfile:
-        write_text(options.iidfile, result.built.image_id)
+        write_text(options.iidfile, result.image_id)
     if options.digest_file:
-        write_text(options.digest_file, result.built.digest)
+        write_text(options.digest_file, result.digest)
 
 
-def success(result: BuildResult, recorder: Recorder, seconds: float) -> dict[str, object]:
+def success(result: BuildResult, seconds: float) -> dict[str, object]:
     """Return the metadata of a finished build; a build for several platforms has a digest and a config for each."""
-    built = result.built
     platforms = [
         {
-            "platform": platform.full,
+            "platform": image.platform.full,
             "containerimage.digest": image.digest,
             "containerimage.config.digest": image.image_id,
         }
-        for platform, image in zip(built.platforms, built.images, strict=True)
+        for image in result.images
     ]
-    several = bool(built.raw_index)
     return {
         "status": "success",
         "exit_code": 0,
-        "containerimage.digest": built.digest,
-        **({} if several else {"containerimage.config.digest": built.image_id}),
-        "containerimage.descriptor": built.descriptor.to_json(),
+        "containerimage.digest": result.digest,
+        **({} if result.is_index else {"containerimage.config.digest": result.image_id}),
+        "containerimage.descriptor": result.descriptor.to_json(),
         "image.name": ",".join(str(name) for name in result.names),
-        **({"platforms": platforms} if several else {}),
+        **({"platforms": platforms} if result.is_index else {}),
         "bases": [{"location": location, "digest": digest} for location, digest in result.bases],
-        "steps": recorder.steps,
+        "steps": [_step(one) for one in result.steps],
         "seconds": round(seconds, 3),
     }
+
+
+def _step(step: Step) -> dict[str, object]:
+    value: dict[str, object] = {"name": step.name, "seconds": round(step.seconds, 3), "cached": step.cached}
+    return {**value, "reason": step.reason} if step.reason else value
 
 
 def failure(error: BaseException, recorder: Recorder, seconds: float) -> dict[str, object]:
@@ -132,7 +117,7 @@ def failure(error: BaseException, recorder: Recorder, seconds: float) -> dict[st
         "message": str(known or "internal error"),
         "retryable": known is not None and known.retryable,
         "vertex": recorder.failed,
-        "steps": recorder.steps,
+        "steps": [_step(one) for one in recorder.steps],
         "seconds": round(seconds, 3),
     }
     if isinstance(error, DockerfileError) and error.span is not None:

@@ -10,14 +10,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from builder.api.checks import refuse_mismatches
 from builder.cli.compressing import choice, refuse_zstd
 from builder.cli.dockerproxies import proxy_arguments
 from builder.cli.levels import chosen_level
 from builder.cli.machine import available_cpus, native_platform
 from builder.cli.options import NETWORKS
 from builder.cli.outputs import outputs
-from builder.engine.built import unmet
-from builder.engine.request import BuildRequest, CompressionChoice, EpochChoice, forms_of
+from builder.engine.request import BuildRequest, CompressionChoice, EpochChoice
 from builder.engine.services import SecretReader
 from builder.errors import ContextError, UsageError
 from builder.image.annotations import Annotation
@@ -77,7 +77,7 @@ def make_request(options: argparse.Namespace, environment: Mapping[str, str]) ->
         **_grants(options, environment),
         **_caches(options, arguments),
     )
-    _refuse_mismatches(request)
+    refuse_mismatches(request)
     return request
 
 
@@ -183,27 +183,6 @@ def _build_args(texts: Sequence[str], environment: Mapping[str, str]) -> dict[st
         elif name in environment:
             found[name] = environment[name]
     return found
-
-
-def _refuse_mismatches(request: BuildRequest) -> None:
-    """Raise UsageError for annotations that have nothing to be put on, and for outputs that cannot be."""
-    if request.offline and request.pull == "always":
-        raise UsageError("--pull=always asks a registry, and --offline forbids it")
-    if request.offline and any(output.kind == "registry" for output in request.outputs):
-        raise UsageError("a push asks a registry, and --offline forbids it", hint="push later: pybuild push NAME")
-    if request.offline and any(one.place.kind == "registry" and not one.ignore_error for one in request.cache_to):
-        raise UsageError("--cache-to type=registry asks a registry, and --offline forbids it", hint="use type=local")
-    for form in forms_of(request):
-        given = (*request.annotations, *form.annotations)
-        if problem := unmet(given, request.platforms, several=request.several):
-            raise UsageError(problem, hint="name what is built: --platform A,B makes an index")
-        if given and (form.image_format or request.image_format) == "docker":
-            raise UsageError("Docker's image format has no annotations", hint="drop --format docker, or use --label")
-    if request.several and any(output.kind == "docker" for output in request.outputs):
-        raise UsageError(
-            "type=docker: an archive of docker save has no index of several platforms",
-            hint="write type=oci, or one archive for each platform",
-        )
 
 
 def _contexts(texts: Sequence[str]) -> dict[str, str]:

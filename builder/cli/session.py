@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from builder.api.opening import connector, opened
 from builder.cli.accounts import credential_source
 from builder.cli.registries import session_settings, upload_piece
 from builder.errors import InterruptedBuildError
@@ -22,15 +23,9 @@ from builder.events import Reporter, Warned
 if TYPE_CHECKING:
     from builder.engine.bases import Bases
     from builder.engine.build import Environment
-    from builder.registry.client import Registry
 
 _GRACE = 3.0
 """Seconds that a build has for stopping in good order."""
-
-_TRANSFERS = 4
-"""Blobs at a time, also on machines with fewer processors: they wait for the network most of the time."""
-
-_OFFLINE = "bring it into the store before, with pybuild pull or warm, or drop --offline"
 
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -55,46 +50,20 @@ def environment(
 
     Raises OutputError when there is no store, UsageError for bad options of registries or settings.
     """
-    from builder.cache.blobs import UnreadableBlobError
     from builder.cache.location import choose_root
-    from builder.cache.store import Store
-    from builder.engine.build import Environment
-    from builder.image.digest import DigestMismatchError
-    from builder.rootfs.entry import LayerFormatError
 
     def warn(message: str) -> None:
         reporter.emit(Warned(message, "store"))
 
     reach = session_settings(options, os.environ)
     accounts = credential_source(options, os.environ, reporter)
-    piece = upload_piece(options)
+    piece, offline = upload_piece(options), getattr(options, "offline", False)
+    cancel = threading.Event()
+    connect = connector(accounts, reach, reporter, cancel, jobs=jobs, upload_piece=piece, offline=offline)
     explicit = Path(options.root) if options.root else None
     root = choose_root(os.environ, explicit, os.geteuid(), warn=warn)
-    with contextlib.ExitStack() as closing:
-        store = closing.enter_context(Store.open(root, warn=warn, second=_second(options)))
-        cancel = threading.Event()
-
-        def connect() -> Registry:
-            from builder.registry.client import Registry
-
-            if getattr(options, "offline", False):
-                from builder.registry.errors import RegistryError
-
-                raise RegistryError("--offline: a registry would have to be asked", hint=_OFFLINE)
-
-            return Registry(
-                accounts(), reach(), jobs=max(_TRANSFERS, jobs), reporter=reporter, cancel=cancel, upload_piece=piece
-            )
-
-        make, close = _once(connect)
-        closing.callback(close)
-        closing.enter_context(_signals(cancel, at_last))
-        try:
-            yield Environment(store, make, reporter, cancel)
-        except (DigestMismatchError, LayerFormatError, UnreadableBlobError) as error:
-            if store.blobs.blame():
-                error.hint = "what was damaged in the store has been removed: have it built, loaded or pulled again"
-            raise
+    with opened(root, _second(options), connect, reporter, cancel) as env, _signals(cancel, at_last):
+        yield env
 
 
 def _second(options: argparse.Namespace) -> Path | None:
@@ -125,24 +94,6 @@ def bases(env: Environment) -> Bases:
     from builder.engine.bases import Bases
 
     return Bases(env.store, env.registry, env.reporter, pull="missing", now=lambda: int(time.time()))
-
-
-def _once(connect: Callable[[], Registry]) -> tuple[Callable[[], Registry], Callable[[], None]]:
-    """Return what makes the registry client once, when it is needed, and what closes it."""
-    made: list[Registry] = []
-    lock = threading.Lock()
-
-    def make() -> Registry:
-        with lock:
-            if not made:
-                made.append(connect())
-            return made[0]
-
-    def close() -> None:
-        for one in made:
-            one.close()
-
-    return make, close
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
+from builder.engine.machine import native_platform
 from builder.image.annotations import Annotation
 from builder.image.mutate import Format
 from builder.image.platform import Platform
@@ -118,6 +119,7 @@ class CacheTarget:
 class BuildRequest:
     """One build. ``context`` is a directory, a URL or ``-``; ``dockerfile`` a path, ``-`` or None for the default.
 
+    Without ``platforms`` it is for this machine's; ``jobs`` is how much is done at a time, 0: what suits the machine.
     For several ``platforms`` the result is an index of images. ``base_annotations``: say on which base an image is.
     Results are looked up in ``cache_from`` where the store has none, in this order, and shared in ``cache_to``.
     ``hosts`` are (name, address), ``ulimits`` (name, soft, hard), ``shm_size`` is bytes or 0 for the usual; ``allow``
@@ -127,8 +129,8 @@ class BuildRequest:
     """
 
     context: str
-    platforms: tuple[Platform, ...]
-    build_platform: Platform
+    platforms: tuple[Platform, ...] = field(default_factory=lambda: (native_platform(),))
+    build_platform: Platform = field(default_factory=native_platform)
     dockerfile: str | None = None
     tags: tuple[Reference, ...] = ()
     outputs: tuple[Output, ...] = ()
@@ -151,7 +153,7 @@ class BuildRequest:
     network: str = "default"
     isolation: str = "auto"
     snapshotter: str = "auto"
-    jobs: int = 1
+    jobs: int = 0
     push_foreign: bool = False
     timeout: float | None = None
     hosts: tuple[tuple[str, str], ...] = ()

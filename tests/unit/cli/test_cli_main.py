@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 
+from builder.api.results import Recorder
 from builder.cli import main as command
 from builder.cli.reporters import PlainReporter
-from builder.cli.reports import Recorder, ending, failure
+from builder.cli.reports import ending, failure
 from builder.errors import BuilderError, ContextError
 from builder.events import Notice
 from builder.registry.errors import RegistryError

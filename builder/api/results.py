@@ -1,0 +1,149 @@
+"""What a build tells when it is done: plain values, read from the image's own documents when somebody asks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from builder.events import Event, Reporter, VertexCompleted, VertexFailed
+from builder.image.digest import Digest
+from builder.values import dataclass, field
+
+if TYPE_CHECKING:
+    from builder.engine.build import BuildResult as Finished
+    from builder.image.descriptor import Descriptor
+    from builder.image.platform import Platform
+    from builder.image.reference import Reference
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """A step that was needed. ``cached``: nothing was executed; else ``reason`` says what was new, if that is known."""
+
+    name: str
+    seconds: float
+    cached: bool
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """A layer as it is stored: ``digest`` and ``size`` are of the compressed bytes, ``diff_id`` is of the tar.
+
+    ``created_by`` is what the image's history says of it, empty if it says nothing.
+    """
+
+    digest: Digest
+    diff_id: Digest
+    size: int
+    media_type: str
+    created_by: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuiltImage:
+    """The image for one platform; ``raw_manifest`` and ``raw_config`` are the bytes that have its digests."""
+
+    platform: Platform
+    raw_manifest: bytes = field(repr=False)
+    raw_config: bytes = field(repr=False)
+
+    @property
+    def digest(self) -> Digest:
+        """The manifest's digest."""
+        return Digest.of(self.raw_manifest)
+
+    @property
+    def image_id(self) -> Digest:
+        """The config's digest, which Docker calls the image ID."""
+        return Digest.of(self.raw_config)
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The image's config: architecture, what runs in a container, history."""
+        import json
+
+        return dict(json.loads(self.raw_config))
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers, the lowest first."""
+        import json
+
+        from builder.image.config import ImageConfig
+
+        config = ImageConfig.parse(self.raw_config)
+        made_by = [one.created_by or "" for one in config.history if not one.empty_layer]
+        made_by += [""] * (len(config.diff_ids) - len(made_by))
+        manifest = json.loads(self.raw_manifest)
+        return tuple(
+            Layer(
+                digest=Digest(one["digest"]),
+                diff_id=diff_id,
+                size=one["size"],
+                media_type=one["mediaType"],
+                created_by=text,
+            )
+            for one, diff_id, text in zip(manifest["layers"], config.diff_ids, made_by, strict=True)
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildResult:
+    """A finished build.
+
+    ``descriptor`` points to the image, or to the index of ``images`` for several platforms (``is_index``). ``names``
+    are those it is kept under in the store; ``bases`` are the locations and digests it was built from.
+    """
+
+    descriptor: Descriptor
+    names: tuple[Reference, ...]
+    images: tuple[BuiltImage, ...]
+    is_index: bool
+    bases: tuple[tuple[str, str], ...]
+    steps: tuple[Step, ...]
+    seconds: float
+
+    @property
+    def digest(self) -> Digest:
+        """The digest of the image's manifest, or of the index: what a registry knows it by."""
+        return self.descriptor.digest
+
+    @property
+    def image_id(self) -> Digest:
+        """The config's digest; several images have none in common, and the index's stands for it."""
+        return self.digest if self.is_index else self.images[0].image_id
+
+
+def told(finished: Finished, steps: tuple[Step, ...], seconds: float) -> BuildResult:
+    """Return what is told of a build that the engine finished."""
+    built = finished.built
+    return BuildResult(
+        descriptor=built.descriptor,
+        names=finished.names,
+        images=tuple(
+            BuiltImage(platform=platform, raw_manifest=image.raw_manifest, raw_config=image.raw_config)
+            for platform, image in zip(built.platforms, built.images, strict=True)
+        ),
+        is_index=bool(built.raw_index),
+        bases=finished.bases,
+        steps=steps,
+        seconds=seconds,
+    )
+
+
+@dataclass(slots=True)
+class Recorder:
+    """Passes events on and remembers the steps; ``failed`` is the name of the one that ended the build."""
+
+    reporter: Reporter
+    steps: list[Step] = field(default_factory=list)
+    failed: str = ""
+
+    def emit(self, event: Event) -> None:
+        """Take one event."""
+        if isinstance(event, VertexCompleted):
+            self.steps.append(Step(name=event.name, seconds=event.seconds, cached=event.cached, reason=event.reason))
+        elif isinstance(event, VertexFailed):
+            self.failed = event.name
+        self.reporter.emit(event)

@@ -1,0 +1,321 @@
+"""An open store with the registries around it, and what can be done with them: build, pull, push, copy, load, list."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from builder.api.opening import connector, opened
+from builder.api.results import BuildResult, Recorder, told
+from builder.errors import InterruptedBuildError, UsageError
+from builder.events import Event, Reporter, SilentReporter
+from builder.values import dataclass, replace
+
+if TYPE_CHECKING:
+    from builder.engine.build import Environment
+    from builder.engine.request import BuildRequest
+    from builder.image.digest import Digest
+    from builder.image.platform import Platform
+    from builder.image.reference import Reference
+    from builder.registry.credentials import CredentialSource
+    from builder.registry.session import SessionSettings
+    from builder.settings import RegistrySettings
+
+Listener = Callable[[Event], object]
+"""Is called with every event, from any thread, and should not take long."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredImage:
+    """A name in the store. ``image_id`` is the config's digest, of an index its own; ``size`` is what is stored of it.
+
+    ``created`` is in unix seconds, None if unknown; ``whole`` says whether all that the image needs is here.
+    """
+
+    name: Reference | None
+    digest: Digest
+    image_id: Digest
+    created: int | None
+    size: int
+    labels: Mapping[str, str]
+    platforms: tuple[str, ...]
+    whole: bool
+
+
+class Session:
+    """An open store. ``open_session`` makes one; its calls may come from several threads.
+
+    Names of images are texts as on the command line: ``app:1`` in the store or else in its registry, and the places
+    ``oci-layout://DIR``, ``oci-archive:FILE``, ``docker-archive:FILE``. What fails raises a BuilderError.
+    """
+
+    def __init__(self, environment: Environment, variables: Mapping[str, str], heard: _Heard | None = None) -> None:
+        """``variables`` is the environment that requests get which bring none."""
+        self._environment = environment
+        self._variables = variables
+        self._heard = heard
+
+    @property
+    def root(self) -> Path:
+        """Where the store is."""
+        return self._environment.store.root
+
+    def cancel(self) -> None:
+        """Let what this session is at end with InterruptedBuildError, and all that would come after it."""
+        self._environment.cancel.set()
+
+    def build(self, request: BuildRequest, *, tags: Iterable[str | Reference] = (), push: bool = False) -> BuildResult:
+        """Carry out ``request`` with more ``tags``; ``push`` sends the image to their registries.
+
+        Without an output the image stays in the store under its tags. Nothing half-written stays behind an error.
+        """
+        from builder.engine.build import build
+
+        request = completed(request, tags, push=push, variables=self._variables)
+        recorder = Recorder(self._environment.reporter)
+        started = time.monotonic()
+        with self._hearing():
+            finished = build(request, replace(self._environment, reporter=recorder))
+        return told(finished, tuple(recorder.steps), time.monotonic() - started)
+
+    def pull(self, name: str, *, platform: str | Platform | None = None) -> Digest:
+        """Fetch an image for ``platform``, else for this machine's, into the store; return what its name means now."""
+        from builder.engine.machine import native_platform
+        from builder.images.places import registry_name
+        from builder.images.pulling import pull
+
+        wanted = native_platform() if platform is None else _platform(platform)
+        with self._hearing():
+            pulled = pull(self._environment, registry_name(name), wanted, explicit=platform is not None)
+        return pulled.root.digest
+
+    def push(self, source: str, *names: str) -> Digest:
+        """Push an image of the store, or of another place, under ``names`` or its own; return its digest."""
+        from builder.images.deliver import must_be
+        from builder.images.locate import locate
+        from builder.images.places import registry_name
+        from builder.registry.push import push_artifact
+
+        env = self._environment
+        targets = [registry_name(one) for one in names or (source,)]
+        with self._hearing():
+            artifact = locate(source, env)
+            for target in targets:
+                must_be(target, artifact)
+            push_artifact(env.registry(), targets, artifact, env.reporter, foreign=False)
+        return artifact.digest
+
+    def copy(self, source: str, destination: str) -> Digest:
+        """Copy an image with all its platforms to another place; return its digest.
+
+        A bare name as destination is a registry's; ``store:NAME``, ``docker-archive:FILE:NAME`` and so on are others.
+        """
+        from builder.images.deliver import deliver
+        from builder.images.locate import locate
+
+        with self._hearing():
+            artifact = locate(source, self._environment)
+            deliver(artifact, destination, self._environment)
+        return artifact.digest
+
+    def load(self, path: str | os.PathLike[str]) -> tuple[StoredImage, ...]:
+        """Bring every image of an archive or layout into the store and return them."""
+        from builder.images.loading import load
+
+        with self._hearing():
+            loaded = {one.artifact.digest for one in load(self._environment, Path(path))}
+        return tuple(one for one in self.images() if one.digest in loaded)
+
+    def tag(self, name: str, *more: str) -> None:
+        """Give an image of the store more names."""
+        from builder.image.reference import Reference
+        from builder.images.naming import find_record, tag
+
+        record = find_record(self._environment.store, name)
+        if record is None:
+            raise UsageError(f"{name} is not in the store")
+        tag(self._environment.store, record, [Reference.parse(one) for one in more])
+
+    def images(self) -> tuple[StoredImage, ...]:
+        """Return what is in the store under a name, the newest first."""
+        from builder.images.listing import listed
+
+        return tuple(
+            StoredImage(
+                name=one.name,
+                digest=one.digest,
+                image_id=one.identity,
+                created=one.created,
+                size=one.size,
+                labels=one.labels,
+                platforms=one.platforms,
+                whole=one.whole,
+            )
+            for one in listed(self._environment.store)
+        )
+
+    @contextlib.contextmanager
+    def _hearing(self) -> Iterator[None]:
+        """Hold what is used in the store; raise what a listener raised, once everything has stopped for it."""
+        self._environment.store.hold_lease()
+        try:
+            yield
+        except InterruptedBuildError:
+            if self._heard is not None and self._heard.problem is not None:
+                raise self._heard.problem from None
+            raise
+        if self._heard is not None and self._heard.problem is not None:
+            raise self._heard.problem
+
+
+class _Heard:
+    """Hands events to a program's listener. What it raises ends the work, and is raised again to who asked for it."""
+
+    def __init__(self, listener: Listener, cancel: threading.Event) -> None:
+        self._listener = listener
+        self._cancel = cancel
+        self.problem: Exception | None = None
+
+    def emit(self, event: Event) -> None:
+        """Take one event."""
+        if self.problem is not None:
+            return
+        try:
+            self._listener(event)
+        except Exception as problem:  # noqa: BLE001  strangers' code; raised again in the thread that asked
+            self.problem = problem
+            self._cancel.set()
+
+
+@contextlib.contextmanager
+def open_session(
+    root: str | os.PathLike[str] | None = None,
+    *,
+    second: str | os.PathLike[str] | None = None,
+    registries: Mapping[str, RegistrySettings] | None = None,
+    accounts: Mapping[str, tuple[str, str]] | None = None,
+    settings_file: str | os.PathLike[str] | None = None,
+    offline: bool = False,
+    jobs: int = 0,
+    variables: Mapping[str, str] | None = None,
+    on_event: Listener | None = None,
+    cancel: threading.Event | None = None,
+) -> Iterator[Session]:
+    """Open the store ``root``, else the one that the command line would use, until the end of the block.
+
+    ``second`` is a store that is only read. ``registries`` says how hosts are reached, before what the settings files
+    say; ``accounts`` are user and password by host, before what the user has configured. ``offline``: no registry is
+    asked. ``jobs`` bounds transfers at a time. ``variables`` stand in for the environment of the process. Setting
+    ``cancel`` ends what is going on. Raises UsageError, OutputError.
+    """
+    from builder.cache.location import choose_root
+
+    variables = os.environ if variables is None else variables
+    cancel = cancel or threading.Event()
+    heard = None if on_event is None else _Heard(on_event, cancel)
+    reporter: Reporter = heard or SilentReporter()
+    reach = _reach(registries or {}, settings_file, variables)
+    connect = connector(
+        lambda: _accounts(accounts or {}, variables), reach, reporter, cancel, jobs=jobs, offline=offline
+    )
+    where = choose_root(variables, root, os.geteuid())
+    named = second or variables.get("PYBUILD_STORE_RO")
+    other = Path(os.path.abspath(named)) if named else None
+    with opened(where, other, connect, reporter, cancel) as environment:
+        yield Session(environment, variables, heard)
+
+
+def build(
+    request: BuildRequest,
+    *,
+    tags: Iterable[str | Reference] = (),
+    push: bool = False,
+    session: Session | None = None,
+    on_event: Listener | None = None,
+    cancel: threading.Event | None = None,
+) -> BuildResult:
+    """Carry out one build, in ``session`` or in one that is opened for it, as the command line would.
+
+    Raises BuilderError of every kind; InterruptedBuildError once ``cancel`` is set.
+    """
+    if session is not None:
+        if on_event is not None or cancel is not None:
+            raise UsageError("a session has its own listener and its own cancel", hint="give them to open_session")
+        return session.build(request, tags=tags, push=push)
+    with open_session(offline=request.offline, jobs=request.jobs, on_event=on_event, cancel=cancel) as opened_here:
+        return opened_here.build(request, tags=tags, push=push)
+
+
+def completed(
+    request: BuildRequest, tags: Iterable[str | Reference], *, push: bool, variables: Mapping[str, str]
+) -> BuildRequest:
+    """Return ``request`` with all that a caller may leave out. Raises UsageError, ReferenceSyntaxError."""
+    from builder.api.checks import refuse_mismatches
+    from builder.engine.machine import available_cpus
+    from builder.engine.request import Output
+
+    pushed = push and not any(one.kind == "registry" for one in request.outputs)
+    request = replace(
+        request,
+        tags=tuple(dict.fromkeys((*request.tags, *(_tag(one) for one in tags)))),
+        outputs=(*request.outputs, Output("registry")) if pushed else request.outputs,
+        jobs=request.jobs or available_cpus(),
+        environment=request.environment or variables,
+    )
+    refuse_mismatches(request)
+    return request
+
+
+def _tag(given: str | Reference) -> Reference:
+    from builder.image.reference import Reference
+
+    reference = Reference.parse(given) if isinstance(given, str) else given
+    if reference.digest is not None:
+        raise UsageError(f"{reference}: an image gets a name and a tag, its digest is what it is")
+    return reference
+
+
+def _platform(given: str | Platform) -> Platform:
+    from builder.image.platform import Platform
+
+    return Platform.parse(given) if isinstance(given, str) else given
+
+
+def _accounts(given: Mapping[str, tuple[str, str]], variables: Mapping[str, str]) -> CredentialSource:
+    from builder.registry.credentials import ConfiguredCredentials, Credential, GivenCredentials
+
+    configured = ConfiguredCredentials(variables)
+    if not given:
+        return configured
+    source = "the program"
+    return GivenCredentials(
+        {host: Credential(username=user, password=password, source=source) for host, (user, password) in given.items()},
+        configured,
+    )
+
+
+def _reach(
+    given: Mapping[str, RegistrySettings], settings_file: str | os.PathLike[str] | None, variables: Mapping[str, str]
+) -> Callable[[], SessionSettings]:
+    """Return what makes the settings of the registry client when one is needed. Mistakes in files are found now."""
+    from builder.settings import Settings, read_settings, settings_files
+
+    files = settings_files(None if settings_file is None else os.fspath(settings_file), variables)
+    settings = read_settings(files) if files else Settings()
+    own = {host: replace(one, place=one.place or f'registries["{host}"]') for host, one in given.items()}
+    settings = replace(settings, registries={**settings.registries, **own})
+
+    def make() -> SessionSettings:
+        from builder.registry.configured import session_settings
+
+        return session_settings(settings, variables)
+
+    if not (files or own):
+        return make
+    made = make()
+    return lambda: made

@@ -1,0 +1,187 @@
+"""Builds and images through the calls for programs: what comes back, who hears of it, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from builder import (
+    BuilderError,
+    BuildRequest,
+    CommandFailedError,
+    ContextError,
+    DockerfileError,
+    InterruptedBuildError,
+    Output,
+    Platform,
+    RegistryError,
+    RegistrySettings,
+    Session,
+    UsageError,
+    build,
+    events,
+    open_session,
+)
+from tests.support.registry import TestRegistry
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Path:
+    folder = tmp_path / "context"
+    folder.mkdir()
+    (folder / "Dockerfile").write_text("FROM scratch AS one\nCOPY f /f\nENV A=b\nCOPY --link f /g\n")
+    (folder / "f").write_text("x")
+    return folder
+
+
+@pytest.fixture
+def session(store_root: Path) -> Iterator[Session]:
+    with open_session(store_root, variables={}) as made:
+        yield made
+
+
+def request(context: Path, **fields: object) -> BuildRequest:
+    return BuildRequest(context=str(context), **fields)  # type: ignore[arg-type]  # whatever a test wants
+
+
+def test_a_build_says_what_it_made(session: Session, context: Path) -> None:
+    result = session.build(request(context), tags=["app:1", "app:1", "team/app:2"])
+
+    assert [name.familiar for name in result.names] == ["app:1", "team/app:2"]
+    (image,) = result.images
+    assert (result.digest, result.image_id, result.is_index) == (image.digest, image.image_id, False)
+    assert [(one.created_by[:4], one.media_type[-4:]) for one in image.layers] == [("COPY", "gzip"), ("COPY", "gzip")]
+    assert [one.diff_id for one in image.layers] == image.config["rootfs"]["diff_ids"]
+    assert [one.digest for one in image.layers] == [one["digest"] for one in json.loads(image.raw_manifest)["layers"]]
+    assert [one.cached for one in result.steps] == [False, False]
+    again = session.build(request(context))
+    assert again.digest == result.digest
+    assert [one.cached for one in again.steps] == [True, True]
+
+
+def test_several_platforms_are_an_index(session: Session, context: Path) -> None:
+    platforms = (Platform.parse("linux/amd64"), Platform.parse("linux/arm64"))
+    result = session.build(request(context, platforms=platforms))
+    assert result.is_index
+    assert [image.platform for image in result.images] == [*platforms]
+    assert result.image_id == result.digest
+    assert result.digest not in [image.digest for image in result.images]
+
+
+def test_the_command_line_builds_the_same(
+    session: Session, store_root: Path, context: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from builder.cli.main import main
+
+    made = session.build(request(context), tags=["app:1"])
+    assert main([f"--root={store_root}", "-t", "app:1", str(context)]) == 0
+    out, err = capfd.readouterr()
+    assert out.rstrip().endswith(f"@{made.digest}")
+    assert err.count("CACHED") == 2
+
+
+def test_images_go_round(session: Session, context: Path, registry: TestRegistry, tmp_path: Path) -> None:
+    name = f"{registry.host}/round/app"
+    made = session.build(request(context), tags=[f"{name}:1"], push=True)
+    assert session.push(f"{name}:1", f"{name}:2") == made.digest
+    assert sorted(registry.tags("round/app")) == ["1", "2"]
+    assert session.copy(f"{name}:1", f"docker-archive:{tmp_path}/app.tar:other:3") == made.digest
+    with open_session(tmp_path / "another", variables={}) as other:
+        (loaded,) = other.load(tmp_path / "app.tar")
+        assert loaded.name is not None
+        assert (loaded.name.familiar, loaded.image_id, loaded.whole) == ("other:3", made.image_id, True)
+        assert other.pull(f"{name}:2") == made.digest
+        other.tag("other:3", "more:1", "more:2")
+        names = sorted(one.name.familiar for one in other.images() if one.name is not None)
+    assert names == sorted([f"{name}:2", "more:1", "more:2", "other:3"])
+
+
+def test_nothing_is_known_of_a_name_that_is_not_there(session: Session) -> None:
+    with pytest.raises(UsageError, match="app:9 is not in the store"):
+        session.tag("app:9", "app:10")
+
+
+def test_a_listener_hears_and_may_end_it(store_root: Path, context: Path) -> None:
+    heard: list[events.Event] = []
+    with open_session(store_root, variables={}, on_event=heard.append) as session:
+        session.build(request(context))
+    assert [one.name for one in heard if isinstance(one, events.VertexCompleted)]
+    assert isinstance(heard[-1], events.BuildFinished)
+
+    def refuse(event: events.Event) -> None:
+        raise LookupError(f"no {type(event).__name__} please")
+
+    with open_session(store_root, variables={}, on_event=refuse) as session, pytest.raises(LookupError, match="please"):
+        session.build(request(context))
+
+
+def test_a_build_can_be_cancelled(store_root: Path, context: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYBUILD_ROOT", str(store_root))
+    cancel = threading.Event()
+    cancel.set()
+    with pytest.raises(InterruptedBuildError):
+        build(request(context, outputs=(Output("oci", context.parent / "a.tar"),)), cancel=cancel)
+    assert not (context.parent / "a.tar").exists()
+    with open_session(store_root) as session:
+        session.cancel()
+        with pytest.raises(InterruptedBuildError):
+            session.build(request(context, no_cache=True))
+
+
+def test_errors_are_values_too(session: Session, context: Path) -> None:
+    (context / "Dockerfile").write_text("FROM scratch\nCOPY nothing /\n")
+    with pytest.raises(ContextError) as missing:
+        session.build(request(context))
+    assert (missing.value.place, missing.value.exit_code) == (f"{context}/Dockerfile:2:1", 66)
+    assert "COPY nothing" in missing.value.excerpt
+    with pytest.raises(DockerfileError):
+        session.build(request(context, target="none"))
+    with pytest.raises(UsageError, match="a push needs a name"):
+        session.build(request(context), push=True)
+    with pytest.raises(UsageError, match="its digest is what it is"):
+        session.build(request(context), tags=["app@sha256:" + "0" * 64])
+    with pytest.raises(UsageError, match="forbids it"):
+        session.build(request(context, offline=True), tags=["localhost:1/a"], push=True)
+    assert issubclass(CommandFailedError, BuilderError)
+
+
+def test_a_session_has_its_own_listener(session: Session, context: Path) -> None:
+    with pytest.raises(UsageError, match="own listener"):
+        build(request(context), session=session, on_event=print)
+    assert build(request(context), session=session).digest
+
+
+def test_offline_asks_nobody(store_root: Path) -> None:
+    with open_session(store_root, variables={}, offline=True) as session, pytest.raises(RegistryError, match="offline"):
+        session.pull("localhost:1/app:1")
+
+
+def test_settings_of_registries_are_checked_at_once(store_root: Path) -> None:
+    wrong = {"localhost:1": RegistrySettings(mirrors=("ftp://no",))}
+    with pytest.raises(UsageError, match=r'registries\["localhost:1"\]'), open_session(store_root, registries=wrong):
+        pass
+
+
+def test_builds_in_threads_share_a_session(session: Session, context: Path) -> None:
+    digests: list[str] = []
+    threads = [
+        threading.Thread(target=lambda: digests.append(session.build(request(context)).image_id)) for _ in "abcd"
+    ]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert len(digests) == 4
+    assert len({*digests}) == 1
+
+
+def test_the_process_is_left_as_it_was(session: Session, context: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    before = os.getcwd(), dict(os.environ), os.umask(0o027)
+    session.build(request(context))
+    assert (os.getcwd(), dict(os.environ), os.umask(before[2])) == (before[0], before[1], 0o027)
+    assert capfd.readouterr() == ("", "")
