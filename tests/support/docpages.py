@@ -1,0 +1,151 @@
+"""Pages of the documentation as their blocks: which a shell can run, which are files, and what a page says of both.
+
+A block of commands is fenced as ``sh``, or is indented or fenced without a language and begins with a program's name.
+What a page says to us stands in comments that no reader sees:
+
+    <!-- not run: REASON -->    before a block: nobody runs it here, and why
+    <!-- first: COMMANDS -->    commands (several lines may be) that make what the next blocks take for granted
+
+A block with a title (```` ```dockerfile title="Dockerfile" ````) is written as a file where the page is read from; a
+line of commands whose comment says ``exit status N`` ends with that status.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+_FENCE = re.compile(r"^( *)(`{3,}|~{3,})\s*([\w+-]*)(.*)$")
+_TITLE = re.compile(r"title=\"([^\"]+)\"")
+_COMMENT = re.compile(r"^<!-- (not run|first): *(.*?)(-->)?$")
+_SHELLS = frozenset(("sh", "bash", "shell"))
+_PROGRAMS = re.compile(
+    r"(pybuild|docker|podman|buildah|skopeo|crane|helm|kubectl|tkn|pip|pipx|python3?|git|sudo|usermod|apt-get|curl|jq|ssh|make"
+    r"|cd|cp|cat|mkdir|rm|touch|echo|printf|export|set|tar|chmod|sha256sum|eval|source|\.)$"
+)
+_PATHS = re.compile(r"(scripts|benchmarks|\.venv|\./|\.ci)[\w./-]*$")
+
+
+class Block(NamedTuple):
+    """One block; ``kind`` is run, first (run, and seen by nobody), file or text. ``reason`` says why it is not run."""
+
+    page: str
+    line: int
+    kind: str
+    text: str
+    language: str = ""
+    title: str = ""
+    reason: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.page}:{self.line}: {self.text.partition(chr(10))[0]}"
+
+
+def pages() -> list[str]:
+    """Return the pages that users read, as paths from the checkout. Decisions (docs/adr) are for us."""
+    top = ["README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "SECURITY.md"]
+    found = [name for name in top if (CHECKOUT / name).exists()]
+    return found + sorted(
+        str(path.relative_to(CHECKOUT)) for path in (CHECKOUT / "docs").glob("**/*.md") if _ours(path)
+    )
+
+
+def _ours(path: Path) -> bool:
+    return "adr" not in path.parts
+
+
+def blocks_of(page: str, text: str | None = None) -> list[Block]:
+    """Return the blocks of a page in their order. Raises ValueError for a comment or fence that has no end."""
+    return list(_blocks(page, (CHECKOUT / page).read_text() if text is None else text))
+
+
+def _blocks(page: str, text: str) -> Iterator[Block]:
+    lines = text.split("\n")
+    number, reason = 0, ""
+    while number < len(lines):
+        line = lines[number]
+        if comment := _COMMENT.match(line):
+            start = number
+            number, said = _comment(page, lines, number, comment)
+            if comment[1] == "first":
+                yield Block(page, start + 1, "first", said, "sh")
+            else:
+                reason = " ".join(said.split())
+            continue
+        if fence := _FENCE.match(line):
+            end = _end_of_fence(page, lines, number, fence)
+            body = [each.removeprefix(fence[1]) for each in lines[number + 1 : end]]
+            title = _TITLE.search(fence[4])
+            yield _block(page, number + 2, "\n".join(body), fence[3].lower(), title[1] if title else "", reason)
+            number, reason = end + 1, ""
+        elif line.startswith("    ") and (not number or not lines[number - 1].strip()) and not _in_list(lines, number):
+            end = number
+            while end < len(lines) and (lines[end].startswith("    ") or not lines[end].strip()):
+                end += 1
+            body = [each[4:] for each in lines[number:end]]
+            yield _block(page, number + 1, "\n".join(body).rstrip(), "", "", reason)
+            number, reason = end, ""
+        else:
+            reason = reason if not line.strip() else ""
+            number += 1
+
+
+def _comment(page: str, lines: list[str], number: int, comment: re.Match[str]) -> tuple[int, str]:
+    """Return the line after a comment, and what it says."""
+    if comment[3]:
+        return number + 1, comment[2].strip()
+    said = [comment[2]]
+    for after in range(number + 1, len(lines)):
+        before, end, _ = lines[after].partition("-->")
+        said.append(before)
+        if end:
+            return after + 1, "\n".join(said).strip()
+    raise ValueError(f"{page}:{number + 1}: a comment without an end")
+
+
+def _end_of_fence(page: str, lines: list[str], number: int, fence: re.Match[str]) -> int:
+    for after in range(number + 1, len(lines)):
+        if lines[after].strip() == fence[2]:
+            return after
+    raise ValueError(f"{page}:{number + 1}: a block without an end")
+
+
+def _in_list(lines: list[str], number: int) -> bool:
+    """Say whether an indented line goes on with an item of a list: the last line that is not indented began one."""
+    for line in reversed(lines[:number]):
+        if line.strip() and not line.startswith("    "):
+            return re.match(r" {0,3}([-*+]|\d+\.) ", line) is not None
+    return False
+
+
+def _block(page: str, line: int, text: str, language: str, title: str, reason: str) -> Block:
+    if title:
+        kind = "file"
+    elif language in _SHELLS or (language == "" and _is_commands(text)):
+        kind = "run"
+    else:
+        kind = "text"
+    return Block(page, line, kind, text, language, title, reason)
+
+
+def _is_commands(text: str) -> bool:
+    first = next((line for line in text.split("\n") if line.strip() and not line.startswith("#")), "")
+    word = first.split()[0] if first.split() else ""
+    return bool(_PROGRAMS.match(word) or _PATHS.match(word))
+
+
+def script_of(block: Block) -> str:
+    """Return what a shell runs for a block: its lines, those that end with a status of their own held to it."""
+    return "\n".join(_held(line) for line in block.text.split("\n"))
+
+
+def _held(line: str) -> str:
+    status = re.search(r"\s#.*\bexit status (\d+)", line)
+    if not status:
+        return line
+    ended = f'[ "$__status" -eq {status[1]} ] || {{ echo "ended with $__status, not {status[1]}" >&2; exit 99; }}'
+    return f"__status=0; {line[: status.start()]} || __status=$?; {ended}"

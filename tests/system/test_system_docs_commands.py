@@ -1,0 +1,58 @@
+"""Every command that a page shows is run as it stands, or the page says why not (tests/support/docpages.py).
+
+Each page is read on a machine of its own, from its first block to its last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import docworld
+from tests.support.docpages import Block, blocks_of, pages
+from tests.support.docworld import World
+
+BLOCKS = {page: blocks_of(page) for page in pages()}
+COMMANDS = [block for blocks in BLOCKS.values() for block in blocks if block.kind == "run"]
+RUN = {page: blocks for page, blocks in BLOCKS.items() if any(one.kind == "run" and not one.reason for one in blocks)}
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory, busybox_rootfs: Path) -> Iterator[World]:
+    with docworld.served(tmp_path_factory.mktemp("world")) as running:
+        docworld.bases(running, busybox_rootfs)
+        yield running
+
+
+@pytest.mark.parametrize("page", RUN)
+def test_commands_of_a_page(world: World, page: str) -> None:
+    machine = world.machine(page.replace("/", "-"))
+    for block in BLOCKS[page]:
+        if block.kind == "file":
+            machine.write(block)
+        elif block.kind in ("run", "first") and not block.reason:
+            done = machine.run(block)
+            assert done.returncode == 0, f"{block}\nended with {done.returncode}:\n{done.stdout}"
+            assert "Traceback" not in done.stdout, f"{block}\n{done.stdout}"
+
+
+def test_every_block_is_run_or_says_why_not(capsys: pytest.CaptureFixture[str]) -> None:
+    left = [block for block in COMMANDS if block.reason]
+    with capsys.disabled():
+        print(f"\ncommands in pages: {len(COMMANDS) - len(left)} blocks are run, {len(left)} are not")
+        for block in left:
+            print(f"  {block.page}:{block.line}: {block.reason}")
+    assert all(len(block.reason) > 10 for block in left), "a reason is a sentence"
+    assert len(COMMANDS) - len(left) > 2 * len(left)
+
+
+@pytest.mark.parametrize("page", BLOCKS)
+def test_no_command_hides_in_a_block_of_another_kind(page: str) -> None:
+    hidden = [block for block in BLOCKS[page] if block.kind == "text" and block.language == "" and _commands(block)]
+    assert hidden == [], "fence them as sh"
+
+
+def _commands(block: Block) -> list[str]:
+    return [line for line in block.text.split("\n") if line.startswith(("pybuild ", "docker ", "$ "))]
