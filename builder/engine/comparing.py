@@ -107,7 +107,7 @@ def remember(vertex: Vertex, identities: Sequence[Identity], services: Services,
     records, identity, place = services.store.records, telling(identities), place_of(vertex, services.project)
     base = base_of(below, services)
     data = pack(Record(place, base, Streamed(identity.components)))
-    kept = None if data is None else unpack(data)
+    kept = None if data is None else unpack(data, own=True)
     # As they are kept they take the least room, and are made only once.
     components = kept.components if kept is not None and not kept.by_directory else shown(identity)
     reason = ""
@@ -118,7 +118,7 @@ def remember(vertex: Vertex, identities: Sequence[Identity], services: Services,
     elif records.has(identity.key):
         reason = GONE
     else:
-        found = nearest(records, place, components, base, most=_CANDIDATES)
+        found = nearest(records, place, components, base, most=_CANDIDATES, hurried=True)
         reason = told(found) if found else ""
     if data is not None:
         records.add(identity.key, data, place, mark_of(components), latest=True)
@@ -139,10 +139,12 @@ def nearest(
     most: int,
     unknown: Iterable[str] = (),
     taken: Container[str] = (),
+    hurried: bool = False,
 ) -> tuple[Change, ...] | None:
     """Return what differs from the most similar of the ``most`` nearest records, None where there is none.
 
-    Components whose names begin with one of ``unknown`` do not count, nor do records whose marks are ``taken``.
+    Components whose names begin with one of ``unknown`` do not count, nor do records whose marks are ``taken``. Who is
+    ``hurried`` does not look for a better one than the nearest that differs in very many files.
     """
     hidden = tuple(unknown)
     best: tuple[Change, ...] | None = None
@@ -153,7 +155,7 @@ def nearest(
         found = changes(record, components, base, hidden)
         if best is None or len(found) < len(best):
             best = found
-        if len(best) <= (0 if hidden else 1):
+        if len(best) <= (0 if hidden else 1) or (hurried and len(found) > _FILES_KEPT):
             break
     return best
 
