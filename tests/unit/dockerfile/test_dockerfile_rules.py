@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -83,10 +81,6 @@ def test_every_rule_has_a_page_of_its_own() -> None:
     page = (ROOT / "docs" / "checks.md").read_text(encoding="utf-8")
     for rule in rules.ALL:
         assert f"\n## {rule.name}\n" in page
-
-
-def test_the_page_is_what_the_data_says() -> None:
-    subprocess.run([sys.executable, ROOT / "scripts" / "docs", "--check"], check=True)
 
 
 @pytest.mark.parametrize(
