@@ -27,6 +27,7 @@ GROUPS = {
     "build": {
         "build": "build an image; the word may be left out",
         "explain": "say which steps of a build are cached, and why the others are not",
+        "kaniko": "build with the flags of kaniko's executor",
     },
     "registry": {
         "pull": "fetch images from registries into the store",

@@ -53,9 +53,9 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(message, hint=hint)
 
 
-def base(prog: str, description: str, epilog: str | None = None) -> Parser:
+def base(prog: str, description: str, epilog: str | None = None, kind: type[Parser] = Parser) -> Parser:
     """Return a parser with the global options; ``epilog`` shows examples, and is printed as it is."""
-    parser = Parser(
+    parser = kind(
         prog=prog,
         description=description,
         epilog=epilog and epilog.strip("\n") + "\n",

@@ -36,6 +36,20 @@ def add_registry_options(parser: argparse.ArgumentParser, *, settings_file: bool
         default=[],
         help="pull what HOST[/PATH] has from another; several TOs of a FROM are tried in turn, FROM itself is not",
     )
+    group.add_argument(
+        "--registry-certificate",
+        metavar="HOST=FILE",
+        action="append",
+        default=[],
+        help="believe the authorities in a PEM file for HOST, besides the system's",
+    )
+    group.add_argument(
+        "--registry-client-cert",
+        metavar="HOST=CERT[,KEY]",
+        action="append",
+        default=[],
+        help="the certificate to show to HOST, and its key, which CERT may hold too",
+    )
     if settings_file:
         group.add_argument(
             "--config", metavar="FILE", help="the settings (default: $PYBUILD_CONFIG, the user's, then the machine's)"
@@ -80,13 +94,23 @@ def session_settings(options: argparse.Namespace, environment: Mapping[str, str]
     mirrors = getattr(options, "registry_mirror", [])
     maps = getattr(options, "registry_map", [])
     insecure = getattr(options, "insecure_registry", [])
+    authorities = getattr(options, "registry_certificate", [])
+    clients = getattr(options, "registry_client_cert", [])
 
     def make() -> SessionSettings:
         from builder.registry import configured
 
-        return configured.session_settings(settings, environment, mirrors=mirrors, maps=maps, insecure=insecure)
+        return configured.session_settings(
+            settings,
+            environment,
+            mirrors=mirrors,
+            maps=maps,
+            insecure=insecure,
+            authorities=authorities,
+            clients=clients,
+        )
 
-    if files or mirrors or maps or insecure:
+    if files or mirrors or maps or insecure or authorities or clients:
         # Mistakes come first, before any work; most builds have nothing to check, and import nothing for it.
         made = make()
         return lambda: made

@@ -6,6 +6,7 @@ Words are checked here, with the place they stand at; what they lead to is ``rou
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import NoReturn
 
 from builder.errors import UsageError
@@ -16,6 +17,7 @@ from builder.registry.routes import InsecureHosts, Routes
 from builder.registry.session import SessionSettings
 from builder.registry.trust import Trust
 from builder.settings import RegistrySettings, Settings
+from builder.values import replace
 
 _HUB = "docker.io"
 
@@ -27,8 +29,10 @@ def session_settings(
     mirrors: Iterable[str] = (),
     maps: Iterable[str] = (),
     insecure: Iterable[str] = (),
+    authorities: Iterable[str] = (),
+    clients: Iterable[str] = (),
 ) -> SessionSettings:
-    """Return the settings of a registry client; ``mirrors``, ``maps`` and ``insecure`` are the command line's words.
+    """Return the settings of a registry client; what is given besides the two are the command line's words.
 
     They come before those of ``settings``. ``environment`` says where proxies and certificates are. Raises UsageError.
     """
@@ -36,7 +40,7 @@ def session_settings(
         mirrors=_mirrors(mirrors, settings),
         maps=_maps(maps, settings),
         insecure=_insecure(insecure, settings),
-        trusts=_trusts(settings),
+        trusts=_given_trusts(authorities, clients, _trusts(settings)),
         directory=CertificateDirectories(standard_directories(environment)).find,
     )
     return SessionSettings(proxies=Proxies.from_environment(environment), routes=routes)
@@ -105,6 +109,30 @@ def _trust(one: RegistrySettings) -> Trust | None:
     if not one.authorities and one.client is None:
         return None
     return Trust(authorities=one.authorities, clients=(one.client,) if one.client is not None else ())
+
+
+def _given_trusts(authorities: Iterable[str], clients: Iterable[str], known: dict[str, Trust]) -> dict[str, Trust]:
+    """Add what options say to the settings' trusts: their authorities too, their certificate instead."""
+    found = dict(known)
+    for text in authorities:
+        host, (path,) = _files(f"--registry-certificate {text}", text, 1)
+        before = found.get(host, Trust())
+        found[host] = replace(before, authorities=(path, *before.authorities))
+    for text in clients:
+        host, files = _files(f"--registry-client-cert {text}", text, 2)
+        found[host] = replace(found.get(host, Trust()), clients=((files[0], files[-1]),))
+    return found
+
+
+def _files(option: str, text: str, most: int) -> tuple[str, tuple[Path, ...]]:
+    host, equals, names = text.partition("=")
+    files = tuple(Path(name) for name in (names.split(",") if most > 1 else [names]) if name)
+    if not equals or not 0 < len(files) <= most:
+        _refuse(option, f"expected HOST={'CERT[,KEY]' if most > 1 else 'FILE'}", "e.g. registry.example=/etc/ca.pem")
+    for one in files:
+        if not one.is_file():
+            _refuse(option, f"there is no file {one}", None)
+    return _host(option, host), files
 
 
 def _host(place: str, text: str) -> str:

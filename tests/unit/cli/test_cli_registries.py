@@ -142,6 +142,29 @@ def test_settings_and_options_together(tmp_path: Path) -> None:
     assert made(environment={"PYBUILD_CONFIG": str(path)}).maps["quay.io"] == ("x.example", "quay.io")
 
 
+def test_certificates_as_options(tmp_path: Path) -> None:
+    for name in ("a.pem", "b.pem", "c.pem", "k.pem"):
+        (tmp_path / name).write_text("")
+    path = settings(tmp_path, '[registry."reg.example"]\nca = "b.pem"\nclient-cert = "b.pem"\n')
+    authority, pair = f"{tmp_path}/a.pem", f"{tmp_path}/c.pem,{tmp_path}/k.pem"
+    words = ("--registry-certificate", f"REG.example={authority}", "--registry-client-cert", f"reg.example={pair}")
+    given, known = tmp_path / "a.pem", tmp_path / "b.pem"
+    clients = ((tmp_path / "c.pem", tmp_path / "k.pem"),)
+    assert made("--config", str(path), *words).trusts == {
+        "reg.example": Trust(authorities=(given, known), clients=clients)
+    }
+    alone = made("--registry-client-cert", f"docker.io={given}", "--registry-certificate", f"index.docker.io={given}")
+    assert alone.trusts == {"docker.io": Trust(authorities=(given,), clients=((given, given),))}
+    for option, text, problem in (
+        ("--registry-certificate", "x.y", "expected HOST=FILE"),
+        ("--registry-certificate", "x.y=", "expected HOST=FILE"),
+        ("--registry-certificate", "x.y=nosuch.pem", "there is no file nosuch.pem"),
+        ("--registry-certificate", f"https://x.y={given}", "expected HOST or HOST:PORT"),
+        ("--registry-client-cert", f"x.y={given},{given},{given}", "expected HOST=CERT[,KEY]"),
+    ):
+        assert problem in str(refused(option, text))
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
