@@ -54,6 +54,7 @@ GROUPS = {
         "inspect": "show an image's config, manifest or index, or what refers to it",
         "history": "show the steps that made an image, and their sizes",
         "diff": "say where two images differ",
+        "explore": "make a page of what is in an image, layer by layer",
         "validate": "read an image and check every digest in it",
     },
     "machine": {

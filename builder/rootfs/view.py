@@ -95,6 +95,11 @@ class View:
             moved = self._tocs and (toc.irregular or any(self._is_symlink(path) for path in toc.anchors))
             self._push(toc.over(self) if moved else toc)
 
+    @property
+    def tables(self) -> tuple[Toc, ...]:
+        """The tables of contents, bottom first, with all paths as they come out when they are extracted in order."""
+        return tuple(self._tocs)
+
     def shows(self, tocs: Sequence[Toc]) -> bool:
         """Say whether this is the tree of just these tables."""
         return self._given == tuple(tocs)

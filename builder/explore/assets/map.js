@@ -1,0 +1,112 @@
+// The map of sizes: rectangles as square as can be, a directory's own contents inside it, two levels at a time.
+
+const map = { at: 0, seen: null };
+const LEAST = 14; // pixels: what is smaller is not drawn
+
+/** Lay sizes out in a rectangle; yields [index, x, y, width, height]. Sizes are sorted, the largest first. */
+function* squares(sizes, x, y, width, height) {
+  let left = sizes.reduce((sum, size) => sum + size, 0);
+  let at = 0;
+  while (at < sizes.length && left > 0 && width > 1 && height > 1) {
+    const side = Math.min(width, height);
+    const scale = (width * height) / left;
+    let end = at;
+    let sum = 0;
+    let worst = Infinity;
+    while (end < sizes.length) {
+      const more = sum + sizes[end];
+      const thick = (more * scale) / side;
+      const largest = (sizes[at] * scale) / thick;
+      const smallest = (sizes[end] * scale) / thick;
+      const ratio = Math.max(thick / smallest, largest / thick);
+      if (ratio > worst) break;
+      worst = ratio;
+      sum = more;
+      end += 1;
+    }
+    const thick = (sum * scale) / side;
+    let along = 0;
+    for (; at < end; at += 1) {
+      const long = ((sizes[at] * scale) / thick) || 0;
+      if (width >= height) yield [at, x, y + along, thick, long];
+      else yield [at, x + along, y, long, thick];
+      along += long;
+    }
+    if (width >= height) {
+      x += thick;
+      width -= thick;
+    } else {
+      y += thick;
+      height -= thick;
+    }
+    left -= sum;
+  }
+}
+
+function inside(number) {
+  const found = [];
+  for (let child = number + 1; child < model.ends[number]; child = model.ends[child]) if (map.seen.size[child] > 0) found.push(child);
+  return found.sort((a, b) => map.seen.size[b] - map.seen.size[a]);
+}
+
+function showMap(seen) {
+  map.seen = seen;
+  if (!map.seen.size[map.at]) map.at = 0;
+  drawMap();
+}
+
+function goTo(number) {
+  map.at = number;
+  drawMap();
+  const cell = $("map").querySelector("button") || $("crumbs").querySelector("button:last-of-type");
+  if (cell) cell.focus({ preventScroll: true });
+}
+
+function drawMap() {
+  const box = $("map");
+  const { width, height } = box.getBoundingClientRect();
+  drawCrumbs();
+  const cells = [];
+  const children = inside(map.at);
+  for (const [at, x, y, wide, high] of squares(children.map((one) => map.seen.size[one]), 0, 0, width, height)) {
+    if (wide < LEAST / 2 || high < LEAST / 2) continue;
+    const number = children[at];
+    cells.push(cell(number, x, y, wide, high, at % 8, false));
+    if (!isFileTree(number) || wide < 60 || high < 44) continue;
+    const inner = inside(number);
+    for (const [index, left, top, w, h] of squares(inner.map((one) => map.seen.size[one]), x + 3, y + 34, wide - 6, high - 37)) {
+      if (w >= LEAST && h >= LEAST) cells.push(cell(inner[index], left, top, w, h, at % 8, true));
+    }
+  }
+  box.replaceChildren(...cells);
+  if (!cells.length) box.replaceChildren(make("p", { class: "empty", text: "Nothing here has a size." }));
+}
+
+function isFileTree(number) {
+  return map.seen.version[number] >= 0 && kindOf(map.seen.version[number]) === "d";
+}
+
+function cell(number, x, y, wide, high, colour, inner) {
+  const goes = isFileTree(number);
+  const size = amount(map.seen.size[number]);
+  const label = plain(pathOf(number)) + (goes ? "/" : "") + ", " + size;
+  const element = make(goes ? "button" : "div", {
+    class: "cell m" + colour + (inner ? " inner" : "") + (goes ? " goes" : ""),
+    type: goes ? "button" : undefined, role: goes ? undefined : "img", title: label, "aria-label": label,
+    on: goes ? { click: () => goTo(number) } : {},
+  });
+  if (wide > 34 && high > 15) element.append(make("span", { text: model.names[number] + (goes ? "/" : "") }));
+  if (wide > 44 && high > 31) element.append(make("span", { class: "much", text: size }));
+  Object.assign(element.style, { left: x + "px", top: y + "px", width: wide + "px", height: high + "px" });
+  return element;
+}
+
+function drawCrumbs() {
+  const path = [];
+  for (let at = map.at; at > 0; at = model.parents[at]) path.push(at);
+  const parts = [0, ...path.reverse()].map((number, index) => [
+    make("button", { type: "button", text: number ? model.names[number] : "all", on: { click: () => goTo(number) }, "aria-current": number === map.at ? "location" : undefined }),
+    ...(index < path.length ? [make("span", { text: "/" })] : []),
+  ]);
+  $("crumbs").replaceChildren(...parts.flat(), make("span", { class: "empty", text: " " + amount(map.seen.size[map.at]) }));
+}

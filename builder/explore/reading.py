@@ -1,0 +1,120 @@
+"""Layers read for looking at them: a table of contents in a scratch file, and a digest of every file's contents.
+
+Each layer is read once, as a stream; what is kept of a file is 24 bytes of memory. The bytes are checked against the
+DiffID: what a page shows is what the image's config names.
+"""
+
+from __future__ import annotations
+
+import bisect
+import hashlib
+import os
+from array import array
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from builder.image.artifact import ContentLayer
+from builder.image.digest import DiffID, Digest, DigestMismatchError
+from builder.rootfs.compression import decompress
+from builder.rootfs.entry import Kind
+from builder.rootfs.tarreader import read_members
+from builder.rootfs.toc import Toc, TocWriter
+from builder.rootfs.view import View
+from builder.streams import CHUNK, HashingWriter, Readable
+
+_DIGEST = 16
+"""Bytes of a file's SHA-256 that are kept: files of one image are told apart by them."""
+
+
+class Contents:
+    """Digests of a layer's files, by the offset of their contents."""
+
+    def __init__(self) -> None:
+        self._offsets = array("Q")
+        self._digests = bytearray()
+
+    def add(self, offset: int, digest: bytes) -> None:
+        """Append a file that has contents; offsets grow."""
+        self._offsets.append(offset)
+        self._digests += digest[:_DIGEST]
+
+    def at(self, offset: int) -> bytes:
+        """Return the digest of the contents at ``offset``; nothing where none begin."""
+        number = bisect.bisect_left(self._offsets, offset)
+        if number == len(self._offsets) or self._offsets[number] != offset:
+            return b""
+        return bytes(self._digests[number * _DIGEST : (number + 1) * _DIGEST])
+
+
+class Stack:
+    """The layers of one image, bottom first: their tables as they apply, sizes and the digests of their files."""
+
+    def __init__(self, tocs: Sequence[Toc], contents: Sequence[Contents]) -> None:
+        """Put the tables on each other. Raises UnsafePathError for entries behind a loop of symlinks."""
+        self.view = View(tocs)
+        self.tables = self.view.tables
+        self.contents = tuple(contents)
+        self.sizes = tuple(toc.uncompressed_size for toc in tocs)
+
+
+def read_stack(layers: Sequence[ContentLayer], scratch: Path, check: Callable[[], None]) -> Stack:
+    """Read all layers; ``check`` is called before each and raises to stop.
+
+    Raises LayerFormatError, UnsafePathError, DigestMismatchError, and what opening the layers raises.
+    """
+    known: dict[DiffID, tuple[Toc, Contents]] = {}
+    for layer in layers:
+        check()
+        if layer.diff_id not in known:
+            known[layer.diff_id] = _read(layer, scratch)
+    found = [known[layer.diff_id] for layer in layers]
+    return Stack([toc for toc, _ in found], [contents for _, contents in found])
+
+
+def _read(layer: ContentLayer, scratch: Path) -> tuple[Toc, Contents]:
+    path = scratch / "toc"
+    contents = Contents()
+    with open(path, "wb") as target, layer.open() as stream:
+        writer = TocWriter(target)
+        tar = _Hashed(decompress(stream))
+        for member, data in read_members(tar):
+            writer.add(member)
+            if member.entry.kind is Kind.FILE and member.entry.size:
+                contents.add(member.offset, _digest(data))
+        while tar.read(CHUNK):  # what follows the end marker belongs to the DiffID
+            pass
+        diff_id = DiffID(Digest.from_hex(tar.hashing.hexdigest()))
+        if diff_id != layer.diff_id:
+            where = layer.content.where
+            raise DigestMismatchError(
+                f"{where}: layer {layer.descriptor.digest} unpacks to {diff_id}, not to {layer.diff_id}"
+            )
+        writer.finish(diff_id, tar.hashing.size)
+    toc = Toc.open(path)
+    os.unlink(path)  # it stays mapped
+    return toc, contents
+
+
+class _Hashed:
+    """A stream that knows the digest of what was read."""
+
+    def __init__(self, stream: Readable) -> None:
+        self._stream = stream
+        self.hashing = HashingWriter(_Nowhere())
+
+    def read(self, size: int = -1, /) -> bytes:
+        data = self._stream.read(size)
+        self.hashing.write(data)
+        return data
+
+
+class _Nowhere:
+    def write(self, data: bytes, /) -> None:
+        pass
+
+
+def _digest(contents: Readable) -> bytes:
+    hasher = hashlib.sha256()
+    while chunk := contents.read(CHUNK):
+        hasher.update(chunk)
+    return hasher.digest()
