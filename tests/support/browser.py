@@ -107,7 +107,7 @@ def browser(profile: Path) -> Iterator[Page]:
     theirs_in, ours_out = os.pipe()
     ours_in, theirs_out = os.pipe()
     # A browser reads from descriptor 3 and writes to 4.
-    shell = f"exec 3<&{theirs_in} 4>&{theirs_out}; exec \"$@\""
+    shell = f'exec 3<&{theirs_in} 4>&{theirs_out}; exec "$@"'
     flags = [*_FLAGS, f"--user-data-dir={profile}", *(["--no-sandbox"] if os.geteuid() == 0 else [])]
     process = subprocess.Popen(
         ["bash", "-c", shell, "-", program, *flags, "about:blank"],
