@@ -12,43 +12,79 @@ from builder.values import dataclass
 
 @dataclass(frozen=True, slots=True)
 class BuildStarted:
-    """The graph is known: ``total`` vertices lie between the sources and the target."""
+    """The graph is known: ``total`` vertices lie between the sources and the target; ``stages`` have so many each.
+
+    It may come again: a build whose cache turns out to be damaged begins anew.
+    """
 
     total: int
+    stages: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class VertexStarted:
-    """Work on a vertex begins; ``vertex`` is its id, ``name`` what people read."""
+    """Work on a vertex begins; ``vertex`` is its id, ``name`` what people read.
+
+    ``stage`` is that of the Dockerfile, ``lines`` its first and last line there, zeros where it has none; ``looked`` is
+    how long its result was looked for.
+    """
 
     vertex: str
     name: str
+    stage: str = ""
+    lines: tuple[int, int] = (0, 0)
+    looked: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class VertexCompleted:
-    """A vertex has its result. ``cached`` means nothing was executed for it; else ``reason`` says why, if known."""
+    """A vertex has its result. ``cached`` means nothing was executed for it; else ``reason`` says why, if known.
+
+    ``layer`` is the digest of the layer it adds and ``size`` its compressed bytes; of a base image, those of all its
+    layers together. Nothing and 0 for one that adds none.
+    """
 
     vertex: str
     name: str
     seconds: float
     cached: bool
     reason: str = ""
+    stage: str = ""
+    lines: tuple[int, int] = (0, 0)
+    layer: str = ""
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class VertexFailed:
-    """A vertex ended the build; ``message`` is the error's text."""
+    """A vertex ended the build; ``message`` is the error's text, with the lines of the Dockerfile."""
 
     vertex: str
     name: str
     seconds: float
     message: str
+    stage: str = ""
+    lines: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkStarted:
+    """Something else than a step begins that may take a while: planning, writing an output, a push."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkCompleted:
+    """It has ended, well or not."""
+
+    name: str
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """A piece of what a RUN wrote, in order per stream, not cut at line ends."""
+    """A piece of what a RUN wrote, in order per stream, not cut at line ends, the values of secrets masked."""
 
     vertex: str
     stream: Literal["stdout", "stderr"]
@@ -63,6 +99,11 @@ class Transfer:
     what: str
     current: int
     total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stopping:
+    """Somebody has asked the command to stop, for the first time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +143,11 @@ Event = (
     | VertexStarted
     | VertexCompleted
     | VertexFailed
+    | WorkStarted
+    | WorkCompleted
     | Output
     | Transfer
+    | Stopping
     | Notice
     | Warned
     | BuildFinished

@@ -14,8 +14,8 @@ from builder.api.results import Recorder
 from builder.cli import upkeep
 from builder.cli.answers import answer, named
 from builder.cli.options import load, parse, split_command
-from builder.cli.parsing import PROGRESS, value_of
-from builder.cli.reporters import make_reporter, print_bytes, print_line
+from builder.cli.parsing import value_of
+from builder.cli.reporters import PROGRESS, Display, chosen_progress, make_reporter, print_bytes, print_line, showing
 from builder.cli.reports import (
     ending,
     failure,
@@ -64,7 +64,10 @@ def _parsed(words: Sequence[str]) -> tuple[str, argparse.Namespace]:
     """Return the command and its options. Raises UsageError, which the metadata file tells too."""
     try:
         command, rest = split_command(words)
-        return command, parse(command, rest)
+        options = parse(command, rest)
+        given = "quiet" if getattr(options, "quiet", False) else options.progress
+        options.progress = chosen_progress(given, os.environ)
+        return command, options
     except UsageError as error:
         path = value_of("--metadata-file", words)
         if path:
@@ -81,10 +84,17 @@ def _report(error: BaseException, words: Sequence[str]) -> int:
 
         print_line(sys.stderr, "".join(traceback.format_exception(error)).rstrip())
     known = known or BuilderError(f"a bug: {error!r}", hint="please report it with the traceback above")
-    progress = value_of("--progress", words)
-    reporter = make_reporter(progress if progress in PROGRESS else "auto", sys.stderr)
-    reporter.emit(ending(known))
+    make_reporter(_progress(words), sys.stderr).emit(ending(known))
     return known.exit_code
+
+
+def _progress(words: Sequence[str]) -> str:
+    """Return how to show the end of a command whose options may be what is wrong."""
+    given = value_of("--progress", words)
+    try:
+        return chosen_progress(given if given in PROGRESS else "", os.environ)
+    except UsageError:
+        return "auto"
 
 
 def _set_up_logging(options: argparse.Namespace) -> None:
@@ -109,13 +119,24 @@ def _call(options: argparse.Namespace) -> Call | None:
 
 
 def _build(options: argparse.Namespace) -> int:
+    # Log messages come between the lines of other events.
+    progress = "plain" if options.debug and options.progress == "auto" else options.progress
+    with showing(progress, sys.stderr, os.environ) as display:
+        return _shown_build(options, display)
+
+
+def _shown_build(options: argparse.Namespace, display: Display) -> int:
     started = time.monotonic()
-    recorder = Recorder(make_reporter(options.progress, sys.stderr))
+    recorder = Recorder(display)
 
     def tell(error: BaseException) -> None:
         if options.metadata_file and not isinstance(error, SystemExit):
             with contextlib.suppress(OutputError):
                 write_metadata(options.metadata_file, failure(error, recorder, time.monotonic() - started))
+
+    def at_last() -> None:
+        display.abandon()
+        tell(KeyboardInterrupt())
 
     try:
         from builder.api.sessions import Session
@@ -127,12 +148,14 @@ def _build(options: argparse.Namespace) -> int:
         if call is not None:
             from builder.cli.calls import carry_out
 
-            with environment(options, recorder, request.jobs) as env:
+            with environment(options, recorder, request.jobs, display.abandon) as env:
                 text, status = carry_out(call, request, env)
+            display.close()
             answer(text)
             return status
         prepare_results(options, request)
-        with environment(options, recorder, request.jobs, lambda: tell(KeyboardInterrupt())) as env:
+        with environment(options, recorder, request.jobs, at_last) as env:
+            display.keep_logs(env.store.root / "logs")
             upkeep.warn_if_low(env)
             result = Session(env, os.environ).build(request)
             write_results(options, result)
@@ -140,6 +163,7 @@ def _build(options: argparse.Namespace) -> int:
     except BaseException as error:
         tell(error)
         raise
+    display.close()
     if options.metadata_file:
         metadata = success(result, time.monotonic() - started)
         write_metadata(options.metadata_file, {**metadata, "compat": request.level.number})

@@ -290,6 +290,7 @@ def _add_grants(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_how(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("-q", "--quiet", action="store_true", help="say nothing but the answer, warnings and errors")
     group.add_argument("--no-cache", action="store_true", help="execute everything again")
     group.add_argument(
         "--no-cache-filter",

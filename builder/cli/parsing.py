@@ -13,12 +13,13 @@ from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 from builder import __version__
+from builder.cli.reporters import PROGRESS
 from builder.errors import UsageError
-
-PROGRESS = ("auto", "tty", "plain", "json", "quiet")
 
 _GLOBAL_WITH_VALUE = ("--root", "--progress")
 _GLOBAL_FLAGS = ("--debug",)
+
+_PROGRESS_HELP = "how to show what happens, on stderr (default: $PYBUILD_PROGRESS, then auto)"
 
 
 def _formatter(*, prog: str) -> argparse.HelpFormatter:
@@ -65,7 +66,7 @@ def base(prog: str, description: str, epilog: str | None = None, kind: type[Pars
     parser.add_argument("--version", action="version", version=f"pybuild {__version__}")
     group = parser.add_argument_group("global options")
     group.add_argument("--root", metavar="DIR", help="the store (default: $PYBUILD_ROOT, then the user's cache folder)")
-    group.add_argument("--progress", choices=PROGRESS, default="auto", help="how to show what happens, on stderr")
+    group.add_argument("--progress", choices=PROGRESS, default="", help=_PROGRESS_HELP)
     group.add_argument("--debug", action="store_true", help="show tracebacks and log messages")
     return parser
 

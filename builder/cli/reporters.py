@@ -1,40 +1,41 @@
-"""Events into text: plain lines that never interleave, JSON lines, or only warnings.
+"""What is said on a stream: text that cannot control who reads it, and which reporter shows events.
 
-A stream that nobody can write to any more (its reader is gone, its disk full) is given up; the build goes on.
+A stream that nobody can write to any more (its reader is gone, its disk full) is given up; the build goes on. How
+events look is the business of ``builder.cli.progress``, whose modules are loaded when they are needed.
 """
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
-import threading
-import time
-from collections.abc import Callable
-from typing import TextIO
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, TextIO
 
-from builder.events import (
-    BuildFinished,
-    BuildStarted,
-    Event,
-    Failed,
-    Notice,
-    Output,
-    Reporter,
-    Transfer,
-    VertexCompleted,
-    VertexFailed,
-    VertexStarted,
-    Warned,
-)
+from builder.errors import UsageError
+from builder.events import Failed, Notice, Reporter, Warned
 
-_STARTED = time.monotonic()
-_LINE_LIMIT = 64 << 10
-"""Bytes of an unfinished line that are kept back for its end."""
+if TYPE_CHECKING:
+    from builder.cli.progress.plain import PlainReporter
+
+PROGRESS = ("auto", "tty", "plain", "json", "quiet")
+
+VARIABLE = "PYBUILD_PROGRESS"
+_OTHERS_VARIABLE = "BUILDKIT_PROGRESS"
+_OTHERS_WORDS = {"rawjson": "json"}
+
+_MARKS = ("##[", "##v", "##V", "##t", "##T")
+"""How commands to services that read logs begin, anywhere in a line."""
 
 
 def printable(text: str) -> str:
-    """Return ``text`` without what would control a terminal."""
-    return "".join(char if char == "\t" or char.isprintable() else "\ufffd" for char in text)
+    """Return ``text`` without what would control a terminal, or a service that reads the log."""
+    if not text.isprintable():
+        text = "".join(char if char == "\t" or char.isprintable() else "\ufffd" for char in text)
+    if "##" in text:
+        for mark in _MARKS:
+            text = text.replace(mark, f"# #{mark[2:]}")
+    return text
 
 
 def print_line(stream: TextIO, line: str) -> bool:
@@ -45,6 +46,11 @@ def print_line(stream: TextIO, line: str) -> bool:
 def print_bytes(stream: TextIO, data: bytes) -> bool:
     """Print bytes as they are; see ``print_line``."""
     return _at_once(stream, lambda: stream.buffer.write(data))
+
+
+def print_text(stream: TextIO, text: str) -> bool:
+    """Print text as it is; see ``print_line``."""
+    return _at_once(stream, lambda: stream.write(text))
 
 
 def _at_once(stream: TextIO, write: Callable[[], object]) -> bool:
@@ -61,119 +67,102 @@ def _at_once(stream: TextIO, write: Callable[[], object]) -> bool:
     return True
 
 
-def _message(event: Notice | Warned | Failed) -> list[str]:
+def message_lines(event: Notice | Warned | Failed) -> list[str]:
     """Return what is said to people, as lines; file names and registries' answers in it are strangers' text."""
     match event:
         case Notice(message):
-            return [printable(message)]
+            return [_whole_line(message)]
         case Warned(message, _):
             return [f"warning: {printable(message)}"]
         case Failed(message, hint, _):
             lines = f"pybuild: error: {message}".split("\n")
-            return [printable(line) for line in ([*lines, f"hint: {hint}"] if hint else lines)]
+            return [_whole_line(line) for line in ([*lines, f"hint: {hint}"] if hint else lines)]
 
 
-class PlainReporter:
-    """Numbered lines in the order things happen. Thread-safe."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-        self._lock = threading.Lock()
-        self._numbers: dict[str, int] = {}
-        self._partial: dict[tuple[str, str], bytes] = {}
-        self._transfers: set[tuple[str, str]] = set()
-
-    def emit(self, event: Event) -> None:
-        """Print one event."""
-        with self._lock:
-            if lines := self._lines(event):
-                print_line(self._stream, "\n".join(lines))
-
-    def _lines(self, event: Event) -> list[str]:
-        match event:
-            case VertexStarted(vertex, name):
-                return [f"#{self._number(vertex)} {printable(name)}"]
-            case VertexCompleted(vertex, name, seconds, cached, reason):
-                rest = self._rest(vertex)
-                if cached:
-                    return [*rest, f"#{self._number(vertex)} {printable(name)}", f"#{self._number(vertex)} CACHED"]
-                why = [f"#{self._number(vertex)} MISS: {printable(reason)}"] if reason else []
-                return [*rest, f"#{self._number(vertex)} DONE {seconds:.1f}s", *why]
-            case VertexFailed(vertex, name, seconds, _):
-                head = [] if vertex in self._numbers else [f"#{self._number(vertex)} {printable(name)}"]
-                return [*head, *self._rest(vertex), f"#{self._number(vertex)} FAILED {seconds:.1f}s"]
-            case Output(vertex, stream, data):
-                return self._output(vertex, stream, data)
-            case Transfer(direction, what, current, total):
-                return self._transfer(direction, what, current, total)
-            case Notice() | Warned() | Failed():
-                return _message(event)
-            case BuildStarted() | BuildFinished():
-                return []
-
-    def _number(self, vertex: str) -> int:
-        return self._numbers.setdefault(vertex, len(self._numbers) + 1)
-
-    def _output(self, vertex: str, stream: str, data: bytes) -> list[str]:
-        *whole, rest = (self._partial.pop((vertex, stream), b"") + data).split(b"\n")
-        if len(rest) > _LINE_LIMIT:
-            whole.append(rest)
-            rest = b""
-        if rest:
-            self._partial[vertex, stream] = rest
-        return [self._line(vertex, line) for line in whole]
-
-    def _rest(self, vertex: str) -> list[str]:
-        rests = [self._partial.pop((vertex, stream), b"") for stream in ("stdout", "stderr")]
-        return [self._line(vertex, rest) for rest in rests if rest]
-
-    def _line(self, vertex: str, line: bytes) -> str:
-        text = line.rstrip(b"\r").rpartition(b"\r")[2].decode("utf-8", "replace")
-        return f"#{self._number(vertex)} | {printable(text)}"
-
-    def _transfer(self, direction: str, what: str, current: int, total: int) -> list[str]:
-        if current < total or (direction, what) in self._transfers:
-            return []
-        self._transfers.add((direction, what))
-        return [f"{direction}ed {printable(what)} ({total} bytes)"]
+def _whole_line(text: str) -> str:
+    """Return a line that nothing of ours begins: services take one that begins with two colons for a command."""
+    text = printable(text)
+    return f"| {text}" if text.lstrip().startswith("::") else text
 
 
-class JsonReporter:
-    """One JSON object per line: ``event``, ``time`` (seconds since the start) and the event's fields. Thread-safe."""
+class Display(Reporter, Protocol):
+    """A reporter with an end."""
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-        self._lock = threading.Lock()
+    def keep_logs(self, folder: Path) -> None:
+        """Put what steps write there, where it is too much to be shown."""
+        ...
 
-    def emit(self, event: Event) -> None:
-        """Print one event."""
-        value: dict[str, object] = {"event": type(event).__name__, "time": round(time.monotonic() - _STARTED, 6)}
-        for name in type(event).__slots__:
-            item = getattr(event, name)
-            value[name] = item.decode("utf-8", "replace") if isinstance(item, bytes) else item
-        line = json.dumps(value)
-        with self._lock:
-            print_line(self._stream, line)
+    def close(self) -> None:
+        """Show nothing more of the past; what comes now is printed as lines."""
+        ...
+
+    def abandon(self) -> None:
+        """Leave the stream to others at once, without waiting for any lock: the process ends."""
+        ...
 
 
-class QuietReporter:
-    """Warnings and what ended the command only. Thread-safe."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def emit(self, event: Event) -> None:
-        """Print a warning or a failure."""
-        if isinstance(event, Warned | Failed):
-            print_line(self._stream, "\n".join(_message(event)))
+def chosen_progress(given: str, environment: Mapping[str, str]) -> str:
+    """Return what ``--progress`` and the environment ask for. Raises UsageError."""
+    if given:
+        return given
+    said = environment.get(VARIABLE, "")
+    if said and said not in PROGRESS:
+        raise UsageError(f"{VARIABLE} is {said[:40]!r}", hint=f"one of {', '.join(PROGRESS)}")
+    if not said:
+        others = environment.get(_OTHERS_VARIABLE, "")
+        said = _OTHERS_WORDS.get(others, others)
+    return said if said in PROGRESS else "auto"
 
 
 def make_reporter(progress: str, stream: TextIO) -> Reporter:
-    """Return the reporter for ``--progress``."""
-    match progress:
-        case "json":
-            return JsonReporter(stream)
-        case "quiet":
-            return QuietReporter(stream)
-        case _:
-            return PlainReporter(stream)
+    """Return what shows the events of a command that moves nothing about: lines."""
+    return _lines(progress, stream)
+
+
+def _lines(progress: str, stream: TextIO, *, groups: str = "") -> Display:
+    if progress == "json":
+        from builder.cli.progress.jsonlines import JsonReporter
+
+        return JsonReporter(stream)
+    if progress == "quiet":
+        from builder.cli.progress.quiet import QuietReporter
+
+        return QuietReporter(stream)
+    return _plain(stream, groups)
+
+
+def _plain(stream: TextIO, groups: str) -> PlainReporter:
+    from builder.cli.progress.plain import PlainReporter
+
+    if not groups:
+        return PlainReporter(stream)
+    from builder.cli.progress.groups import Groups
+
+    return PlainReporter(stream, Groups(groups))
+
+
+@contextlib.contextmanager
+def showing(progress: str, stream: TextIO, environment: Mapping[str, str]) -> Iterator[Display]:
+    """Yield what shows the events of a command that takes its time, and end it."""
+    display = _display(progress, stream, environment)
+    try:
+        yield display
+    finally:
+        display.close()
+
+
+def _display(progress: str, stream: TextIO, environment: Mapping[str, str]) -> Display:
+    groups = _service(environment)
+    live = progress == "tty" or (progress == "auto" and not groups)
+    if live and stream.isatty() and environment.get("TERM", "dumb") != "dumb":
+        from builder.cli.progress.live import LiveReporter
+
+        return LiveReporter(stream, environment)
+    return _lines(progress, stream, groups=groups)
+
+
+def _service(environment: Mapping[str, str]) -> str:
+    """Return the service whose log this is, if it folds groups of lines."""
+    if environment.get("GITHUB_ACTIONS") == "true":
+        return "github"
+    return "gitlab" if environment.get("GITLAB_CI") else ""

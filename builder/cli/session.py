@@ -18,7 +18,7 @@ from builder.api.opening import connector, opened
 from builder.cli.accounts import credential_source
 from builder.cli.registries import session_settings, upload_piece
 from builder.errors import InterruptedBuildError
-from builder.events import Reporter, Warned
+from builder.events import Reporter, Stopping, Warned
 
 if TYPE_CHECKING:
     from builder.engine.bases import Bases
@@ -62,7 +62,10 @@ def environment(
     connect = connector(accounts, reach, reporter, cancel, jobs=jobs, upload_piece=piece, offline=offline)
     explicit = Path(options.root) if options.root else None
     root = choose_root(os.environ, explicit, os.geteuid(), warn=warn)
-    with opened(root, _second(options), connect, reporter, cancel) as env, _signals(cancel, at_last):
+    with (
+        opened(root, _second(options), connect, reporter, cancel) as env,
+        _signals(cancel, lambda: reporter.emit(Stopping()), at_last),
+    ):
         yield env
 
 
@@ -81,10 +84,12 @@ def working(options: argparse.Namespace) -> Iterator[Environment]:
     With ``--quiet`` only warnings are shown. Raises as ``environment`` does.
     """
     from builder.cli.machine import available_cpus
-    from builder.cli.reporters import make_reporter
+    from builder.cli.reporters import showing
 
-    progress = "quiet" if getattr(options, "quiet", False) else options.progress
-    with environment(options, make_reporter(progress, sys.stderr), available_cpus()) as env:
+    with (
+        showing(options.progress, sys.stderr, os.environ) as display,
+        environment(options, display, available_cpus(), display.abandon) as env,
+    ):
         env.store.hold_lease()
         yield env
 
@@ -97,7 +102,7 @@ def bases(env: Environment) -> Bases:
 
 
 @contextlib.contextmanager
-def _signals(cancel: threading.Event, at_last: Callable[[], None]) -> Iterator[None]:
+def _signals(cancel: threading.Event, at_first: Callable[[], None], at_last: Callable[[], None]) -> Iterator[None]:
     """Let SIGINT, SIGTERM and SIGHUP ask the build to stop; a second one, or a few seconds more, end the process.
 
     What waits for a network or a pipe does not look whether it should stop; a store bears that its user vanishes. A
@@ -110,7 +115,9 @@ def _signals(cancel: threading.Event, at_last: Callable[[], None]) -> Iterator[N
     before = {number: signal.signal(number, lambda *_: None) for number in heard}
     listening, speaking = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     signal.set_wakeup_fd(speaking)
-    listener = threading.Thread(target=_listen, args=(listening, cancel, at_last), name="signals", daemon=True)
+    listener = threading.Thread(
+        target=_listen, args=(listening, cancel, at_first, at_last), name="signals", daemon=True
+    )
     listener.start()
     try:
         yield
@@ -124,7 +131,7 @@ def _signals(cancel: threading.Event, at_last: Callable[[], None]) -> Iterator[N
             signal.signal(number, handler)
 
 
-def _listen(pipe: int, cancel: threading.Event, at_last: Callable[[], None]) -> None:
+def _listen(pipe: int, cancel: threading.Event, at_first: Callable[[], None], at_last: Callable[[], None]) -> None:
     """Read the numbers of signals until a zero; end the process when it was asked to stop and does not."""
     asked = False
     while True:
@@ -142,3 +149,5 @@ def _listen(pipe: int, cancel: threading.Event, at_last: Callable[[], None]) -> 
             os._exit(InterruptedBuildError.exit_code)
         asked = True
         cancel.set()
+        # Not here: a terminal that takes nothing, as after Ctrl-S, must not keep us from listening.
+        threading.Thread(target=at_first, daemon=True).start()

@@ -31,6 +31,7 @@ from builder.engine.sandboxes import LazySandbox
 from builder.engine.services import Services
 from builder.engine.solver import Solver
 from builder.engine.sources import local_dockerfile, parse_dockerfile, read_dockerfile
+from builder.engine.telling import Work
 from builder.errors import BuilderError, InterruptedBuildError, OutputError
 from builder.events import BuildFinished, Notice, Reporter, Warned
 from builder.image.digest import Digest
@@ -74,7 +75,8 @@ def build(request: BuildRequest, env: Environment) -> BuildResult:
     _hold_lease(env)
     with contextlib.ExitStack() as closing:
         rights = PushRights(request, env.registry)
-        prepared = prepare(request, env, closing, clock)
+        with Work(env.reporter, "read the Dockerfile and plan"):
+            prepared = prepare(request, env, closing, clock)
         chances = Chances()
         while True:
             try:
@@ -83,7 +85,8 @@ def build(request: BuildRequest, env: Environment) -> BuildResult:
                     from builder.engine.sharing import share
 
                     written_once = any(outputs.is_final(one.dest) for one in request.outputs)
-                    share(cache_to, env, prepared.services, solver, contents, again=not written_once)
+                    with Work(env.reporter, "share the cache"):
+                        share(cache_to, env, prepared.services, solver, contents, again=not written_once)
                 break
             except LostLayersError as error:
                 if not chances.take(error):
@@ -267,7 +270,8 @@ def _deliver(
         if env.cancel.is_set():
             raise InterruptedBuildError("interrupted before every output was written")
         shown = made(output.form) if output.kind in IMAGE_OUTPUTS else built
-        outputs.write(output, shown, request.tags, places)
+        with Work(env.reporter, outputs.shown_place(output, request.tags)):
+            outputs.write(output, shown, request.tags, places)
     return built, names
 
 

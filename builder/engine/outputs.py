@@ -104,6 +104,15 @@ def write(output: Output, built: Built, tags: Sequence[Reference], places: Place
         raise OutputError(f"half of the image was written: {error.message}", hint="build again") from error
 
 
+def shown_place(output: Output, tags: Sequence[Reference]) -> str:
+    """Return what is done for an output, as people read it."""
+    if output.kind == "registry":
+        return f"push {', '.join(str(one) for one in output.names or tags)}"
+    if output.dest is None:
+        return "keep the image in the store"
+    return f"write {output.dest if isinstance(output.dest, Path) else 'to standard output'}"
+
+
 def is_final(dest: Path | BinaryIO | None) -> bool:
     """Say whether what is written there stays written: a stream, a pipe, a device."""
     if isinstance(dest, Path):

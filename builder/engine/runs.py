@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, assert_never
 
+from builder.engine.hearing import Heard
 from builder.engine.layerbuilder import LayerBuilder
 from builder.engine.layers import LayerStack, StoreLayer, fetch_all, index_all, stack_id, view_of
 from builder.engine.packing import following, publish
 from builder.engine.services import Services
 from builder.errors import ContextError, UsageError
-from builder.events import Notice, Output
+from builder.events import Notice
 from builder.image.digest import chain_ids
 from builder.plan.graph import Mount, RunCommand, StageOrigin, Vertex
 from builder.run.spec import (
@@ -52,10 +53,11 @@ def run_command(
         index_all(parent, truly=True)
         spec = _spec(operation, sources, services, held)
         complete = held.enter_context(following(services.ahead, blob))
+        heard = held.enter_context(Heard(vertex.id, services))
         result = services.sandbox.get().run(
             spec,
             layer_sources(parent),
-            on_output=lambda stream, data: services.reporter.emit(Output(vertex.id, stream, data)),
+            on_output=heard.take,
             cancel=services.cancel,
             pack_to=PackTarget(blob, toc, services.coding),
         )
@@ -86,6 +88,7 @@ def _spec(
 ) -> RunSpec:
     environment = dict(operation.env)
     for name, value in operation.proxies:
+        services.masks.add_url(value)
         environment.setdefault(name, value)
     agent = next((mount for mount in operation.mounts if _has_agent(mount, services)), None)
     if agent is not None:
@@ -236,6 +239,7 @@ def _secret(mount: Mount, environment: dict[str, str], services: Services) -> li
             environment[mount.env] = ""
         return []
     data = reader()
+    services.masks.add(data)
     if len(data) > SECRET_LIMIT:
         raise UsageError(f"secret {mount.id} is larger than {SECRET_LIMIT >> 10} KiB")
     if mount.env and b"\0" in data:

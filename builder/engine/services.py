@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from builder.cache.store import Store
+from builder.engine.masks import Masks
 from builder.engine.times import TimePolicy
 from builder.events import Reporter
 from builder.levels import NEWEST, Level
@@ -53,3 +54,4 @@ class Services:
     imports: Imports | None = None
     ahead: Ahead | None = None
     cancel: threading.Event = field(default_factory=threading.Event)
+    masks: Masks = field(default_factory=Masks, repr=False)

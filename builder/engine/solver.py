@@ -63,7 +63,7 @@ class Solver:
 
     def solve(self) -> Mapping[VertexID, Result]:
         """Return every vertex's result. Raises the first failure, InterruptedBuildError when cancelled."""
-        self.services.reporter.emit(BuildStarted(len(self.vertices)))
+        self.services.reporter.emit(BuildStarted(len(self.vertices), self._stages()))
         self._arrange()
         try:
             while self._ready or self._running:
@@ -78,6 +78,12 @@ class Solver:
         finally:
             self._drain()
         return self.results
+
+    def _stages(self) -> tuple[tuple[str, int], ...]:
+        counts: dict[str, int] = {}
+        for vertex in self.vertices.values():
+            counts[vertex.stage] = counts.get(vertex.stage, 0) + 1
+        return tuple(counts.items())
 
     def _arrange(self) -> None:
         """Note who waits for whom, so that a result is not looked for in all of the graph."""
@@ -129,7 +135,8 @@ class Solver:
             if not self._running:
                 self.before()
             try:
-                threading.Thread(target=self._execute, args=(task,), name=vertex.name, daemon=True).start()
+                looked = time.monotonic() - started
+                threading.Thread(target=self._execute, args=(task, looked), name=vertex.name, daemon=True).start()
             except RuntimeError as error:
                 raise SandboxError(f"no thread can be started for {vertex.name}: {error}") from error
             self._running += 1
@@ -155,16 +162,16 @@ class Solver:
         sources = [self.results[one].stack for one in vertex.sources]
         return Task(vertex, parent, sources, services, image_below(vertex, self.vertices))
 
-    def _execute(self, task: Task) -> None:
-        started = time.monotonic()
+    def _execute(self, task: Task, looked: float) -> None:
+        started, vertex = time.monotonic(), task.vertex
         result: Result | None = None
         error: BaseException | None = None
         try:
-            self.services.reporter.emit(VertexStarted(task.vertex.id, task.vertex.name))
+            self.services.reporter.emit(VertexStarted(vertex.id, vertex.name, vertex.stage, _lines(vertex), looked))
             result = task.execute()
         except BaseException as caught:  # noqa: BLE001  # carried to the main thread, whatever it is
             error = caught
-        self._finished.put(_Done(task.vertex, result, error, time.monotonic() - started, task.reason))
+        self._finished.put(_Done(vertex, result, error, time.monotonic() - started, task.reason))
 
     def _collect(self) -> None:
         try:
@@ -188,10 +195,26 @@ class Solver:
             elif isinstance(error, BuilderError) and vertex.span is not None:
                 locate(error, self.services.checks.dockerfile.source, vertex.span)
             self._failure = error
-            self.services.reporter.emit(VertexFailed(vertex.id, vertex.name, seconds, str(error)))
+            self.services.reporter.emit(
+                VertexFailed(vertex.id, vertex.name, seconds, str(error), vertex.stage, _lines(vertex))
+            )
 
     def _emit_completed(self, vertex: Vertex, seconds: float, *, cached: bool, reason: str = "") -> None:
-        self.services.reporter.emit(VertexCompleted(vertex.id, vertex.name, seconds, cached, reason))
+        result = self.results[vertex.id]
+        added = result.stack[-1:] if result.added else () if vertex.inputs else result.stack
+        self.services.reporter.emit(
+            VertexCompleted(
+                vertex=vertex.id,
+                name=vertex.name,
+                seconds=seconds,
+                cached=cached,
+                reason=reason,
+                stage=vertex.stage,
+                lines=_lines(vertex),
+                layer=added[-1].descriptor.digest if result.added else "",
+                size=sum(layer.descriptor.size for layer in added),
+            )
+        )
 
     def _drain(self) -> None:
         if self._running and not isinstance(self._failure, _NOBODYS_MISTAKE):
@@ -199,3 +222,7 @@ class Solver:
         while self._running:
             self._finished.get()
             self._running -= 1
+
+
+def _lines(vertex: Vertex) -> tuple[int, int]:
+    return (0, 0) if vertex.span is None else (vertex.span.start_line, vertex.span.end_line)

@@ -16,7 +16,7 @@ import pytest
 
 from builder.api.results import Recorder
 from builder.cli import main as command
-from builder.cli.reporters import PlainReporter
+from builder.cli.progress.plain import PlainReporter
 from builder.cli.reports import ending, failure
 from builder.errors import BuilderError, ContextError
 from builder.events import Notice

@@ -46,7 +46,7 @@ def test_commands(words: list[str], command: str, rest: list[str]) -> None:
     [
         (["--taget", "x", "."], "did you mean --target?"),
         (["--nothing-like-it", "."], "see pybuild --help"),
-        (["-q", "."], "see pybuild --help"),
+        (["-y", "."], "see pybuild --help"),
         ([".", "."], "see pybuild --help"),
         (["--pull", "never", "."], "write --pull=never"),
         (["--tag=x"], "see pybuild --help"),
