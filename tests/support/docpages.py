@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -27,6 +27,8 @@ _PROGRAMS = re.compile(
     r"(pybuild|docker|podman|buildah|skopeo|crane|helm|kubectl|tkn|pip|pipx|python3?|git|sudo|usermod|apt-get|curl|jq|ssh|make"
     r"|cd|cp|cat|mkdir|rm|touch|echo|printf|export|set|tar|chmod|sha256sum|eval|source|\.)$"
 )
+_JOBS = tuple(f"docs/{name}.md" for name in ("gitlab", "github", "tekton", "kubernetes"))
+"""Pages whose YAML is run as the system it is for would do it (those of docs/caching.md have a test of their own)."""
 _PATHS = re.compile(r"(scripts|benchmarks|\.venv|\./|\.ci)[\w./-]*$")
 
 
@@ -125,6 +127,8 @@ def _in_list(lines: list[str], number: int) -> bool:
 def _block(page: str, line: int, text: str, language: str, title: str, reason: str) -> Block:
     if title:
         kind = "file"
+    elif language == "yaml" and page in _JOBS:
+        kind, text = "run", script_in(text)
     elif language in _SHELLS or (language == "" and _is_commands(text)):
         kind = "run"
     else:
@@ -136,6 +140,45 @@ def _is_commands(text: str) -> bool:
     first = next((line for line in text.split("\n") if line.strip() and not line.startswith("#")), "")
     word = first.split()[0] if first.split() else ""
     return bool(_PROGRAMS.match(word) or _PATHS.match(word))
+
+
+def script_in(text: str) -> str:
+    """Return what a CI system or a cluster runs of a job, a workflow, a task or a pod, as a shell's script.
+
+    Variables are exported as the job sets them; an expression of the system's, ``$(params.image)`` or
+    ``${{ github.sha }}``, is the variable ``$PARAMS_IMAGE`` or ``$GITHUB_SHA``.
+    """
+    import yaml
+
+    found = "\n".join(line for document in yaml.safe_load_all(text) for line in _scripts(document))
+    named = re.sub(r"\$\(([\w.-]+)\)|\$\{\{ *([\w.-]+) *\}\}", lambda one: _variable(one[1] or one[2]), found)
+    if not named:
+        raise ValueError(f"no script in {text}")
+    return named
+
+
+def _variable(name: str) -> str:
+    return "${" + re.sub(r"\W", "_", name).upper() + "}"
+
+
+def _scripts(value: Any) -> Iterator[str]:
+    if isinstance(value, list):
+        for each in value:
+            yield from _scripts(each)
+    if not isinstance(value, dict):
+        return
+    pairs = value.get("env") or value.get("variables") or {}
+    pairs = {one["name"]: one.get("value", "") for one in pairs} if isinstance(pairs, list) else pairs
+    yield from (f'export {name}="{text}"' for name, text in pairs.items())
+    for key in ("before_script", "script", "run", "args"):
+        lines = value.get(key, [])
+        if key == "args":
+            yield from [" ".join(["pybuild", *(f'"{word}"' for word in lines)])] if lines else []
+        else:
+            yield from [lines] if isinstance(lines, str) else lines
+    for key, below in value.items():
+        if key not in ("env", "variables"):
+            yield from _scripts(below)
 
 
 def script_of(block: Block) -> str:

@@ -19,6 +19,7 @@ from tests.support.cli import CHECKOUT
 from tests.support.docpages import Block, script_of
 from tests.support.need import need_tool
 from tests.support.tunnels import http_proxy
+from tests.support.wheels import write_examples_wheels
 
 HOSTS = (
     *("registry.example", "mirror.example", "ghcr.example", "quay.io", "git.example"),
@@ -58,6 +59,9 @@ class World:
             "SSL_CERT_FILE": str(authority),
             "LC_ALL": "C.UTF-8",
             "PYBUILD_STORE_MAX_SIZE": "none",
+            "PIP_NO_INDEX": "1",
+            "PIP_FIND_LINKS": str(write_examples_wheels(folder / "wheels")),
+            "PIP_ROOT_USER_ACTION": "ignore",
         }
 
     def machine(self, name: str) -> Machine:
