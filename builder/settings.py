@@ -1,7 +1,8 @@
 """The settings files: ``pybuild.toml`` of the user and of the machine, read into values with every field checked.
 
-Never a file of a project: whoever may change a project must not be able to say where its images come from. What the
-words of a field mean is the business of who uses it; ``Registry.place`` names a field for that one's errors.
+Registries and the store are never read from a file of a project: whoever may change a project must not be able to say
+where its images come from. What such a file may say of builds, and where it is, is here and in ``builder.cli.config``.
+What the words of a field mean is the business of who uses it; ``Registry.place`` names a field for that one's errors.
 """
 
 from __future__ import annotations
@@ -16,6 +17,15 @@ from builder.values import dataclass, field
 
 FILE_LIMIT = 1 << 20
 """Bytes of a settings file."""
+
+NAME = "pybuild.toml"
+SHARED = "pyproject.toml"
+"""A file of many programs, in which ours is the table ``tool.pybuild``."""
+
+OF_BUILDS = ("build", "target", "group")
+"""The tables about builds, which ``builder.cli.config`` reads."""
+
+_MARKS = (b"[tool.pybuild]", b"[tool.pybuild.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +54,60 @@ class Settings:
     registries: Mapping[str, RegistrySettings] = field(default_factory=dict, hash=False)
     maps: Mapping[str, MapSettings] = field(default_factory=dict, hash=False)
     store_size: tuple[str, str] | None = None
+    store_root: Path | None = None
+    store_ro: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Project:
+    """The file of a project, and the directory that is the project: its repository, or what the file lies in."""
+
+    file: Path
+    root: Path
+
+
+def find_project(start: str) -> Project | None:
+    """Return the nearest project's file at ``start`` or above it, up to the repository's root.
+
+    Without a repository it is not looked for above the current directory, nor above ``start`` where that is elsewhere.
+    """
+    try:
+        first = directory = os.path.realpath(start)
+        here = os.path.realpath(".")
+    except OSError:  # the current directory is gone
+        return None
+    found = ""
+    while True:
+        found = found or _project_file(directory)
+        if os.path.lexists(f"{directory}/.git"):
+            return Project(Path(found), Path(directory)) if found else None
+        above = os.path.dirname(directory)
+        if above == directory:
+            break
+        directory = above
+    folder = os.path.dirname(found)
+    if found and (folder == first or (_within(first, here) and _within(folder, here))):
+        return Project(Path(found), Path(folder))
+    return None
+
+
+def _within(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(f"{folder.rstrip('/')}/")
+
+
+def _project_file(directory: str) -> str:
+    path = f"{directory}/{NAME}"
+    if os.path.lexists(path):
+        return path
+    path = f"{directory}/{SHARED}"
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            return ""
+        with open(path, "rb") as stream:
+            raw = stream.read(FILE_LIMIT + 1)
+    except OSError:
+        return ""
+    return path if any(one in raw for one in _MARKS) else ""
 
 
 def settings_files(named: str | None, environment: Mapping[str, str]) -> tuple[Path, ...]:
@@ -66,40 +130,57 @@ def read_settings(files: Iterable[Path]) -> Settings:
     registries: dict[str, RegistrySettings] = {}
     maps: dict[str, MapSettings] = {}
     size: tuple[str, str] | None = None
+    root: Path | None = None
+    second: Path | None = None
     for one in files:
         found = parse_settings(_contents(one), one)
         registries = {**found.registries, **registries}
         maps = {**found.maps, **maps}
         size = size or found.store_size
-    return Settings(registries=registries, maps=maps, store_size=size)
+        root = root or found.store_root
+        second = second or found.store_ro
+    return Settings(registries=registries, maps=maps, store_size=size, store_root=root, store_ro=second)
 
 
 def parse_settings(raw: bytes, path: Path) -> Settings:
     """Read one file; relative names of files in it are beside it. Raises UsageError."""
-    import tomli
-
-    try:
-        document = tomli.loads(raw.decode())
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path}: not TOML: {error}") from error
-    root = _Table(path, "", document)
-    root.allow("registry", "registries", "store")
+    root = parse_table(raw, path)
+    root.allow("registry", "registries", "store", *OF_BUILDS)
     hosts = root.table("registry")
     registries = {host: _registry(hosts.table(host)) for host in hosts.names()}
     general = root.table("registries")
     general.allow("map")
     maps = general.table("map")
     store = root.table("store")
-    store.allow("max-size")
-    size = store.text("max-size")
+    store.allow("root", "read-only", "max-size")
+    size, place, second = (store.text(name) for name in ("max-size", "root", "read-only"))
     return Settings(
         registries=registries,
         maps={name: MapSettings(targets=maps.texts(name), place=maps.place(name)) for name in maps.names()},
         store_size=(size, store.place("max-size")) if size else None,
+        store_root=store.file(place) if place else None,
+        store_ro=store.file(second) if second else None,
     )
 
 
-def _registry(table: _Table) -> RegistrySettings:
+def read_table(path: Path) -> Table:
+    """Return what a file says, as it is: nothing is checked. Raises UsageError for what is no TOML."""
+    return parse_table(_contents(path), path)
+
+
+def parse_table(raw: bytes, path: Path) -> Table:
+    """Return what a file of these bytes says, of a ``pyproject.toml`` our part. Raises UsageError."""
+    import tomli
+
+    try:
+        document = tomli.loads(raw.decode())
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{path}: not TOML: {error}") from error
+    root = Table(path, "", document)
+    return root.table("tool").table("pybuild") if path.name == SHARED else root
+
+
+def _registry(table: Table) -> RegistrySettings:
     table.allow("mirrors", "insecure", "ca", "client-cert", "client-key")
     certificate, key = table.text("client-cert"), table.text("client-key")
     if key and not certificate:
@@ -113,8 +194,8 @@ def _registry(table: _Table) -> RegistrySettings:
     )
 
 
-class _Table:
-    """A table of the file; ``path`` is how it is written there."""
+class Table:
+    """A table of the file; ``path`` is how it is written there. What is of the wrong kind raises UsageError."""
 
     def __init__(self, file: Path, path: str, fields: Mapping[str, object]) -> None:
         self._file = file
@@ -126,12 +207,19 @@ class _Table:
         return f"{self._file}: {self._join(name)}"
 
     def wrong(self, name: str, problem: str, hint: str | None = None) -> UsageError:
+        """Return the error that says what is wrong with a field."""
         return UsageError(f"{self.place(name)}: {problem}", hint=hint)
 
     def names(self) -> Iterator[str]:
+        """Yield the names of the fields."""
         return iter(self._fields)
 
+    def value(self, name: str) -> object:
+        """Return a field as TOML has it, None if it is not there."""
+        return self._fields.get(name)
+
     def allow(self, *names: str) -> None:
+        """Refuse fields that have other names."""
         for name in self._fields:
             if name not in names:
                 from difflib import get_close_matches
@@ -140,13 +228,15 @@ class _Table:
                 hint = f"did you mean {close[0]}?" if close else f"known here: {', '.join(names)}"
                 raise self.wrong(name, "there is no such setting", hint)
 
-    def table(self, name: str) -> _Table:
+    def table(self, name: str) -> Table:
+        """Return a table in this one, an empty one if it is not there."""
         value = self._fields.get(name, {})
         if not isinstance(value, dict):
             raise self.wrong(name, "expected a table")
-        return _Table(self._file, self._join(name), value)
+        return Table(self._file, self._join(name), value)
 
     def text(self, name: str) -> str:
+        """Return a text, an empty one only if it is not there."""
         value = self._fields.get(name, "")
         if not isinstance(value, str) or (name in self._fields and not value):
             raise self.wrong(name, "expected a text")
@@ -165,12 +255,14 @@ class _Table:
         return tuple(value)
 
     def flag(self, name: str) -> bool:
+        """Return true or false, which it is if it is not there."""
         value = self._fields.get(name, False)
         if not isinstance(value, bool):
             raise self.wrong(name, "expected true or false")
         return value
 
     def file(self, name: str) -> Path:
+        """Return the path of a file or directory that is named relative to this file."""
         return self._file.parent / name
 
     def _join(self, name: str) -> str:

@@ -53,22 +53,29 @@ def main(argv: list[str] | None = None) -> int:
     open_standard_streams()
     words = sys.argv[1:] if argv is None else argv
     try:
-        command, options = _parsed(words)
-        _set_up_logging(options)
-        return _build(options) if command == "build" else load(command).run(options)
+        command, asked = _parsed(words)
+        _set_up_logging(asked[0])
+        return _build_all(asked) if command == "build" else load(command).run(asked[0])
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  the end of every failure: a message and an exit status
         return _report(error, words)
 
 
-def _parsed(words: Sequence[str]) -> tuple[str, argparse.Namespace]:
-    """Return the command and its options. Raises UsageError, which the metadata file tells too."""
+def _parsed(words: Sequence[str]) -> tuple[str, list[argparse.Namespace]]:
+    """Return the command and its options, those of each build. What BuilderError it raises is in the metadata file."""
     try:
         command, rest = split_command(words)
         options = parse(command, rest)
-        given = "quiet" if getattr(options, "quiet", False) else options.progress
-        options.progress = chosen_progress(given, os.environ)
-        return command, options
-    except UsageError as error:
+        if command == "build":
+            from builder.cli.requests import settle
+
+            asked = settle(options, os.environ)
+        else:
+            asked = [options]
+        for one in asked:
+            given = "quiet" if getattr(one, "quiet", False) else one.progress
+            one.progress = chosen_progress(given, os.environ)
+        return command, asked
+    except BuilderError as error:
         path = value_of("--metadata-file", words)
         if path:
             with contextlib.suppress(OutputError):
@@ -116,6 +123,15 @@ def _call(options: argparse.Namespace) -> Call | None:
 
     call = parse_call(text)
     return None if call.method == "build" else call
+
+
+def _build_all(asked: Sequence[argparse.Namespace]) -> int:
+    """Build each target that was named, or the context; the first that fails ends it."""
+    for one in asked:
+        status = _build(one)
+        if status:
+            return status
+    return 0
 
 
 def _build(options: argparse.Namespace) -> int:

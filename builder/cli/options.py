@@ -58,6 +58,7 @@ GROUPS = {
         "validate": "read an image and check every digest in it",
     },
     "machine": {
+        "config": "show what files and variables say of a build, and where each value comes from",
         "warm": "fetch base images into a store for builds that only read it",
         "cache": "show what the store holds, and remove what can go",
         "doctor": "try what RUN can use on this machine, and say what to change",
@@ -124,34 +125,62 @@ def split_command(argv: Sequence[str]) -> tuple[str, list[str]]:
         from builder.dockerfile.suggest import nearest
 
         close = nearest(word, COMMANDS)
-        if close:
+        if close and not _is_target(word):
             raise UsageError(
                 f"there is neither a command nor a directory called {word}", hint=f"did you mean pybuild {close}?"
             )
     return "build", list(argv)
 
 
+def _is_described(options: argparse.Namespace) -> bool:
+    from builder.cli.requests import described
+
+    return described(options, os.environ) is not None
+
+
+def _is_target(word: str) -> bool:
+    from builder.cli.config.names import target_names
+
+    return word in target_names(os.environ)
+
+
 def parse(command: str, argv: Sequence[str]) -> argparse.Namespace:
     """Return the options of ``command``. Raises UsageError; ``--help`` and ``--version`` print and exit."""
     if command == "build":
         about = "Build a container image from a Dockerfile, without a daemon."
-        return _parse_build(build_parser("pybuild", about, _epilog()), argv)
+        return parse_build(build_parser("pybuild", about, _epilog()), argv)
     module = load(command)
     if command == "explain":
-        return _parse_build(cast(Command, module).parser(), argv)
+        return parse_build(cast(Command, module).parser(), argv)
     if _has_actions(module):
         action, rest = chosen_action(command, module.ACTIONS, argv)
-        options = module.parser(action).parse_args(rest)
+        grammar = module.parser(action)
+        shows = (command, action) == ("config", "show")
+        options = parse_build(grammar, rest, alone=True) if shows else grammar.parse_args(rest)
         options.action = action
         return options
     return cast(Command, module).parser().parse_args(argv)
 
 
-def _parse_build(parser: Parser, argv: Sequence[str]) -> argparse.Namespace:
+def parse_build(parser: Parser, argv: Sequence[str], *, alone: bool = False) -> argparse.Namespace:
+    """Return the options of a build, not yet settled; ``alone``: it may have no context. Raises UsageError."""
     following = [after for word, after in itertools.pairwise(argv) if word == "--pull" and after in PULL]
     parser.pull = following[0] if following else ""
     # A bare --pull means always; argparse would take the next word, which is the context.
-    return parser.parse_args(["--pull=always" if word == "--pull" else word for word in argv])
+    options = parser.parse_args(["--pull=always" if word == "--pull" else word for word in argv])
+    options.words = words = options.context
+    options.context = words[0] if words else None
+    options.argv, options.grammar = tuple(argv), parser
+    if len(words) > 1 and not all(is_name(one) for one in words):
+        parser.error(f"unrecognized arguments: {' '.join(words[1:])}")
+    if not (words or alone or _is_described(options)):
+        parser.error("the following arguments are required: CONTEXT")
+    return options
+
+
+def is_name(word: str) -> bool:
+    """Say whether a word may be a target's name; other words are contexts."""
+    return word[:1] not in (".", "-", "") and word.replace("-", "").replace("_", "").replace(".", "").isalnum()
 
 
 def _epilog() -> str:
@@ -166,7 +195,12 @@ def _epilog() -> str:
 def build_parser(prog: str, about: str, epilog: str) -> Parser:
     """Return the grammar of a build, for the commands that take its options."""
     parser = base(prog, about, epilog)
-    parser.add_argument("context", metavar="CONTEXT", help="directory, git or http(s) URL, or - for a tar on stdin")
+    parser.add_argument(
+        "context",
+        metavar="CONTEXT",
+        nargs="*",
+        help="directory, git or http(s) URL, - for a tar on stdin, or the targets of pybuild.toml to build",
+    )
     what = parser.add_argument_group("what to build")
     what.add_argument("-f", "--file", metavar="FILE", help="the Dockerfile, - for stdin (default: CONTEXT/Dockerfile)")
     what.add_argument("--target", metavar="STAGE", help="build this stage (default: the last)")
@@ -244,6 +278,9 @@ def build_parser(prog: str, about: str, epilog: str) -> Parser:
     _add_how(parser.add_argument_group("how to build"))
     _add_store(parser.add_argument_group("the store"))
     add_registry_options(parser)
+    parser.add_argument(
+        "--no-project-config", action="store_true", help="do not read the project's pybuild.toml or pyproject.toml"
+    )
     return parser
 
 

@@ -10,6 +10,7 @@ from builder.cli.accounts import add_account_options
 
 if TYPE_CHECKING:
     from builder.registry.session import SessionSettings
+    from builder.settings import Settings
 
 
 def add_registry_options(parser: argparse.ArgumentParser, *, settings_file: bool = True) -> None:
@@ -78,24 +79,31 @@ def upload_piece(options: argparse.Namespace) -> int:
     return size("--upload-chunk-size", text)
 
 
-def session_settings(options: argparse.Namespace, environment: Mapping[str, str]) -> Callable[[], SessionSettings]:
-    """Return what makes the settings of the registry client when one is needed.
-
-    What was given is checked now. Raises UsageError; options that a command does not have count as not given.
-    """
+def file_settings(options: argparse.Namespace, environment: Mapping[str, str]) -> Settings:
+    """Return what the user's or the machine's files say, or the one that was named. Raises UsageError."""
     from builder.settings import Settings, read_settings, settings_files
 
     files = settings_files(getattr(options, "config", None), environment)
-    settings = read_settings(files) if files else Settings()
+    return read_settings(files) if files else Settings()
+
+
+def session_settings(
+    options: argparse.Namespace, environment: Mapping[str, str], known: Settings | None = None
+) -> Callable[[], SessionSettings]:
+    """Return what makes the settings of the registry client when one is needed; ``known`` is what the files say.
+
+    What was given is checked now. Raises UsageError; options that a command does not have count as not given.
+    """
+    settings = file_settings(options, environment) if known is None else known
     if settings.store_size is not None:
         from builder.cli.amounts import store_size
 
         store_size(settings.store_size[1], settings.store_size[0])
-    mirrors = getattr(options, "registry_mirror", [])
-    maps = getattr(options, "registry_map", [])
-    insecure = getattr(options, "insecure_registry", [])
-    authorities = getattr(options, "registry_certificate", [])
-    clients = getattr(options, "registry_client_cert", [])
+    mirrors = _listed("registry_mirror", options, environment)
+    maps = _listed("registry_map", options, environment)
+    insecure = _listed("insecure_registry", options, environment)
+    authorities = _listed("registry_certificate", options, environment)
+    clients = _listed("registry_client_cert", options, environment)
 
     def make() -> SessionSettings:
         from builder.registry import configured
@@ -110,8 +118,14 @@ def session_settings(options: argparse.Namespace, environment: Mapping[str, str]
             clients=clients,
         )
 
-    if files or mirrors or maps or insecure or authorities or clients:
+    if settings.registries or settings.maps or mirrors or maps or insecure or authorities or clients:
         # Mistakes come first, before any work; most builds have nothing to check, and import nothing for it.
         made = make()
         return lambda: made
     return make
+
+
+def _listed(name: str, options: argparse.Namespace, environment: Mapping[str, str]) -> list[str]:
+    """Return what was given, else the lines of the environment variable that stands for the option."""
+    given: list[str] = getattr(options, name, [])
+    return given or [line for line in environment.get(f"PYBUILD_{name.upper()}", "").splitlines() if line]

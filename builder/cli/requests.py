@@ -15,7 +15,7 @@ from builder.cli.compressing import choice, refuse_zstd
 from builder.cli.dockerproxies import proxy_arguments
 from builder.cli.levels import chosen_level
 from builder.cli.machine import available_cpus, native_platform
-from builder.cli.options import NETWORKS
+from builder.cli.options import NETWORKS, is_name
 from builder.cli.outputs import outputs
 from builder.engine.request import BuildRequest, CompressionChoice, EpochChoice
 from builder.engine.services import SecretReader
@@ -23,6 +23,7 @@ from builder.errors import ContextError, UsageError
 from builder.image.annotations import Annotation
 from builder.image.platform import Platform
 from builder.image.reference import Reference
+from builder.settings import Project, find_project, settings_files
 
 _SECRET_LIMIT = 500 << 10
 
@@ -227,3 +228,56 @@ def _secret_file(path: Path) -> bytes:
             return stream.read(_SECRET_LIMIT + 1)
     except OSError as error:
         raise ContextError(f"cannot read the secret {path}: {error.strerror}") from error
+
+
+# --- what files and variables say
+
+
+def given_words(options: argparse.Namespace) -> dict[str, object]:
+    """Return what the words of a build say, without what they leave to be as usual."""
+    parser = options.grammar
+    for action in parser._actions:
+        action.default = argparse.SUPPRESS
+    words = ["--pull=always" if word == "--pull" else word for word in options.argv]
+    return dict(vars(parser.parse_args(words)))
+
+
+def settle(options: argparse.Namespace, environment: Mapping[str, str]) -> list[argparse.Namespace]:
+    """Return the options of each build that was asked for, with what files and variables say. Raises UsageError.
+
+    Where there is no such file nor variable this is a few looks at the file system.
+    """
+    found = described(options, environment)
+    if found is None:
+        if len(options.words) > 1:
+            options.grammar.error(f"unrecognized arguments: {' '.join(options.words[1:])}")
+        return [options]
+    from builder.cli.config.settling import settled
+
+    return settled(options, environment, *found)
+
+
+def described(
+    options: argparse.Namespace, environment: Mapping[str, str]
+) -> tuple[tuple[Path, ...], list[Project]] | None:
+    """Return the files that may say something of a build, None if nothing says anything."""
+    words = options.words
+    starts = ["."] if all(is_name(one) for one in words) else []
+    starts += words[:1] if len(words) == 1 and os.path.isdir(words[0]) else []
+    unwanted = options.no_project_config or environment.get(_NO_PROJECT) in ("1", "true")
+    projects = [one for start in starts if not unwanted and (one := find_project(start)) is not None]
+    files = settings_files(options.config, environment)
+    said = any(name.startswith("PYBUILD_") and name not in _READ_ELSEWHERE for name in environment)
+    return (files, projects) if files or projects or said else None
+
+
+_NO_PROJECT = "PYBUILD_NO_PROJECT_CONFIG"
+_READ_ELSEWHERE = frozenset(
+    f"PYBUILD_{name}"
+    for name in (
+        *("ROOT", "CONFIG", "CREDS", "STORE_RO", "STORE_MAX_SIZE", "NETWORK", "COMPAT", "PROGRESS"),
+        *("NO_PROJECT_CONFIG", "INSECURE_REGISTRY", "REGISTRY_MIRROR", "REGISTRY_MAP"),
+        *("REGISTRY_CERTIFICATE", "REGISTRY_CLIENT_CERT"),
+    )
+)
+"""Variables that need nothing of ``builder.cli.config`` where nothing else does."""

@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING
 
 from builder.api.opening import connector, opened
 from builder.cli.accounts import credential_source
-from builder.cli.registries import session_settings, upload_piece
+from builder.cli.registries import file_settings, session_settings, upload_piece
 from builder.errors import InterruptedBuildError
 from builder.events import Reporter, Stopping, Warned
 
 if TYPE_CHECKING:
     from builder.engine.bases import Bases
     from builder.engine.build import Environment
+    from builder.settings import Settings
 
 _GRACE = 3.0
 """Seconds that a build has for stopping in good order."""
@@ -55,26 +56,29 @@ def environment(
     def warn(message: str) -> None:
         reporter.emit(Warned(message, "store"))
 
-    reach = session_settings(options, os.environ)
+    settings = file_settings(options, os.environ)
+    reach = session_settings(options, os.environ, settings)
     accounts = credential_source(options, os.environ, reporter)
     piece, offline = upload_piece(options), getattr(options, "offline", False)
     cancel = threading.Event()
     connect = connector(accounts, reach, reporter, cancel, jobs=jobs, upload_piece=piece, offline=offline)
     explicit = Path(options.root) if options.root else None
+    if explicit is None and not os.environ.get("PYBUILD_ROOT"):
+        explicit = settings.store_root
     root = choose_root(os.environ, explicit, os.geteuid(), warn=warn)
     with (
-        opened(root, _second(options), connect, reporter, cancel) as env,
+        opened(root, _second(options, settings), connect, reporter, cancel) as env,
         _signals(cancel, lambda: reporter.emit(Stopping()), at_last),
     ):
         yield env
 
 
-def _second(options: argparse.Namespace) -> Path | None:
+def _second(options: argparse.Namespace, settings: Settings) -> Path | None:
     """Return the store that is only read, for commands that may have one."""
     if not hasattr(options, "store_ro"):
         return None
     text = options.store_ro or os.environ.get("PYBUILD_STORE_RO")
-    return Path(os.path.abspath(text)) if text else None
+    return Path(os.path.abspath(text)) if text else settings.store_ro
 
 
 @contextlib.contextmanager

@@ -70,7 +70,7 @@ def test_a_certificate_may_hold_its_key() -> None:
         ("[a]\n[a]", "not TOML", None),
         ("[" * 100_000, "not TOML", None),
         ("[registri]", "registri: there is no such setting", "did you mean"),
-        ("[build]", "build: there is no such setting", "known here: registry, registries"),
+        ("[builds]", "builds: there is no such setting", "did you mean build?"),
         ("registry = 5", "registry: expected a table", None),
         ('[registry]\n"x.y" = 5', 'registry."x.y": expected a table', None),
         ('[registry."x.y"]\nmirror = []', 'registry."x.y".mirror: there is no such setting', "did you mean mirrors?"),

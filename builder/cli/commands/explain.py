@@ -13,6 +13,7 @@ from builder.cli.options import build_parser
 from builder.cli.parsing import Parser, add_json
 from builder.cli.reporters import make_reporter, printable
 from builder.cli.session import environment
+from builder.errors import UsageError
 
 if TYPE_CHECKING:
     from builder.engine.explaining import Explanation
@@ -45,9 +46,12 @@ def parser() -> Parser:
 
 def run(options: argparse.Namespace) -> int:
     """Carry it out and return the exit status."""
-    from builder.cli.requests import make_request
+    from builder.cli.requests import make_request, settle
     from builder.engine.explaining import explain
 
+    options, *more = settle(options, os.environ)
+    if more:
+        raise UsageError("pybuild explain looks at one target", hint="name one")
     request = make_request(options, os.environ)
     with environment(options, make_reporter(options.progress, sys.stderr), request.jobs) as env:
         found = explain(request, env)

@@ -266,6 +266,8 @@ def test_a_broken_setting_ends_a_build_before_any_work(tmp_path: Path) -> None:
     assert "did you mean mirrors?" in done.stderr
 
 
-def test_settings_in_a_project_are_not_read(tmp_path: Path) -> None:
-    context = write_context(tmp_path / "context", "FROM scratch\nLABEL a=b\n", {"pybuild.toml": "broken ="})
-    pybuild(".", root=tmp_path / "store", cwd=context)
+@pytest.mark.parametrize("text", ["broken =", "[registry.x]", "[registries]", "[store]"])
+def test_settings_of_a_project_are_refused(tmp_path: Path, text: str) -> None:
+    context = write_context(tmp_path / "context", "FROM scratch\nLABEL a=b\n", {"pybuild.toml": text})
+    pybuild(".", root=tmp_path / "store", cwd=context, status=64)
+    pybuild("--no-project-config", ".", root=tmp_path / "store", cwd=context)

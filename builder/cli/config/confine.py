@@ -1,0 +1,115 @@
+"""What a project's file may say. It may come with a stranger's change, so it describes images and nothing else.
+
+Keys that hand out access, lead elsewhere or loosen the sandbox are refused (``keys`` says which); the others may name
+what lies in the project only. Nothing may be written into a repository's own directory, whose hooks git executes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from builder.cli.config.keys import TABLES, Key
+from builder.cli.config.paths import Use, divided, is_path, map_paths
+from builder.errors import UsageError
+from builder.settings import NAME, Project, Table
+
+_OWN = frozenset((".git", ".hg", ".svn", ".bzr", ".jj"))
+"""Directories of version control, whose contents are executed or believed."""
+
+_FILES = ("docker", "oci", "tar", "local", "image", "cacheonly")
+"""Types of outputs that stay on this machine."""
+
+
+def refuse_tables(root: Table, project: Project) -> None:
+    """Raise UsageError for settings of registries and the store."""
+    why = {path.partition(".")[0]: why for path, why in TABLES.values()}
+    for name in root.names():
+        if name in why:
+            raise root.wrong(name, f"a project's file may not say this: {why[name]}", _hint(project))
+
+
+def refuse_key(key: Key, place: str, project: Project) -> None:
+    """Raise UsageError for a key that a project's file may not have."""
+    if key.project == "no":
+        instead = f"give {key.option}, set {key.variable}, or "
+        raise UsageError(f"{place}: a project's file may not say this: {key.why}", hint=_hint(project, instead))
+
+
+def refuse_value(key: Key, text: str, place: str, project: Project) -> None:
+    """Raise UsageError for a value that leads out of the project."""
+    confined = _Confined(key, place, project)
+    if key.name == "args" and "=" not in text:
+        confined.refuse("it would take the value of a variable of whoever builds it")
+    if text == "-" and key.name != "outputs":
+        confined.refuse("it would read standard input")
+    if key.name == "context" and not is_path(text):
+        confined.refuse("the context has to be a directory of the project")
+    if key.name == "contexts":
+        where = text.partition("=")[2]
+        if not is_path(where) and not where.startswith(("docker-image://", "oci-layout://", "docker-archive:")):
+            confined.refuse("a named context has to be a directory of the project or an image")
+    if key.name == "outputs":
+        confined.refuse_output(text)
+    map_paths(key.name, text, confined.check)
+
+
+class _Confined:
+    """The rules for one value."""
+
+    def __init__(self, key: Key, place: str, project: Project) -> None:
+        self._key = key
+        self._place = place
+        self._project = project
+
+    def refuse(self, problem: str) -> NoReturn:
+        """Raise the error."""
+        instead = f"give {self._key.option}, or " if self._key.option.startswith("-") else "name it in the command, or "
+        raise UsageError(
+            f"{self._place}: a project's file may not say this: {problem}", hint=_hint(self._project, instead)
+        )
+
+    def check(self, path: str, use: Use) -> str:
+        """Refuse a path that is not in the project, also behind symlinks."""
+        root = os.path.realpath(self._project.root)
+        # A layout's name may end with a tag or a digest.
+        ends = [index for index, letter in enumerate(path) if letter in ":@" and index] if use == "read" else []
+        for end in (*ends, len(path)):
+            found = os.path.realpath(self._project.file.parent / path[:end])
+            if found != root and not found.startswith(f"{root.rstrip('/')}/"):
+                self.refuse(f"{path} is not in the project {root}")
+        if use == "write":
+            self._refuse_writing(path, os.path.relpath(found, root), found)
+        return path
+
+    def _refuse_writing(self, path: str, name: str, found: str) -> None:
+        if name == ".":
+            self.refuse("it would write over the project")
+        if not _OWN.isdisjoint(part.lower() for part in Path(name).parts):
+            self.refuse(f"{path} is version control's own")
+        for _, folders, files in os.walk(found):
+            if not _OWN.isdisjoint(one.lower() for one in (*folders, *files)):
+                self.refuse(f"there is a repository in {path}")
+
+    def refuse_output(self, text: str) -> None:
+        """Refuse an output that leaves this machine."""
+        words = [word.partition("=") for word in divided("outputs", text)]
+        names = [name.strip() for name, equals, _ in words if equals]
+        kinds = [value for name, _, value in words if name.strip() == "type"]
+        if (names and kinds != [one for one in kinds if one in _FILES]) or "push" in names:
+            self.refuse("it would push with the account of whoever builds it")
+
+
+def _hint(project: Project, instead: str = "") -> str:
+    named = os.path.relpath(project.file)
+    return f"{instead}write it into the user's {NAME}, or trust this file as a whole: --config {named}"
+
+
+def refuse(key: Key, entries: Sequence[tuple[str, str]], place: str, project: Project) -> None:
+    """Raise UsageError if a project's file may not say this; ``entries`` are texts and where they stand."""
+    refuse_key(key, place, project)
+    if key.project == "inside":
+        for text, where in entries:
+            refuse_value(key, text, where, project)

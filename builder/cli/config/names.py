@@ -1,0 +1,26 @@
+"""The names of targets, for completion and for telling a target from a mistyped command."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from builder.errors import BuilderError
+
+
+def target_names(environment: Mapping[str, str], config: str | None = None, start: str = ".") -> dict[str, str]:
+    """Return the names of targets and groups with what they are for, as seen from a directory.
+
+    ``config`` is what ``--config`` says. Files that cannot be read or are wrong say nothing: nothing is raised.
+    """
+    from builder.settings import find_project, settings_files
+
+    project = find_project(start)
+    files = settings_files(config, environment)
+    if project is None and not files:
+        return {}
+    from builder.cli.config.effective import Found, read_files
+
+    try:
+        return read_files(Found(files, bool(config or environment.get("PYBUILD_CONFIG")), project)).targets()
+    except BuilderError:
+        return {}
