@@ -371,7 +371,8 @@ def test_whose_account_creds_are(given: list[str], references: dict[str, object]
 
 def test_the_names_of_every_command_are_known() -> None:
     known = {attribute for group in accounts.NAMES for attribute in group}
-    for command in set(COMMANDS) - {"build", "explain", "config"}:  # which name images in the Dockerfile and as build does
+    # Images are named in the Dockerfile there, and as build does.
+    for command in set(COMMANDS) - {"build", "explain", "config"}:
         module: Any = load(command)
         for parser in (
             [module.parser(one) for one in module.ACTIONS] if hasattr(module, "ACTIONS") else [module.parser()]
