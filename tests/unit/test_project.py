@@ -87,7 +87,9 @@ def test_the_package_ships_what_is_not_python() -> None:
     # Tools started inside the package leave hidden cache directories there; git and hatchling ignore them.
     others = {path.suffix or path.name for path in files if not any(part.startswith(".") for part in path.parts)}
 
-    assert others <= {".py", ".pyc", ".lark", ".typed", ".html", ".css", ".js"}, "hatchling ships them, but nobody expects them"
+    assert others <= {".py", ".pyc", ".lark", ".typed", ".html", ".css", ".js"}, (
+        "hatchling ships them, but nobody expects them"
+    )
 
 
 def test_every_dependency_has_a_tested_minimum() -> None:

@@ -1,7 +1,9 @@
-// The map of sizes: rectangles as square as can be, a directory's own contents inside it, two levels at a time.
+// The map of sizes: rectangles as square as can be, what is in a directory inside it.
 
 const map = { at: 0, seen: null };
 const LEAST = 14; // pixels: what is smaller is not drawn
+const DEEP = 4; // levels
+const MANY = 1500; // elements
 
 /** Lay sizes out in a rectangle; yields [index, x, y, width, height]. Sizes are sorted, the largest first. */
 function* squares(sizes, x, y, width, height) {
@@ -69,34 +71,48 @@ function drawMap() {
   const cells = [];
   const children = inside(map.at);
   for (const [at, x, y, wide, high] of squares(children.map((one) => map.seen.size[one]), 0, 0, width, height)) {
-    if (wide < LEAST / 2 || high < LEAST / 2) continue;
-    const number = children[at];
-    cells.push(cell(number, x, y, wide, high, at % 8, false));
-    if (!isFileTree(number) || wide < 60 || high < 44) continue;
-    const inner = inside(number);
-    for (const [index, left, top, w, h] of squares(inner.map((one) => map.seen.size[one]), x + 3, y + 34, wide - 6, high - 37)) {
-      if (w >= LEAST && h >= LEAST) cells.push(cell(inner[index], left, top, w, h, at % 8, true));
-    }
+    fill(children[at], x, y, wide, high, at % 8, 0, cells);
   }
   box.replaceChildren(...cells);
   if (!cells.length) box.replaceChildren(make("p", { class: "empty", text: "Nothing here has a size." }));
+}
+
+/** Draw what is at a path, and in it what is inside as long as that can be told apart. */
+function fill(number, x, y, wide, high, colour, level, cells) {
+  if (wide < LEAST / 2 || high < LEAST / 2 || cells.length >= MANY) return;
+  let children = isFileTree(number) ? inside(number) : [];
+  const first = number;
+  // Directories with nothing but one more are drawn as one.
+  while (children.length === 1 && isFileTree(children[0])) {
+    number = children[0];
+    children = inside(number);
+  }
+  cells.push(cell(first, number, x, y, wide, high, colour, level));
+  const head = level ? 18 : 34;
+  if (level === DEEP || wide < 60 || high < head + 22) return;
+  for (const [at, left, top, w, h] of squares(children.map((one) => map.seen.size[one]), x + 3, y + head, wide - 6, high - head - 3)) {
+    fill(children[at], left, top, w, h, colour, level + 1, cells);
+  }
 }
 
 function isFileTree(number) {
   return map.seen.version[number] >= 0 && kindOf(map.seen.version[number]) === "d";
 }
 
-function cell(number, x, y, wide, high, colour, inner) {
+function cell(first, number, x, y, wide, high, colour, level) {
   const goes = isFileTree(number);
   const size = amount(map.seen.size[number]);
-  const label = plain(pathOf(number)) + (goes ? "/" : "") + ", " + size;
+  const end = goes ? "/" : "";
+  const label = plain(pathOf(number)) + end + ", " + size;
   const element = make(goes ? "button" : "div", {
-    class: "cell m" + colour + (inner ? " inner" : "") + (goes ? " goes" : ""),
+    class: "cell m" + colour + (level ? " inner" : "") + (goes ? " goes" : ""),
     type: goes ? "button" : undefined, role: goes ? undefined : "img", title: label, "aria-label": label,
     on: goes ? { click: () => goTo(number) } : {},
   });
-  if (wide > 34 && high > 15) element.append(make("span", { text: model.names[number] + (goes ? "/" : "") }));
-  if (wide > 44 && high > 31) element.append(make("span", { class: "much", text: size }));
+  const above = pathOf(model.parents[first]);
+  const name = pathOf(number).slice(above === "/" ? 1 : above.length + 1) + end;
+  if (wide > 34 && high > 15) element.append(make("span", { text: level && goes ? name + "  " + size : name }));
+  if (wide > 44 && high > 31 && !(level && goes)) element.append(make("span", { class: "much", text: size }));
   Object.assign(element.style, { left: x + "px", top: y + "px", width: wide + "px", height: high + "px" });
   return element;
 }

@@ -1,0 +1,170 @@
+"""What each layer did to each path."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from builder.explore.changes import Change, Difference, walk
+from builder.explore.counting import COPIES_LIMIT, Counts
+from builder.explore.reading import Stack, read_stack
+from builder.image.artifact import Artifact
+from builder.image.digest import DigestMismatchError
+from builder.rootfs.entry import LayerFormatError
+from tests.support import images
+
+ADDED, CHANGED, METADATA, REMOVED, REWRITTEN = Change
+
+
+def _artifact(target: Path) -> Artifact:
+    from builder.archive.files import open_files
+    from builder.archive.oci_layout import read_layout
+
+    return read_layout(open_files(target, target), "")
+
+
+def _stack(target: Path, layers: Iterable[bytes]) -> Stack:
+    target.mkdir(parents=True)
+    images.write_layout(target, list(layers))
+    return read_stack(_artifact(target).image().layers, target, lambda: None)
+
+
+def _changes(stack: Stack) -> dict[str, list[tuple[int, Change]]]:
+    return {node.path: [(one.layer, one.change) for one in node.stacks[0]] for node in walk([stack])}
+
+
+def test_each_kind_of_change(tmp_path: Path) -> None:
+    stack = _stack(
+        tmp_path / "a",
+        (
+            images.layer(
+                images.directory("d"),
+                *(images.file(f"d/{name}", "12345") for name in ("contents", "mode", "time", "gone", "link")),
+            ),
+            images.layer(
+                images.directory("d", mtime=9),
+                images.file("d/contents", "54321"),
+                images.file("d/mode", "12345", mode=0o600),
+                images.file("d/time", "12345", mtime=7),
+                images.file("d/.wh.gone"),
+                images.symlink("d/link", "time"),
+                images.file("d/new"),
+            ),
+        ),
+    )
+    assert _changes(stack) == {
+        "": [(0, ADDED)],
+        "d": [(0, ADDED), (1, REWRITTEN)],
+        "d/contents": [(0, ADDED), (1, CHANGED)],
+        "d/gone": [(0, ADDED), (1, REMOVED)],
+        "d/link": [(0, ADDED), (1, CHANGED)],
+        "d/mode": [(0, ADDED), (1, METADATA)],
+        "d/new": [(1, ADDED)],
+        "d/time": [(0, ADDED), (1, REWRITTEN)],
+    }
+
+
+@pytest.mark.parametrize(
+    "hiding",
+    [
+        [images.file(".wh.d")],
+        [images.directory("d"), images.file("d/.wh..wh..opq")],
+        [images.file("d", "now a file")],
+    ],
+    ids=["whiteout", "opaque", "replaced"],
+)
+def test_what_hides_a_directory_removes_all_in_it(hiding: list[tuple[object, bytes]], tmp_path: Path) -> None:
+    first = images.layer(images.directory("d"), images.directory("d/e"), images.file("d/e/f", "12"))
+    stack = _stack(tmp_path / "a", (first, images.layer(*hiding), images.layer(images.file("d/e/f", "12"))))  # type: ignore[arg-type]
+    changes = _changes(stack)
+    assert changes["d/e"] == [(0, ADDED), (1, REMOVED), (2, ADDED)]
+    assert changes["d/e/f"] == [(0, ADDED), (1, REMOVED), (2, ADDED)]
+
+
+def test_paths_are_those_of_the_tree_and_not_of_the_tar(tmp_path: Path) -> None:
+    first = images.layer(images.directory("usr/bin"), images.symlink("bin", "usr/bin"))
+    stack = _stack(tmp_path / "a", (first, images.layer(images.file("bin/tool", "12"))))
+    assert _changes(stack)["usr/bin/tool"] == [(1, ADDED)]
+    assert "bin/tool" not in _changes(stack)
+
+
+def test_two_images_and_where_they_differ(tmp_path: Path) -> None:
+    common = images.layer(images.file("same", "1"), images.file("mode", "1"), images.file("old", "1"))
+    a = _stack(tmp_path / "a", (common, images.layer(images.file("text", "aa"))))
+    b = _stack(
+        tmp_path / "b",
+        (
+            images.layer(images.file("same", "1", mtime=4), images.file("mode", "1", mode=0o777)),
+            images.layer(images.file("text", "bb"), images.file("new", "1")),
+        ),
+    )
+    assert {node.path: node.difference for node in walk([a, b])} == {
+        "": Difference.NONE,
+        "mode": Difference.METADATA,
+        "new": Difference.ADDED,
+        "old": Difference.REMOVED,
+        "same": Difference.NONE,
+        "text": Difference.CHANGED,
+    }
+
+
+def test_bytes_that_nobody_sees_are_counted_in_the_layer_that_has_them(tmp_path: Path) -> None:
+    stack = _stack(
+        tmp_path / "a",
+        (
+            images.layer(images.file("a", "x" * 100), images.file("b", "y" * 10)),
+            images.layer(images.file("a", "x" * 200), images.file(".wh.b")),
+            images.layer(images.file("a", "z" * 5)),
+        ),
+    )
+    counts = Counts(stack)
+    for node in walk([stack]):
+        counts.add(node.path, node.stacks[0])
+    assert (counts.size, counts.hidden, counts.hidden_files, counts.files) == (5, 310, 2, 1)
+    assert [(one.size, one.hidden) for one in counts.layers] == [(110, 110), (200, 200), (5, 0)]
+    assert [(one.path, one.bytes, one.layers, one.by, one.removed) for one in counts.most_hidden()] == [
+        ("a", 300, (0, 1), 2, False),
+        ("b", 10, (0,), 1, True),
+    ]
+    assert counts.efficiency == 5 / 315
+
+
+def test_equal_files_are_counted_and_named(tmp_path: Path) -> None:
+    names = [f"copy{number:02}" for number in range(COPIES_LIMIT + 5)]
+    stack = _stack(
+        tmp_path / "a",
+        (
+            images.layer(images.file("alone", "1"), images.file("e1"), images.file("e2")),
+            images.layer(*(images.file(name, "same") for name in names)),
+        ),
+    )
+    counts = Counts(stack)
+    for node in walk([stack]):
+        counts.add(node.path, node.stacks[0])
+    (group,) = counts.equal()
+    assert (group.size, group.count, group.wasted) == (4, len(names), 4 * (len(names) - 1))
+    assert group.paths == names[:COPIES_LIMIT]
+    assert counts.equal_bytes == group.wasted
+
+
+def test_layers_that_are_not_what_the_config_names(tmp_path: Path) -> None:
+    one, other = (images.layer(images.file(name)) for name in "ab")
+    images.write_layout(
+        tmp_path, [one], config={"rootfs": {"type": "layers", "diff_ids": images.layer_digests([other])}}
+    )
+    with pytest.raises(DigestMismatchError, match="unpacks to"):
+        read_stack(_artifact(tmp_path).image().layers, tmp_path, lambda: None)
+
+
+def test_a_layer_that_is_no_tar(tmp_path: Path) -> None:
+    images.write_layout(tmp_path, [b"x" * 2000])
+    with pytest.raises(LayerFormatError):
+        read_stack(_artifact(tmp_path).image().layers, tmp_path, lambda: None)
+
+
+def test_an_image_without_layers(tmp_path: Path) -> None:
+    stack = _stack(tmp_path / "a", ())
+    assert list(walk([stack])) == []
+    assert Counts(stack).efficiency == 1.0
