@@ -129,7 +129,7 @@ def public_python() -> Path:
     """Return an interpreter, with the run-time dependencies, that every user can run; made once a machine."""
     need_root("needs root: a virtual environment for other users")
     need(_SYSTEM_PYTHON.exists(), "needs /usr/bin/python3")
-    requirements = _requirements()
+    requirements = requirements()
     name = hashlib.sha256("\n".join(requirements).encode()).hexdigest()[:12]
     directory = Path(f"/var/tmp/pybuild-test-venv-{name}")
     stamp = directory / ".complete"
@@ -145,7 +145,8 @@ def public_python() -> Path:
     return directory / "bin/python"
 
 
-def _requirements() -> list[str]:
+def requirements() -> list[str]:
+    """Return what an installation needs, as pyproject.toml has it."""
     import tomllib
 
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
