@@ -35,9 +35,14 @@ _RIGHTS = "`RUN --security=insecure` in the Dockerfile, with `--allow security.i
 
 OPTIONS = (
     _of("docker build", "--rm --force-rm", f"{_NEEDLESS}a step leaves no container behind"),
-    _of("docker build", "--load", "`pybuild -o type=docker,dest=- . | docker load`; without it the image is in the store"),
-    _of("docker build", "-q --quiet", "`--progress quiet`; standard output has only the digest anyway"),
-    _of("docker build", "--squash", f"{_NEEDLESS}each instruction has its own layer; heredocs join commands in one RUN"),
+    _of(
+        "docker build",
+        "--load",
+        "`pybuild -o type=docker,dest=- . | docker load`; without it the image is in the store",
+    ),
+    _of(
+        "docker build", "--squash", f"{_NEEDLESS}each instruction has its own layer; heredocs join commands in one RUN"
+    ),
     _of("docker build", "--compress", f"{_NEEDLESS}no context is sent anywhere"),
     _of("docker build", "--stream --experimental", f"{_NEEDLESS}there is no daemon"),
     _of("docker build", "-m", "`--memory SIZE`"),
@@ -50,7 +55,9 @@ OPTIONS = (
     _of("buildx", "--sbom --provenance --attest", _ATTESTATIONS),
     _of("buildx", "--print", "`--call outline` or `--call targets`"),
     _of("buildx", "--device", f"{_NEEDLESS}steps have the usual devices only"),
-    _of("buildx", "--policy --source-policy-file", "`--registry-map` and bases named by digest say what may be fetched"),
+    _of(
+        "buildx", "--policy --source-policy-file", "`--registry-map` and bases named by digest say what may be fetched"
+    ),
     _of("buildx", "--detach --invoke --on --server-config", f"{_NEEDLESS}a build runs here, until it ends"),
     _of("buildx", "--bake-file --set", "targets in `pybuild.toml`"),
     _of("buildah", "--layers", f"{_NEEDLESS}results of steps are always kept; `--no-cache` executes everything again"),
@@ -61,7 +68,9 @@ OPTIONS = (
     _of("buildah", "--arch --os --variant --all-platforms", "`--platform OS/ARCH[/VARIANT][,OS/ARCH]`"),
     _of("buildah", "--os-version --os-feature", "`pybuild mutate --set-platform` changes what an image says"),
     _of("buildah", "--manifest", "`-t NAME`; `--platform A,B` makes an index"),
-    _of("buildah", "--timestamp --rewrite-timestamp", "`--source-date-epoch SECONDS`, which clamps, or `--reproducible`"),
+    _of(
+        "buildah", "--timestamp --rewrite-timestamp", "`--source-date-epoch SECONDS`, which clamps, or `--reproducible`"
+    ),
     _of("buildah", "--omit-history", f"{_NEEDLESS}an image has a history; `--source-date-epoch` sets its times"),
     _of("buildah", "--identity-label", f"{_NEEDLESS}no label is added"),
     _of("buildah", "--ignorefile", "a file `DOCKERFILE.dockerignore` beside the Dockerfile"),
@@ -76,7 +85,7 @@ OPTIONS = (
     _of("buildah", "--env", "`ENV` in the Dockerfile, or `pybuild mutate --env`"),
     _of("buildah", "--unsetenv --unsetlabel", "`pybuild mutate --unset`"),
     _of("buildah", "--from", "`ARG` before FROM and `--build-arg`, or `--build-context NAME=docker-image://REF`"),
-    _of("buildah", "--build-arg-file", '`--build-arg` for each line, or `args` in `pybuild.toml`'),
+    _of("buildah", "--build-arg-file", "`--build-arg` for each line, or `args` in `pybuild.toml`"),
     _of("buildah", "--http-proxy", "`--build-arg HTTP_PROXY=...`; the variables are not given to steps by themselves"),
     _of("buildah", "--retry --retry-delay", f"{_NEEDLESS}network errors are always retried"),
     _of("buildah", "--logfile --logsplit", "`2>FILE`"),
@@ -84,7 +93,11 @@ OPTIONS = (
     _of("buildah", "-D --disable-compression", "`--compression uncompressed`, or `gzip`, which is the usual"),
     _of("buildah", "--sign-by --signature-policy", "sign what `--digest-file` names, after the push"),
     _of("buildah", "--dns-option", f"{_NEEDLESS}`--dns` and `--dns-search` are what there is"),
-    _of("buildah", "--cache-to-ttl --save-stages --stage-labels", f"{_NEEDLESS}`--cache-to ...,mode=max` keeps all stages"),
+    _of(
+        "buildah",
+        "--cache-to-ttl --save-stages --stage-labels",
+        f"{_NEEDLESS}`--cache-to ...,mode=max` keeps all stages",
+    ),
 )
 """Of builders other than kaniko; an option that is ours does not count, whoever else has it."""
 
@@ -107,6 +120,14 @@ VALUES: dict[tuple[str, str], str] = {
     ("--progress", "rawjson"): "`--progress json`",
 }
 """Values of options that are ours, which others take."""
+
+REGISTRIES: dict[str, str] = {
+    **dict.fromkeys(("--tls-verify", "--src-tls-verify", "--dest-tls-verify"), "`--insecure-registry HOST`"),
+    **dict.fromkeys(("--insecure", "--skip-tls-verify", "--insecure-policy"), "`--insecure-registry HOST`"),
+    **dict.fromkeys(("--cert-dir", "--src-cert-dir", "--dest-cert-dir"), "`--registry-certificate HOST=FILE`"),
+    **dict.fromkeys(("--src-creds", "--dest-creds"), "`--creds REGISTRY=USER`"),
+}
+"""Options of other programs' commands for registries, which every command of ours may be given by mistake."""
 
 COMMANDS: dict[str, str] = {
     "buildx": "pybuild build",
@@ -159,7 +180,13 @@ def of_kaniko(known: Collection[str]) -> Iterator[Foreign]:
         names = (f"--{flag.name}", *old, *([f"-{flag.short}"] if flag.short else []))
         names = tuple(name for name in names if name not in known)
         if names:
-            yield Foreign("kaniko", names, flag.here if flag.fate != "always" else f"{_NEEDLESS}{flag.here}")
+            needless = flag.fate in ("always", "ignored")
+            yield Foreign("kaniko", names, f"{_NEEDLESS}{flag.here}" if needless else flag.here)
+
+
+def for_registries(option: str) -> str:
+    """Return the way out for an option by which others reach a registry, in any command; or nothing."""
+    return plain(REGISTRIES.get(option, ""))
 
 
 def explained(error: UsageError, argv: Sequence[str], known: Collection[str]) -> UsageError:
@@ -170,14 +197,15 @@ def explained(error: UsageError, argv: Sequence[str], known: Collection[str]) ->
         name, equals, value = word.partition("=")
         value = value if equals else following
         if name in known and (name, value) in VALUES:
-            return UsageError(f"{name} {value} is another builder's", hint=_use(VALUES[name, value]))
+            return UsageError(f"{name} {value} is another builder's", hint=_instead(VALUES[name, value]))
         if not name.startswith("-") or name in known:
             continue
         one = found(name, known)
         if one is not None:
-            return UsageError(f"{name} is an option of {one.builder}", hint=_use(one.here))
+            more = "; pybuild kaniko takes all flags of an executor" if one.builder == "kaniko" else ""
+            return UsageError(f"{name} is an option of {one.builder}", hint=_instead(one.here) + more)
     return error
 
 
-def _use(here: str) -> str:
-    return plain(here if here.startswith("leave it out") else f"here: {here}")
+def _instead(here: str) -> str:
+    return plain(here if here.startswith("leave it out") else f"instead: {here}")

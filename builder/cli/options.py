@@ -122,13 +122,13 @@ def split_command(argv: Sequence[str]) -> tuple[str, list[str]]:
     if word in COMMANDS:
         return word, rest
     if word.isalpha() and not os.path.lexists(word):
+        from builder.cli.foreign import COMMANDS as FOREIGN
         from builder.dockerfile.suggest import nearest
 
         close = nearest(word, COMMANDS)
-        if close and not _is_target(word):
-            raise UsageError(
-                f"there is neither a command nor a directory called {word}", hint=f"did you mean pybuild {close}?"
-            )
+        if (close or word in FOREIGN) and not _is_target(word):
+            hint = f"use {FOREIGN[word]}" if word in FOREIGN else f"did you mean pybuild {close}?"
+            raise UsageError(f"there is neither a command nor a directory called {word}", hint=hint)
     return "build", list(argv)
 
 
@@ -164,6 +164,15 @@ def parse(command: str, argv: Sequence[str]) -> argparse.Namespace:
 
 def parse_build(parser: Parser, argv: Sequence[str], *, alone: bool = False) -> argparse.Namespace:
     """Return the options of a build, not yet settled; ``alone``: it may have no context. Raises UsageError."""
+    try:
+        return _parse_build(parser, argv, alone=alone)
+    except UsageError as error:
+        from builder.cli.foreign import explained
+
+        raise explained(error, argv, parser._option_string_actions) from error.__cause__
+
+
+def _parse_build(parser: Parser, argv: Sequence[str], *, alone: bool) -> argparse.Namespace:
     following = [after for word, after in itertools.pairwise(argv) if word == "--pull" and after in PULL]
     parser.pull = following[0] if following else ""
     # A bare --pull means always; argparse would take the next word, which is the context.

@@ -49,9 +49,17 @@ class Parser(argparse.ArgumentParser):
         if unknown.startswith("--"):
             close = nearest(unknown, self._option_string_actions)
             hint = f"did you mean {close}?" if close else hint
+            hint = _of_others(unknown) or hint
         elif unknown and self.pull:
             hint = f"write --pull={self.pull}"
         raise UsageError(message, hint=hint)
+
+
+def _of_others(option: str) -> str:
+    from builder.cli.foreign import for_registries
+
+    here = for_registries(option)
+    return f"use {here}" if here else ""
 
 
 def base(prog: str, description: str, epilog: str | None = None, kind: type[Parser] = Parser) -> Parser:

@@ -19,19 +19,24 @@ from builder.cli.options import NETWORKS, is_name
 from builder.cli.outputs import outputs
 from builder.engine.request import BuildRequest, CompressionChoice, EpochChoice
 from builder.engine.services import SecretReader
-from builder.errors import ContextError, UsageError
+from builder.errors import BuilderError, ContextError, UsageError
 from builder.image.annotations import Annotation
 from builder.image.platform import Platform
 from builder.image.reference import Reference
 from builder.settings import Project, find_project, settings_files
 
 _SECRET_LIMIT = 500 << 10
+PLATFORM_VARIABLE = "DOCKER_DEFAULT_PLATFORM"
+POLICY_VARIABLE = "EXPERIMENTAL_BUILDKIT_SOURCE_POLICY"
 
 
 def make_request(options: argparse.Namespace, environment: Mapping[str, str]) -> BuildRequest:
     """Return the request. Raises UsageError, ReferenceSyntaxError."""
     if options.context == "":
         raise UsageError("the build context is empty", hint="name a directory, e.g. .")
+    if environment.get(POLICY_VARIABLE):
+        hint = "unset it; --registry-map and bases named by digest say what may be fetched"
+        raise UsageError(f"${POLICY_VARIABLE}: policies of sources are not looked at, and so protect nobody", hint=hint)
     native = native_platform()
     tags = tuple(dict.fromkeys(_tag(text) for text in options.tag))
     if options.file == "-" and options.context == "-":
@@ -41,7 +46,7 @@ def make_request(options: argparse.Namespace, environment: Mapping[str, str]) ->
     )
     found = outputs(options.output, tags, push=options.push, usual=compression)
     refuse_zstd(options.format, compression, found)
-    platforms = _platforms(options.platform) or (native,)
+    platforms = _platforms(options.platform) or _usual_platforms(environment) or (native,)
     annotations = _annotations(options.annotation)
     arguments = _build_args(options.build_arg, environment)
     request = BuildRequest(
@@ -88,6 +93,15 @@ def _platforms(texts: Sequence[str]) -> tuple[Platform, ...]:
     from builder.cli.platforms import several_platforms
 
     return tuple(dict.fromkeys(one for text in texts for one in several_platforms(text)))
+
+
+def _usual_platforms(environment: Mapping[str, str]) -> tuple[Platform, ...]:
+    """Return what Docker's variable says, for those who have set it."""
+    text = environment.get(PLATFORM_VARIABLE, "")
+    try:
+        return _platforms([text] if text else ())
+    except BuilderError as error:
+        raise UsageError(f"${PLATFORM_VARIABLE}: {error.message}", hint=error.hint) from error
 
 
 def _annotations(texts: Sequence[str]) -> tuple[Annotation, ...]:

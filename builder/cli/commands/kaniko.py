@@ -64,10 +64,10 @@ def run(options: argparse.Namespace) -> int:
 
     from builder.cli.kaniko.translate import equivalent
     from builder.cli.main import main
-    from builder.cli.reporters import make_reporter
+    from builder.cli.reporters import chosen_progress, make_reporter
 
     same = equivalent(options.given, os.environ)
-    reporter = make_reporter(value_of("--progress", same.words) or "auto", sys.stderr)
+    reporter = make_reporter(chosen_progress(value_of("--progress", same.words), os.environ), sys.stderr)
     reporter.emit(Notice(f"the same as {same.shown}"))
     for text in same.notices:
         reporter.emit(Warned(text, "kaniko"))

@@ -80,7 +80,9 @@ def _in_directory(given: Given, directory: str, notices: tuple[str, ...] = ()) -
         named = "" if usual else name
     else:
         named = "" if name == "Dockerfile" else inside
-    return Source(context=directory, dockerfile=named, local=True, notices=notices)
+    # A bare word could be the name of a target.
+    context = directory if "/" in directory or directory[:1] == "." else f"./{directory}"
+    return Source(context=context, dockerfile=named, local=True, notices=notices)
 
 
 def _from_afar(given: Given, context: str, stdin: str = "") -> Source:

@@ -36,8 +36,8 @@ def same(*words: str, **environment: str) -> Equivalent:
 TRANSLATIONS: list[tuple[str, str]] = [
     # what is built
     ("-c . -d r.example/a", "-t r.example/a --push ."),
-    ("--context=dir://elsewhere -d=a", "-f Dockerfile -t a --push elsewhere"),
-    ("-celsewhere -da -fOther", "-f elsewhere/Other -t a --push elsewhere"),
+    ("--context=dir://elsewhere -d=a", "-f Dockerfile -t a --push ./elsewhere"),
+    ("-celsewhere -da -fOther", "-f elsewhere/Other -t a --push ./elsewhere"),
     ("-c . -f Mine -d a", "-f Mine -t a --push ."),
     ("-c . -f nosuch -d a", "-f ./nosuch -t a --push ."),
     ("-c dir://. --context-sub-path elsewhere -f Other -d a", "-f ./elsewhere/Other -t a --push ./elsewhere"),
