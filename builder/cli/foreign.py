@@ -29,7 +29,7 @@ def _of(builder: Builder, names: str, here: str) -> Foreign:
     return Foreign(builder, tuple(names.split()), here)
 
 
-_ATTESTATIONS = "leave it out: no attestations are made; `pybuild manifest` and `--annotation` say what an image is"
+_ATTESTATIONS = "leave it out: no attestations are made; tools for them read what is pushed, or `-o type=oci,tar=false`"
 _NAMESPACES = "leave it out: `--isolation` says which namespaces a step has, `--network` its network"
 _RIGHTS = "`RUN --security=insecure` in the Dockerfile, with `--allow security.insecure`, gives all rights there are"
 

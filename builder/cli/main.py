@@ -28,7 +28,7 @@ from builder.cli.reports import (
 )
 from builder.cli.session import environment, open_standard_streams
 from builder.errors import BuilderError, OutputError, UsageError
-from builder.events import SilentReporter
+from builder.events import Reporter, SilentReporter, Warned
 
 if TYPE_CHECKING:
     from builder.cli.calls import Call
@@ -141,6 +141,13 @@ def _build(options: argparse.Namespace) -> int:
         return _shown_build(options, display)
 
 
+def _warn_of_trust(reporter: Reporter) -> None:
+    """Warn whoever has told Docker to take signed images only."""
+    if os.environ.get("DOCKER_CONTENT_TRUST", "").lower() in ("1", "t", "true"):
+        text = "DOCKER_CONTENT_TRUST is set, and signatures of images are not looked at; name bases by digest"
+        reporter.emit(Warned(text, "trust"))
+
+
 def _shown_build(options: argparse.Namespace, display: Display) -> int:
     started = time.monotonic()
     recorder = Recorder(display)
@@ -173,6 +180,7 @@ def _shown_build(options: argparse.Namespace, display: Display) -> int:
         with environment(options, recorder, request.jobs, at_last) as env:
             display.keep_logs(env.store.root / "logs")
             upkeep.warn_if_low(env)
+            _warn_of_trust(env.reporter)
             result = Session(env, os.environ).build(request)
             write_results(options, result)
             upkeep.trim(options, os.environ, env)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 from pathlib import Path
 
@@ -10,7 +11,10 @@ import pytest
 from builder.cli import foreign
 from builder.cli.options import COMMANDS, build_parser, load, parse, split_command
 from builder.cli.parsing import Parser
+from builder.cli.requests import make_request, settle
+from builder.engine.request import BuildRequest
 from builder.errors import UsageError
+from tests.support.cli import CHECKOUT, digest_of, pybuild, write_context
 
 KNOWN = build_parser("pybuild", "", "")._option_string_actions
 OPTIONS = [(one, name) for one in (*foreign.OPTIONS, *foreign.of_kaniko(KNOWN)) for name in one.options]
@@ -102,3 +106,52 @@ def test_what_is_told_uses_what_there_is() -> None:
 )
 def test_other_mistakes_stay_what_they_are(words: list[str], hint: str) -> None:
     assert refused(*words).hint == hint
+
+
+# --- variables
+
+_PAGE = (CHECKOUT / "docs/foreign.md").read_text().partition("## Environment variables")[2]
+_WITHOUT_MEANING = re.findall(
+    r"`([A-Z_]+[A-Z])`", "".join(line for line in _PAGE.splitlines() if re.search(r"\| nothing", line))
+)
+
+
+def made(*words: str, **environment: str) -> BuildRequest:
+    return make_request(settled(parse("build", [*words, "."])), environment)
+
+
+def settled(options: argparse.Namespace) -> argparse.Namespace:
+    (one,) = settle(options, {})
+    return one
+
+
+def test_dockers_platform_is_the_usual_one() -> None:
+    platforms = made(DOCKER_DEFAULT_PLATFORM="linux/arm64,linux/arm/v6").platforms
+    assert [str(one) for one in platforms] == ["linux/arm64", "linux/arm/v6"]
+    assert [str(one) for one in made("--platform=arm64", DOCKER_DEFAULT_PLATFORM="x/y").platforms] == ["linux/arm64"]
+    assert made(DOCKER_DEFAULT_PLATFORM="").platforms == made().platforms
+    with pytest.raises(UsageError, match=r"\$DOCKER_DEFAULT_PLATFORM: .*unknown architecture"):
+        made(DOCKER_DEFAULT_PLATFORM="foo")
+
+
+def test_a_policy_is_not_passed_over() -> None:
+    with pytest.raises(UsageError, match="protect nobody") as caught:
+        made(EXPERIMENTAL_BUILDKIT_SOURCE_POLICY="policy.json")
+    assert "unset it" in (caught.value.hint or "")
+
+
+def test_variables_without_a_meaning_change_nothing(tmp_path: Path) -> None:
+    assert len(_WITHOUT_MEANING) > 12
+    context = write_context(tmp_path / "c", "FROM scratch\nCOPY Dockerfile /\n")
+    values = dict.fromkeys(_WITHOUT_MEANING, "tcp://nowhere.invalid:1") | {"DOCKER_BUILDKIT": "0"}
+    epoch = {"SOURCE_DATE_EPOCH": "1"}
+    done = pybuild(context, root=tmp_path / "a", env={**epoch, **values})
+    assert digest_of(done) == digest_of(pybuild(context, root=tmp_path / "b", env=epoch))
+    assert "warning" not in done.stderr
+
+
+def test_content_trust_is_a_warning(tmp_path: Path) -> None:
+    context = write_context(tmp_path / "c", "FROM scratch\nCOPY Dockerfile /\n")
+    for value, warned in (("1", True), ("true", True), ("0", False), ("", False)):
+        done = pybuild(context, root=tmp_path / "a", env={"DOCKER_CONTENT_TRUST": value})
+        assert ("signatures of images are not looked at" in done.stderr) == warned
