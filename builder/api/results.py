@@ -18,12 +18,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """A step that was needed. ``cached``: nothing was executed; else ``reason`` says what was new, if that is known."""
+    """A step that was needed. ``cached``: nothing was executed; else ``reason`` says what was new, if that is known.
+
+    ``layer`` and ``size`` are of the layer it added to its stage, as it was stored then; ``stage`` is the Dockerfile's.
+    """
 
     name: str
     seconds: float
     cached: bool
     reason: str = ""
+    stage: str = ""
+    layer: str = ""
+    size: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +149,17 @@ class Recorder:
     def emit(self, event: Event) -> None:
         """Take one event."""
         if isinstance(event, VertexCompleted):
-            self.steps.append(Step(name=event.name, seconds=event.seconds, cached=event.cached, reason=event.reason))
+            self.steps.append(
+                Step(
+                    name=event.name,
+                    seconds=event.seconds,
+                    cached=event.cached,
+                    reason=event.reason,
+                    stage=event.stage,
+                    layer=event.layer,
+                    size=event.size,
+                )
+            )
         elif isinstance(event, VertexFailed):
             self.failed = event.name
         self.reporter.emit(event)

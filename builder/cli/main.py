@@ -25,13 +25,16 @@ from builder.cli.reports import (
     understood,
     write_metadata,
     write_results,
+    write_text,
 )
 from builder.cli.session import environment, open_standard_streams
 from builder.errors import BuilderError, OutputError, UsageError
 from builder.events import Reporter, SilentReporter, Warned
 
 if TYPE_CHECKING:
+    from builder.api.results import BuildResult
     from builder.cli.calls import Call
+    from builder.engine.request import BuildRequest
 
 
 def run() -> NoReturn:
@@ -138,7 +141,19 @@ def _build(options: argparse.Namespace) -> int:
     # Log messages come between the lines of other events.
     progress = "plain" if options.debug and options.progress == "auto" else options.progress
     with showing(progress, sys.stderr, os.environ) as display:
-        return _shown_build(options, display)
+        if not options.timings:
+            return _shown_build(options, display, display)
+        from builder.cli.progress.timings import Timings
+
+        timings = Timings(display)
+        try:
+            status = _shown_build(options, display, timings)
+        except BaseException:
+            with contextlib.suppress(OutputError):
+                write_text(options.timings, timings.text())
+            raise
+        write_text(options.timings, timings.text())
+        return status
 
 
 def _warn_of_trust(reporter: Reporter) -> None:
@@ -148,9 +163,9 @@ def _warn_of_trust(reporter: Reporter) -> None:
         reporter.emit(Warned(text, "trust"))
 
 
-def _shown_build(options: argparse.Namespace, display: Display) -> int:
+def _shown_build(options: argparse.Namespace, display: Display, reporter: Reporter) -> int:
     started = time.monotonic()
-    recorder = Recorder(display)
+    recorder = Recorder(reporter)
 
     def tell(error: BaseException) -> None:
         if options.metadata_file and not isinstance(error, SystemExit):
@@ -188,12 +203,23 @@ def _shown_build(options: argparse.Namespace, display: Display) -> int:
         tell(error)
         raise
     display.close()
-    if options.metadata_file:
-        metadata = success(result, time.monotonic() - started)
-        write_metadata(options.metadata_file, {**metadata, "compat": request.level.number})
-    if not any(one.dest is sys.stdout.buffer for one in request.outputs):
-        answer(named(shown_name(request, result), result.digest))
+    _tell(options, request, result, time.monotonic() - started)
     return 0
+
+
+def _tell(options: argparse.Namespace, request: BuildRequest, result: BuildResult, seconds: float) -> None:
+    """Say what was built, to people and programs. Raises OutputError."""
+    answers = not any(one.dest is sys.stdout.buffer for one in request.outputs)
+    if options.progress not in ("json", "quiet"):
+        from builder.cli.progress.summary import summary
+
+        seen = answers and sys.stdout.isatty()
+        lines = summary(request, result, seconds, digest=not seen, advice=not os.environ.get("CI"))
+        print_line(sys.stderr, "\n".join(lines))
+    if options.metadata_file:
+        write_metadata(options.metadata_file, {**success(result, seconds), "compat": request.level.number})
+    if answers:
+        answer(named(shown_name(request, result), result.digest))
 
 
 if __name__ == "__main__":

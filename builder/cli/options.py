@@ -283,6 +283,7 @@ def build_parser(prog: str, about: str, epilog: str) -> Parser:
     )
     where.add_argument("--iidfile", metavar="FILE", help="write the image ID")
     where.add_argument("--digest-file", metavar="FILE", help="write the manifest digest")
+    where.add_argument("--timings", metavar="FILE", help="write what took how long, for Perfetto or chrome://tracing")
     where.add_argument("--metadata-file", metavar="FILE", help="write how the build ended, as JSON, also if it failed")
     _add_how(parser.add_argument_group("how to build"))
     _add_store(parser.add_argument_group("the store"))

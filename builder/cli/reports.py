@@ -39,6 +39,7 @@ def prepare_results(options: argparse.Namespace, request: BuildRequest) -> None:
         "--iidfile": options.iidfile,
         "--digest-file": options.digest_file,
         "--metadata-file": options.metadata_file,
+        "--timings": options.timings,
     }
     taken = {os.path.realpath(path): "--output" for path in outputs}
     for option, path in given.items():
@@ -53,7 +54,7 @@ def prepare_results(options: argparse.Namespace, request: BuildRequest) -> None:
             other = taken.setdefault(os.path.realpath(path), option)
             if other != option:
                 raise UsageError(f"{option} {path}: {other} writes the same file")
-        if option != "--metadata-file" and os.path.isfile(path) and not os.path.islink(path):
+        if option not in ("--metadata-file", "--timings") and os.path.isfile(path) and not os.path.islink(path):
             _remove(path)
 
 
