@@ -1,0 +1,180 @@
+"""The page of ``pybuild explore`` in a real browser: used by mouse and keys; text of strangers stays text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from builder.cli.main import main
+from tests.support import images
+from tests.support.browser import Page, browser
+from tests.support.explored import NAMES, hostile_image
+
+TABS = ("files", "map", "space", "history", "config")
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    """A browser."""
+    with browser(tmp_path_factory.mktemp("profile")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def app(tmp_path: Path, store_root: Path) -> Path:
+    """The page of an image of two layers, as a file."""
+    assert store_root
+    first = [images.directory("etc"), images.file("etc/one", "1" * 100), images.file("etc/two", "2" * 100)]
+    second = [images.file("etc/one", "x" * 50), images.file("etc/.wh.two"), images.file("etc/three", "3")]
+    images.write_layout(
+        tmp_path / "app",
+        [images.layer(*first), images.layer(*second)],
+        config={"history": [{"created_by": "COPY a"}, {"created_by": "COPY b"}]},
+    )
+    images.write_layout(tmp_path / "before", [images.layer(*first)], config={"history": [{"created_by": "COPY a"}]})
+    return tmp_path
+
+
+def _explored(folder: Path, *names: str) -> str:
+    target = folder / "page.html"
+    assert main(["explore", *(str(folder / name) for name in names), "-o", str(target)]) == 0
+    return target.as_uri()
+
+
+def _rows(page: Page) -> list[str]:
+    found = page.run("[...document.querySelectorAll('.row .name')].map((one) => one.innerText.replace(/\\s+/g, ' '))")
+    return [str(one) for one in found]
+
+
+def _quiet(page: Page, url: str) -> None:
+    """Nothing went wrong, and nothing but the page was asked for."""
+    assert page.problems == []
+    assert set(page.asked) == {url}
+
+
+@pytest.fixture(autouse=True)
+def _fresh(page: Page) -> None:
+    page.problems.clear()
+    page.asked.clear()
+
+
+def test_layers_and_what_they_change(page: Page, app: Path) -> None:
+    url = _explored(app, "app")
+    page.open(url)
+    assert page.run("document.title") == f"{app / 'app'} · pybuild explore"
+    assert _rows(page) == ["▾ etc/", "one", "three"]
+    page.run("document.querySelectorAll('#layers input')[2].click()")
+    assert _rows(page) == ["▾ etc/", "one changed", "three added", "two removed"]
+    page.run("document.querySelectorAll('#layers input')[1].click()")
+    assert len(_rows(page)) == 3
+    _quiet(page, url)
+
+
+def test_keys_walk_through_the_tree(page: Page, app: Path) -> None:
+    page.open(_explored(app, "app"))
+    page.run("document.getElementById('tree').focus()")
+    chosen = "document.querySelector('.row.chosen .text').innerText"
+    page.press("ArrowDown")
+    assert page.run(chosen) == "one"
+    page.press("ArrowLeft")
+    assert page.run(chosen) == "etc/"
+    page.press("ArrowLeft")
+    assert len(_rows(page)) == 1
+    page.press("ArrowRight")
+    page.press("End")
+    assert page.run(chosen) == "three"
+    active = page.run("document.getElementById('tree').getAttribute('aria-activedescendant')")
+    assert page.run(f"document.getElementById('{active}').getAttribute('aria-selected')") == "true"
+    assert "layer 2" in page.run("document.getElementById('details').innerText")
+    page.press("/")
+    assert page.run("document.activeElement.id") == "filter"
+    for key in "one":
+        page.press(key)
+    page.wait("document.getElementById('told').textContent === '1 entry'")
+    assert [one.strip() for one in _rows(page)] == ["▾ etc/", "one"]
+
+
+def test_two_images_show_where_they_differ(page: Page, app: Path) -> None:
+    url = _explored(app, "before", "app")
+    page.open(url)
+    assert [one.strip() for one in _rows(page)] == ["▾ etc/", "one changed", "three added", "two removed"]
+    for number in (1, 2, 0):
+        page.run(f"document.querySelectorAll('#which input')[{number}].click()")
+    assert len(_rows(page)) == 4
+    _quiet(page, url)
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("size", [(1280, 900), (400, 800)])
+def test_every_view_fits(page: Page, app: Path, size: tuple[int, int], dark: bool) -> None:
+    hostile_image(app / "bad")
+    for names in (("app",), ("bad",), ("app", "bad")):
+        page.open(_explored(app, *names), width=size[0], height=size[1], dark=dark)
+        for tab in TABS:
+            page.run(f"document.getElementById('tab-{tab}').click()")
+            assert page.run("document.documentElement.scrollWidth") <= size[0], (names, tab)
+        back = page.run("getComputedStyle(document.body).backgroundColor")
+        assert (int(back[4:].partition(",")[0]) < 60) == dark
+    assert page.problems == []
+
+
+def test_text_of_strangers_stays_text(page: Page, app: Path) -> None:
+    hostile_image(app / "bad")
+    url = _explored(app, "bad")
+    page.open(url)
+    for tab in TABS:
+        page.run(f"document.getElementById('tab-{tab}').click()")
+    page.run("document.getElementById('tab-files').click()")
+    page.run(
+        "(() => { const one = document.getElementById('filter'); one.value = 'bad/'; "
+        "one.dispatchEvent(new Event('input')); })()"
+    )
+    page.wait(f"document.getElementById('told').textContent.startsWith('{len(NAMES) + 3} ')")
+    shown = "\n".join(_rows(page))
+    assert "\\u{202e}gnp.exe" in shown
+    assert "\\x80\\xff not utf-8" in shown
+    assert "new\\nline\\r\\x1b[31mred\\x07" in shown
+    assert "__proto__" in shown
+    # Every row, label and step was made; none of it became anything but text.
+    assert page.run("document.documentElement.dataset.owned") is None
+    assert page.run("document.querySelectorAll('img, b + script, svg, iframe, a[href]:not(.skip)').length") == 0
+    assert page.run("document.scripts.length") == 1
+    assert page.run("Object.prototype.polluted") is None
+    whole = page.run(
+        "document.body.innerText + [...document.querySelectorAll('[title]')].map((one) => one.title).join('')"
+    )
+    assert not any(char in str(whole) for char in "\u202e\u2066\u200b\u2028\x1b\x07")
+    _quiet(page, url)
+
+
+def test_the_policy_holds(page: Page, app: Path) -> None:
+    page.open(_explored(app, "app"))
+    page.run(
+        "window.seen = []; "
+        "document.addEventListener('securitypolicyviolation', (one) => seen.push(one.effectiveDirective))"
+    )
+    assert (
+        page.run("(() => { try { document.body.innerHTML = '<b>x'; return 'done'; } catch { return 'refused'; } })()")
+        == "refused"
+    )
+    assert page.run("fetch('data:text/plain,x').then(() => 'done', () => 'refused')") == "refused"
+    page.run(
+        "(() => { const one = new Image(); one.src = 'data:image/gif;base64,R0lGODlhAQABAAAAACw='; "
+        "document.body.append(one); })()"
+    )
+    page.wait("seen.includes('img-src') && seen.includes('connect-src') && seen.includes('require-trusted-types-for')")
+
+
+def test_a_hundred_thousand_files_open_quickly_enough_to_be_used(page: Page, app: Path) -> None:
+    members = [images.file(f"srv/{n % 97}/{n % 89}/file{n}", str(n)) for n in range(100_000)]
+    images.write_layout(app / "large", [images.layer(*members)])
+    url = _explored(app, "large")
+    assert (app / "page.html").stat().st_size < 4 << 20
+    page.open(url)
+    assert "100,000 files" in page.run("document.getElementById('cards').innerText")
+    assert page.run("document.querySelectorAll('.row').length") < 100
+    page.run("document.getElementById('tab-map').click()")
+    assert 10 < page.run("document.querySelectorAll('.cell').length") <= 1500
+    _quiet(page, url)

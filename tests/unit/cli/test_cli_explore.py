@@ -1,0 +1,177 @@
+"""``pybuild explore``: its options, the few lines, where the page goes, and the viewer."""
+
+from __future__ import annotations
+
+import http.client
+import re
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from builder.errors import OutputError
+from builder.explore.serving import Viewer
+from tests.support import images
+from tests.support.called import Call
+from tests.support.cli import CHECKOUT, environment
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Path:
+    """An image of two layers; the second removes a file of the first."""
+    history = [
+        {"created_by": "COPY . / # buildkit"},
+        {"created_by": "ENV A=1", "empty_layer": True},
+        {"created_by": "RUN /bin/sh -c rm /big\x1b[2J # buildkit"},
+    ]
+    layers = [
+        images.layer(images.file("big", "x" * 3000), images.file("small", "x" * 1000)),
+        images.layer(images.file(".wh.big"), images.file("new", "y" * 500)),
+    ]
+    images.write_layout(tmp_path / "app", layers, config={"history": history})
+    return tmp_path / "app"
+
+
+def test_the_summary_tells_what_each_layer_costs(layout: Path, call: Call) -> None:
+    lines = call("explore", "--summary", layout).lines
+    assert re.fullmatch(
+        r"2 layers, \d+B as stored; 2 files with 1.5kB, 33.3% of all bytes; 3kB in 1 file that later layers hide",
+        lines[1],
+    )
+    assert lines[3].split() == ["LAYER", "SIZE", "ADDED", "CHANGED", "REMOVED", "HIDDEN", "LATER", "MADE", "BY"]
+    assert lines[4].split()[:7] == ["1", "4kB", "3", "0", "0", "3kB", "COPY"]
+    assert lines[5].split()[:7] == ["2", "500B", "1", "0", "1", "0B", "RUN"]
+    assert "\x1b" not in lines[5]
+    assert lines[8].split() == ["3kB", "/big", "removed", "by", "layer", "2"]
+
+
+def test_two_images_are_summed_up_with_their_differences(layout: Path, tmp_path: Path, call: Call) -> None:
+    images.write_layout(tmp_path / "other", [images.layer(images.file("small", "y" * 1000))])
+    assert call("explore", "--summary", layout, tmp_path / "other").lines[-1] == (
+        "differences: 0 added, 1 changed, 0 metadata, 1 removed"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "page"), [("app", "app.html"), ("a b:1", "a-b-1.html"), ("...", "image.html"), ("x@1", "x.html")]
+)
+def test_the_page_is_named_after_the_image(
+    name: str, page: str, layout: Path, tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from builder.cli.commands.explore import _default_name
+
+    assert _default_name(f"registry.example/team/{name}") == page
+    monkeypatch.chdir(tmp_path)
+    assert call("explore", layout).lines == ["app.html"]
+    assert (tmp_path / "app.html").read_text().startswith("<!DOCTYPE html>")
+
+
+def test_the_page_may_go_to_standard_output(layout: Path, call: Call) -> None:
+    assert call("explore", layout, "-o", "-").out.startswith("<!DOCTYPE html>")
+
+
+def test_the_dockerfile_tells_the_lines_behind_layers(layout: Path, tmp_path: Path, call: Call) -> None:
+    (tmp_path / "Dockerfile").write_text("FROM scratch AS x\nCOPY . /\nENV A=1\n\nRUN rm \\\n /big\nFROM x AS y\n")
+    (image,) = call("explore", "--json", "-f", tmp_path / "Dockerfile", "--target", "x", layout).json["images"]
+    assert [one["line"] for one in image["history"]] == [
+        [2, 2, "COPY . /"],
+        [3, 3, "ENV A=1"],
+        [5, 6, "RUN rm \\\n /big"],
+    ]
+    assert image["dockerfile"] == str(tmp_path / "Dockerfile")
+    assert call("explore", "--json", layout, "-f", tmp_path / "none", status=66).out == ""
+    assert (
+        "could not be found"
+        in call("explore", "--json", layout, "-f", tmp_path / "Dockerfile", "--target", "z", status=65).err
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["--json", "-o", "x.html"], "answers instead of a page"),
+        (["--json", "--serve"], "answers instead of a page"),
+        (["--target", "x"], "is a stage of a Dockerfile"),
+        (["--port", "80"], "--port goes with --serve"),
+        (["--serve", "--port", "x"], "expected a number"),
+        (["--serve", "--port", "65536"], "ports end at 65535"),
+        (["--serve", "-o", "x.html"], "not allowed with"),
+        (["-o", "/none/x.html"], "there is no directory"),
+    ],
+)
+def test_options_that_mean_nothing_together(words: list[str], problem: str, layout: Path, call: Call) -> None:
+    assert problem in call("explore", layout, *words, status=64).err
+
+
+def test_an_image_for_another_platform(layout: Path, call: Call) -> None:
+    assert "is an image for" in call("explore", "--platform", "linux/riscv64", layout, status=67).err
+
+
+# --- the viewer
+
+
+def _ask(url: str, path: str, host: str | None = None, method: str = "GET") -> http.client.HTTPResponse:
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection("127.0.0.1", parts.port, timeout=20)
+    connection.putrequest(method, path, skip_host=True)
+    connection.putheader("Host", host or parts.netloc)
+    connection.endheaders()
+    return connection.getresponse()
+
+
+def test_only_the_page_is_served_and_only_with_the_token(tmp_path: Path) -> None:
+    (tmp_path / "page").write_bytes(b"<p>" * 100_000)
+    with open(tmp_path / "page", "rb") as page:
+        viewer = Viewer(page)
+        serving = threading.Thread(target=viewer.run)
+        serving.start()
+        try:
+            parts = urlsplit(viewer.url)
+            assert parts.hostname == "127.0.0.1"
+            assert len(parts.path) > 32
+            for _ in range(2):
+                answer = _ask(viewer.url, parts.path)
+                assert (answer.status, answer.read()) == (200, b"<p>" * 100_000)
+            assert "frame-ancestors 'none'" in str(answer.headers["Content-Security-Policy"])
+            assert answer.headers["Cache-Control"] == "no-store"
+            assert answer.headers["X-Content-Type-Options"] == "nosniff"
+            assert _ask(viewer.url, parts.path, method="HEAD").read() == b""
+            assert _ask(viewer.url, parts.path, f"localhost:{parts.port}").status == 200
+            wrong = ("/", parts.path[:-1], parts.path + "x", parts.path + "../", "/etc/passwd", "/%ff/", "//")
+            assert [_ask(viewer.url, path).status for path in wrong] == [404] * len(wrong)
+            for host in ("rebound.example", "127.0.0.1", "127.0.0.1:1"):
+                assert _ask(viewer.url, parts.path, host).status == 421
+            assert _ask(viewer.url, parts.path, method="POST").status == 501
+        finally:
+            viewer.stop()
+            serving.join()
+            viewer.close()
+
+
+def test_a_port_that_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "page").write_bytes(b"")
+    with open(tmp_path / "page", "rb") as page:
+        viewer = Viewer(page)
+        try:
+            with pytest.raises(OutputError, match="cannot serve on 127"):
+                Viewer(page, urlsplit(viewer.url).port or 0)
+        finally:
+            viewer.close()
+
+
+def test_serving_ends_with_an_interrupt_and_leaves_nothing(layout: Path, store_root: Path) -> None:
+    words = [sys.executable, "-m", "builder.cli.main", "explore", "--serve", str(layout)]
+    with subprocess.Popen(
+        words, env=environment(store_root), cwd=CHECKOUT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        url = process.stdout.readline().strip()
+        assert _ask(url, urlsplit(url).path).read().startswith(b"<!DOCTYPE html>")
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=30) == ("", "")
+    assert process.returncode == 0
+    assert list((store_root / "tmp").iterdir()) == []
