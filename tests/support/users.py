@@ -129,8 +129,8 @@ def public_python() -> Path:
     """Return an interpreter, with the run-time dependencies, that every user can run; made once a machine."""
     need_root("needs root: a virtual environment for other users")
     need(_SYSTEM_PYTHON.exists(), "needs /usr/bin/python3")
-    requirements = requirements()
-    name = hashlib.sha256("\n".join(requirements).encode()).hexdigest()[:12]
+    needed = requirements()
+    name = hashlib.sha256("\n".join(needed).encode()).hexdigest()[:12]
     directory = Path(f"/var/tmp/pybuild-test-venv-{name}")
     stamp = directory / ".complete"
     lock_path = directory.with_name(directory.name + ".lock")
@@ -139,7 +139,7 @@ def public_python() -> Path:
         if not stamp.exists() or directory.stat().st_uid != 0:
             shutil.rmtree(directory, ignore_errors=True)
             run([_SYSTEM_PYTHON, "-m", "venv", directory])
-            run([directory / "bin/python", "-m", "pip", "install", "--quiet", *requirements])
+            run([directory / "bin/python", "-m", "pip", "install", "--quiet", *needed])
             run(["chmod", "-R", "go+rX", directory])
             stamp.touch()
     return directory / "bin/python"

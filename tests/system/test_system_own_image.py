@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import tarfile
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.support import users
 from tests.support.cli import CHECKOUT, pybuild, write_context
@@ -87,16 +89,23 @@ class Machine:
     folder: Path
 
     def run(
-        self, *command: str | Path, hardened: bool = False, env: Mapping[str, str] | None = None, check: bool = True
+        self,
+        *command: str | Path,
+        hardened: bool = False,
+        env: Mapping[str, str] | None = None,
+        capabilities: Sequence[str] = CAPABILITIES,
+        check: bool = True,
     ) -> subprocess.CompletedProcess[str]:
         """Run ``command`` in a container; a ``hardened`` one gives no privileges to anything in it."""
-        config = self._config([str(one) for one in command], hardened, env or {})
+        config = self._config([str(one) for one in command], hardened, env or {}, capabilities)
         (self.folder / "config.json").write_text(json.dumps(config))
         name = f"pybuild-test-own-{os.getpid()}"
         program = [need_tool("runc"), "--root", self.folder / "runc", "run", "--bundle", self.folder, name]
         return run(program, check=check)
 
-    def _config(self, command: Sequence[str], hardened: bool, env: Mapping[str, str]) -> dict[str, Any]:
+    def _config(
+        self, command: Sequence[str], hardened: bool, env: Mapping[str, str], capabilities: Sequence[str]
+    ) -> dict[str, Any]:
         own = self.image.config
         uid, _, gid = own["User"].partition(":")
         quiet = ["nosuid", "noexec", "nodev"]
@@ -109,7 +118,7 @@ class Machine:
                 "env": [*own["Env"], *(f"{name}={value}" for name, value in env.items())],
                 "cwd": own["WorkingDir"],
                 "noNewPrivileges": hardened,
-                "capabilities": {"bounding": [] if hardened else CAPABILITIES},
+                "capabilities": {"bounding": [] if hardened else [*capabilities]},
             },
             "mounts": [
                 {"destination": "/proc", "type": "proc", "source": "proc"},
@@ -241,3 +250,24 @@ def test_git_contexts_are_cloned(machine: Machine) -> None:
     refused = machine.run("pybuild", "https://localhost:1/team/app.git#main", check=False)
     assert "git ls-remote" in refused.stderr
     assert "unable to access" in refused.stderr, "git has its helper for https"
+
+
+def test_the_kubernetes_job_of_the_docs_runs(machine: Machine, busybox_rootfs: Path, registry: TestRegistry) -> None:
+    """Its container, with its user and the capabilities it may have; only names, and where the sources are, differ."""
+    pod = yaml.safe_load((CHECKOUT / "docs/ci/kubernetes-job.yaml").read_text())["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert (
+        f"{pod['securityContext']['runAsUser']}:{pod['securityContext']['runAsGroup']}" == machine.image.config["User"]
+    )
+    own = f"{registry.host}/job/app"
+    env = {one["name"]: one["value"].replace("registry.example/team/app", own) for one in container["env"]}
+    words = [re.sub(r"\$\((\w+)\)", lambda found: env[found[1]], word) for word in container["args"]]
+    assert words.pop() == "https://git.example/team/app.git"
+    busybox_context(machine, busybox_rootfs, "RUN id -u >/who && chown 7:8 /who\nUSER 1000\nRUN id -u >/tmp/user\n")
+    allowed = [f"CAP_{name}" for name in container["securityContext"]["capabilities"]["add"]]
+
+    done = machine.run("pybuild", *words, ".", env=env, capabilities=allowed)
+
+    assert "warning" not in done.stderr
+    assert registry.tags("job/app").keys() == {"1"}
+    assert registry.tags("job/app/cache")

@@ -1,4 +1,5 @@
-"""The CI recipes of docs/caching.md, executed as they stand: only host names and the systems' variables are ours.
+"""The CI recipes of docs/caching.md and the files in docs/ci, executed as they stand: only host names and the systems'
+variables are ours. The files are what the schemas of the systems allow, too.
 
 Of each: a protected build writes the cache; a merge request on a fresh machine finds everything there and writes
 nothing, whatever it changes; and with its own account it could not write if it tried.
@@ -6,29 +7,37 @@ nothing, whatever it changes; and with its own account it could not write if it 
 
 from __future__ import annotations
 
-import json
 import re
-import stat
-import subprocess
 import sys
-from base64 import b64encode
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 import yaml
 
 from tests.support import registry as registries
 from tests.support import tokenserver
-from tests.support.cli import CHECKOUT, write_context
+from tests.support.cisystems import ALL, GitHub, GitLab, Kubernetes, Site, Tekton, done, exercise, steps, warnings
+from tests.support.cli import CHECKOUT
+from tests.support.commands import run
+from tests.support.need import need
 from tests.support.registry import TestRegistry
 from tests.support.tokenserver import TokenServer
 
 PAGE = (CHECKOUT / "docs/caching.md").read_text()
-PULL, ALL = {"pull"}, {"pull", "push", "delete"}
-Event = Literal["merge request", "protected", "schedule"]
+FILES = {
+    "GitLab CI": "docs/ci/gitlab-ci.yml",
+    "GitHub Actions": "docs/ci/github-workflow.yml",
+    "Tekton": "docs/ci/tekton-task.yaml",
+    "Kubernetes Jobs": "docs/ci/kubernetes-job.yaml",
+}
+CHECKS = {
+    "GitLab CI": ("check-jsonschema", "--builtin-schema", "vendor.gitlab-ci"),
+    "GitHub Actions": ("check-jsonschema", "--builtin-schema", "vendor.github-workflows"),
+    "Tekton": ("check-jsonschema", "--schemafile", CHECKOUT / "testdata/schemas/tekton-task.json"),
+    "Kubernetes Jobs": ("kubernetes-validate", "--strict"),
+}
 
 
 def recipes(page: str) -> dict[str, Any]:
@@ -41,66 +50,15 @@ def recipes(page: str) -> dict[str, Any]:
     return found
 
 
+def files() -> dict[str, Any]:
+    """Return the files by the systems they are for."""
+    return {system: yaml.safe_load((CHECKOUT / name).read_text()) for system, name in FILES.items()}
+
+
 def test_every_recipe_is_executed_here() -> None:
     assert recipes(PAGE).keys() == SYSTEMS.keys()
+    assert {f"docs/ci/{one.name}" for one in (CHECKOUT / "docs/ci").iterdir()} == {*FILES.values()}
     assert PAGE.count("```yaml") == len(SYSTEMS)
-
-
-# --- a registry that knows who may do what, machines, and what became of a job
-
-
-@dataclass
-class Site:
-    """One project: its sources, its cache, its accounts, and as many machines as it likes."""
-
-    registry: TestRegistry
-    tokens: TokenServer
-    root: Path
-    project: str
-    cache: str
-
-    @property
-    def context(self) -> Path:
-        return self.root / "context"
-
-    def account(self, name: str, rights: Mapping[str, set[str]]) -> str:
-        """Make an account; return its password."""
-        self.tokens.add_account(name, f"secret of {name}", {**rights})
-        return f"secret of {name}"
-
-    def change(self, text: str) -> None:
-        write_context(self.context, "FROM scratch\nCOPY f /f\nCOPY --link f /g\n", {"f": text})
-
-    def run(
-        self, machine: str, commands: str | Sequence[str], variables: Mapping[str, str], shell: Sequence[str] = ()
-    ) -> subprocess.CompletedProcess[str]:
-        """Run a script, or pybuild with arguments, on a machine that has nothing but what the recipe gives it."""
-        home = self.root / machine
-        (home / "bin").mkdir(parents=True, exist_ok=True)
-        program = home / "bin/pybuild"
-        program.write_text(f'#!/bin/sh\nPYTHONPATH={CHECKOUT} exec {sys.executable} -m builder.cli.main "$@"\n')
-        program.chmod(program.stat().st_mode | stat.S_IXUSR)
-        own = {"PATH": f"{program.parent}:/usr/bin:/bin", "HOME": str(home), "PYBUILD_ROOT": str(home / "store")}
-        words = [*shell, commands] if isinstance(commands, str) else [program, *commands]
-        return subprocess.run(
-            words, env={**own, **variables}, cwd=self.context, capture_output=True, text=True, check=False
-        )
-
-    def login(self, machine: str, name: str, rights: Mapping[str, set[str]]) -> dict[str, str]:
-        """Return the secret that a cluster mounts: Docker's file with one account."""
-        word = b64encode(f"{name}:{self.account(name, rights)}".encode()).decode()
-        path = self.root / machine / ".docker/config.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps({"auths": {self.registry.host: {"auth": word}}}))
-        return {"DOCKER_CONFIG": str(path.parent)}
-
-    def entries(self) -> set[str]:
-        return set(self.registry.tags(self.cache))
-
-    def writes(self, since: int) -> list[str]:
-        """Return the requests that changed the cache."""
-        found = [one for one in self.registry.requests(since) if one.path.startswith(f"/v2/{self.cache}/")]
-        return [f"{one.method} {one.path}" for one in found if one.method not in ("GET", "HEAD") and one.status < 400]
 
 
 @pytest.fixture(scope="module")
@@ -119,223 +77,6 @@ def site(served: tuple[TestRegistry, TokenServer], tmp_path: Path, request: pyte
     return made
 
 
-def steps(done: subprocess.CompletedProcess[str]) -> tuple[int, int]:
-    """Return how many steps were found, and how many executed."""
-    return len(re.findall(r"^#\d+ CACHED$", done.stderr, re.MULTILINE)), len(
-        re.findall(r"^#\d+ DONE ", done.stderr, re.MULTILINE)
-    )
-
-
-def warnings(done: subprocess.CompletedProcess[str]) -> list[str]:
-    """Return what was warned about, but for where login keeps a password."""
-    found = re.findall(r"^.*warn.*$", done.stderr, re.MULTILINE | re.IGNORECASE)
-    return [line for line in found if "the password is in" not in line]
-
-
-Job = Callable[[Site, Event, str], subprocess.CompletedProcess[str]]
-
-
-def exercise(site: Site, job: Job) -> None:
-    """Let a project live for two commits and two merge requests. Raises AssertionError for a recipe that is wrong."""
-    assert steps(done(job(site, "protected", "a"))) == (0, 2)
-    first = site.entries()
-    assert first, "a protected branch writes the cache"
-    mark = site.registry.mark()
-    found = done(job(site, "merge request", "b"))
-    assert steps(found) == (2, 0), "a merge request reads it"
-    assert warnings(found) == []
-    site.change("2")
-    assert steps(done(job(site, "merge request", "c"))) == (0, 2)
-    assert (site.writes(mark), site.entries()) == ([], first), "and does not write it"
-    assert steps(done(job(site, "protected", "d"))) == (0, 2)
-    assert site.entries() > first
-    assert steps(done(job(site, "protected", "e"))) == (2, 0)
-    assert steps(done(job(site, "merge request", "f"))) == (2, 0)
-
-
-def done(ended: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess[str]:
-    assert ended.returncode == 0, f"{ended.args}\n{ended.stdout}{ended.stderr}"
-    assert "Traceback" not in ended.stderr, ended.stderr
-    return ended
-
-
-# --- the systems
-
-
-class GitLab:
-    """Picks the jobs of a pipeline by their rules and runs them as a runner does: one script, ended by an error."""
-
-    def __init__(self, page: str) -> None:
-        self._jobs = recipes(page)["GitLab CI"]
-
-    def __call__(self, site: Site, event: Event, machine: str) -> subprocess.CompletedProcess[str]:
-        site.cache = f"{site.project.partition('/')[0]}/app-cache"
-        own = self._predefined(site, event)
-        (name,) = [name for name in self._jobs if self._runs(name, own)]
-        return self._start(site, name, own, machine)
-
-    def intruder(self, site: Site, machine: str) -> subprocess.CompletedProcess[str]:
-        """A merge request brings the script of protected branches along; their variables it does not get."""
-        own = self._predefined(site, "merge request")
-        return self._start(site, "image-protected", {**own, "CI_COMMIT_REF_SLUG": "mine"}, machine)
-
-    def _predefined(self, site: Site, event: Event) -> dict[str, str]:
-        image = f"{site.registry.host}/{site.project}"
-        variables = {
-            "CI_REGISTRY": site.registry.host,
-            "CI_REGISTRY_IMAGE": image,
-            "CI_JOB_TOKEN": site.account("gitlab-ci-token", {site.project: ALL, f"{site.project}/*": ALL}),
-            "CACHE_READ_TOKEN": site.account("cache-reader", {site.cache: PULL}),
-        }
-        secret = site.account("cache-writer", {site.cache: ALL})
-        if event == "merge request":
-            return {**variables, "CI_PIPELINE_SOURCE": "merge_request_event", "CI_MERGE_REQUEST_IID": "7"}
-        source = "push" if event == "protected" else "schedule"
-        protected = {"CI_COMMIT_REF_PROTECTED": "true", "CI_COMMIT_REF_SLUG": "main", "CACHE_WRITE_TOKEN": secret}
-        return {**variables, **protected, "CI_PIPELINE_SOURCE": source}
-
-    def _job(self, name: str) -> dict[str, Any]:
-        own = self._jobs[name]
-        below = self._job(own["extends"]) if "extends" in own else {}
-        return {**below, **own, "variables": {**below.get("variables", {}), **own.get("variables", {})}}
-
-    def _runs(self, name: str, variables: Mapping[str, str]) -> bool:
-        (rule,) = self._job(name)["rules"]
-        met = []
-        for part in rule["if"].split(" && "):
-            variable, sign, value = re.fullmatch(r'\$(\w+) (==|!=) "(\w*)"', part).groups()  # type: ignore[union-attr]
-            met.append((variables.get(variable) == value) == (sign == "=="))
-        return all(met)
-
-    def _start(
-        self, site: Site, name: str, variables: Mapping[str, str], machine: str
-    ) -> subprocess.CompletedProcess[str]:
-        job = self._job(name)
-        assert job["image"]["name"].startswith("registry.example/")
-        given = dict(variables)
-        for key, value in job["variables"].items():
-            text = value.replace("/team/", f"/{site.project.partition('/')[0]}/")
-            given[key] = re.sub(r"\$(\w+)", lambda one: given.get(one[1], ""), text)
-        return site.run(machine, "\n".join([*job["before_script"], *job["script"]]), given, ["bash", "-e", "-c"])
-
-
-class GitHub:
-    """Replaces the expressions of a job and runs the steps that are scripts."""
-
-    def __init__(self, page: str) -> None:
-        self._job = recipes(page)["GitHub Actions"]
-
-    def __call__(self, site: Site, event: Event, machine: str) -> subprocess.CompletedProcess[str]:
-        actor, rights = ("bob", PULL) if event == "merge request" else ("ann", ALL)
-        known = {
-            "vars.REGISTRY": site.registry.host,
-            "github.repository": site.project,
-            "github.actor": actor,
-            "secrets.GITHUB_TOKEN": site.account(actor, {f"{site.project}*": rights}),
-        }
-        pushed = {"GITHUB_EVENT_NAME": "push", "GITHUB_REF_PROTECTED": "true"}
-        asked = {"GITHUB_EVENT_NAME": "pull_request", "GITHUB_REF_PROTECTED": "false"}
-        return self._start(site, known, pushed if actor == "ann" else asked, machine)
-
-    def intruder(self, site: Site, machine: str) -> subprocess.CompletedProcess[str]:
-        """A pull request says that it is none; its token is what it is."""
-        known = {"vars.REGISTRY": site.registry.host, "github.repository": site.project, "github.actor": "bob"}
-        known["secrets.GITHUB_TOKEN"] = site.account("bob", {f"{site.project}*": PULL})
-        return self._start(site, known, {"GITHUB_EVENT_NAME": "push", "GITHUB_REF_PROTECTED": "true"}, machine)
-
-    def _start(
-        self, site: Site, known: Mapping[str, str], variables: Mapping[str, str], machine: str
-    ) -> subprocess.CompletedProcess[str]:
-        checkout, install, step = self._job["steps"]
-        assert (checkout["uses"].partition("@")[0], install["run"]) == ("actions/checkout", "pipx install pybuild-oci")
-        env = {
-            name: re.sub(r"\$\{\{ ([\w.]+) \}\}", lambda one: known[one[1]], value)
-            for name, value in step["env"].items()
-        }
-        script = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c"]
-        return site.run(machine, step["run"], {**env, **variables, "GITHUB_SHA": "c0ffee"}, script)
-
-
-class Tekton:
-    """Replaces the variables of a task and runs its step's script, with the secret of a service account."""
-
-    def __init__(self, page: str) -> None:
-        self._task = recipes(page)["Tekton"]
-
-    def __call__(self, site: Site, event: Event, machine: str) -> subprocess.CompletedProcess[str]:
-        given = {"write-cache": "true"} if event == "protected" else {}
-        ended = self._start(site, event, given, machine)
-        assert (site.root / machine / "digest").read_text().startswith("sha256:")
-        return ended
-
-    def intruder(self, site: Site, machine: str) -> subprocess.CompletedProcess[str]:
-        """A pipeline of a merge request sets the parameter."""
-        return self._start(site, "merge request", {"write-cache": "true"}, machine)
-
-    def _start(
-        self, site: Site, event: Event, given: Mapping[str, str], machine: str
-    ) -> subprocess.CompletedProcess[str]:
-        spec = self._task["spec"]
-        (step,) = spec["steps"]
-        params = {one["name"]: one["default"] for one in spec["params"] if "default" in one}
-        params |= {"image": f"{site.registry.host}/{site.project}:1", "cache": f"{site.registry.host}/{site.cache}"}
-        params |= given
-        assert params.keys() == {one["name"] for one in spec["params"]}
-        values = {f"params.{name}": value for name, value in params.items()}
-        values |= {f"workspaces.{one['name']}.path": str(site.context) for one in spec["workspaces"]}
-        values |= {f"results.{one['name']}.path": str(site.root / machine / one["name"]) for one in spec["results"]}
-
-        def replaced(text: str) -> str:
-            return re.sub(r"\$\(([\w.-]+)\)", lambda one: values[one[1]], text)
-
-        assert replaced(step["workingDir"]) == str(site.context)
-        env = {one["name"]: replaced(one["value"]) for one in step["env"]}
-        secret = site.login(machine, *team(site, event))
-        # As Tekton writes it: a script without a first line of its own.
-        return site.run(machine, f"set -e\n{replaced(step['script'])}", {**env, **secret}, ["sh", "-c"])
-
-
-class Kubernetes:
-    """Starts the container of a Job as a kubelet does; untrusted ones without ``--cache-to``, as the page says."""
-
-    def __init__(self, page: str) -> None:
-        self._pod = recipes(page)["Kubernetes Jobs"]["spec"]["template"]["spec"]
-
-    def __call__(self, site: Site, event: Event, machine: str) -> subprocess.CompletedProcess[str]:
-        return self._start(site, event, machine, write=event == "protected")
-
-    def intruder(self, site: Site, machine: str) -> subprocess.CompletedProcess[str]:
-        """An untrusted namespace keeps the option."""
-        return self._start(site, "merge request", machine, write=True)
-
-    def _start(self, site: Site, event: Event, machine: str, *, write: bool) -> subprocess.CompletedProcess[str]:
-        (container,), (volume,) = self._pod["containers"], self._pod["volumes"]
-        (mount,), (item,) = container["volumeMounts"], volume["secret"]["items"]
-        assert (mount["name"], item["path"]) == (volume["name"], "config.json")
-        secret = site.login(machine, *team(site, event))["DOCKER_CONFIG"]
-        here = {"registry.example/team/app": f"{site.registry.host}/{site.project}", mount["mountPath"]: secret}
-        env = {}
-        for one in container["env"]:
-            text = one["value"]
-            for old, new in here.items():
-                text = text.replace(old, new)
-            env[one["name"]] = text
-        words = [re.sub(r"\$\((\w+)\)", lambda one: env[one[1]], word) for word in container["args"]]
-        assert words[-1] == "https://git.example/team/app.git"
-        words[-1] = "."
-        if not write:
-            place = words.index("--cache-to")
-            del words[place : place + 2]
-        return site.run(machine, words, env)
-
-
-def team(site: Site, event: Event) -> tuple[str, dict[str, set[str]]]:
-    """Return whose secret a pod has: that of untrusted builds pushes images, but into no cache."""
-    if event == "protected":
-        return "builder", {f"{site.project}*": ALL}
-    return "untrusted", {site.cache: PULL, site.project: ALL}
-
-
 SYSTEMS: dict[str, Any] = {
     "GitLab CI": GitLab,
     "GitHub Actions": GitHub,
@@ -345,8 +86,25 @@ SYSTEMS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
-def test_merge_requests_read_and_protected_branches_write(site: Site, system: str) -> None:
-    job = SYSTEMS[system](PAGE)
+def test_a_file_is_what_its_system_understands(system: str, tmp_path: Path) -> None:
+    program, *words = CHECKS[system]
+    checker = Path(sys.executable).with_name(str(program))
+    need(checker.exists(), f"needs {program}, of the development tools")
+    given = tmp_path / "given.yaml"
+    for text in ((CHECKOUT / FILES[system]).read_text(), yaml.safe_dump(recipes(PAGE)[system], sort_keys=False)):
+        given.write_text(text if system != "GitHub Actions" or "jobs" in text else _workflow(text))
+        run([checker, *words, given])
+
+
+def _workflow(job: str) -> str:
+    """Return a workflow of a recipe that is a job without a machine."""
+    return yaml.safe_dump({"on": "push", "jobs": {"image": {"runs-on": "ubuntu-24.04", **yaml.safe_load(job)}}})
+
+
+@pytest.mark.parametrize("origin", ["page", "file"])
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_merge_requests_read_and_protected_branches_write(site: Site, system: str, origin: str) -> None:
+    job = SYSTEMS[system]((recipes(PAGE) if origin == "page" else files())[system])
     exercise(site, job)
     before, mark = site.entries(), site.registry.mark()
     site.change("of a stranger")
@@ -357,7 +115,7 @@ def test_merge_requests_read_and_protected_branches_write(site: Site, system: st
 
 
 def test_the_scheduled_job_prunes_the_cache(site: Site) -> None:
-    job = GitLab(PAGE)
+    job = GitLab(recipes(PAGE)["GitLab CI"])
     done(job(site, "protected", "a"))
     said = done(job(site, "schedule", "b"))
     assert warnings(said) == []
@@ -385,7 +143,7 @@ def test_a_recipe_that_is_wrong_is_found_out(site: Site, system: str, old: str, 
     """What the test above holds for right must not be right whatever the page says."""
     assert old in PAGE
     with pytest.raises((AssertionError, FileNotFoundError)):
-        exercise(site, SYSTEMS[system](PAGE.replace(old, new)))
+        exercise(site, SYSTEMS[system](recipes(PAGE.replace(old, new))[system]))
 
 
 def test_kanikos_cache_repo(site: Site) -> None:
