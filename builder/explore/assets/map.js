@@ -89,9 +89,11 @@ function fill(number, x, y, wide, high, colour, level, cells) {
   }
   cells.push(cell(first, number, x, y, wide, high, colour, level));
   const head = level ? 18 : 34;
+  // Where one directory is nearly all, colours tell apart what is in it.
+  const most = level < 2 && map.seen.size[number] > 0.6 * map.seen.size[map.at];
   if (level === DEEP || wide < 60 || high < head + 22) return;
   for (const [at, left, top, w, h] of squares(children.map((one) => map.seen.size[one]), x + 3, y + head, wide - 6, high - head - 3)) {
-    fill(children[at], left, top, w, h, colour, level + 1, cells);
+    fill(children[at], left, top, w, h, most ? at % 8 : colour, level + 1, cells);
   }
 }
 

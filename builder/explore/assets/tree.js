@@ -145,7 +145,10 @@ function row(number, at, height, total) {
   const change = seen.change[number];
   const { kind, mode, uid, gid } = attributesOf(version);
   const directory = kind === "d";
-  const word = change >= 0 ? seen.words[change] : "";
+  const named = change >= 0 ? seen.words[change] : "";
+  // A directory is written again with whatever is new in it.
+  const word = directory && named === "rewritten" ? "" : named;
+  const size = word === "removed" && kind === "f" ? "\u2212" + amount(model.extents[version]) : amount(seen.size[number]);
   const expands = directory && hasRows(number);
   const name = make("span", { class: "name" }, make("span", { class: "twist", "aria-hidden": "true", text: expands ? (opened(number) ? "▾" : "▸") : "" }));
   name.append(make("span", { class: "text", text: model.names[number] + (directory ? "/" : ""), title: plain(pathOf(number)) }));
@@ -164,7 +167,7 @@ function row(number, at, height, total) {
   }, name,
   make("span", { class: "mono wide", text: modeText(kind, mode) }),
   make("span", { class: "mono wide", text: uid + ":" + gid }),
-  make("span", { class: "size", text: amount(seen.size[number]) }),
+  make("span", { class: "size", text: size }),
   bar,
   make("span", { class: "from", text: String(model.layers[version] - image.first + 1), title: "the layer that wrote it" }));
   element.style.top = at * height + "px";

@@ -31,9 +31,9 @@ function imageCards(image) {
     [String(image.layers.length), image.layers.length === 1 ? "layer" : "layers"],
     [amount(image.size), "as stored and sent"],
     [amount(image.bytes), "in " + counted(image.files, "file", "files")],
-    [(100 * image.efficiency).toFixed(1) + " %", "of all bytes are to be seen"],
+    [(100 * image.efficiency).toFixed(1) + " %", "of all bytes can be seen"],
     [amount(image.hiddenBytes), "in " + counted(image.hiddenFiles, "file", "files") + " that later layers hide"],
-    [amount(image.equalBytes), "in files that are there twice"],
+    [amount(image.equalBytes), "in copies of other files"],
   ];
 }
 
@@ -156,11 +156,12 @@ function whose() {
   return state.compare ? [make("p", { class: "empty isolate", text: "Of " + state.image.name + ":" })] : [];
 }
 
-function jump(path) {
+/** Show a path in the tree: in that of all layers, or where a layer removed it. */
+function jump(path, layer) {
   const number = find(path);
   if (number < 0) return;
   state.compare = false;
-  state.layer = null;
+  state.layer = layer;
   tree.words = $("filter").value = "";
   drawHead();
   drawLayers();
@@ -169,16 +170,15 @@ function jump(path) {
   if (tree.seen.version[number] >= 0) reveal(number);
 }
 
-function link(path, there) {
-  if (!there) return make("span", { class: "mono isolate", text: path });
-  return make("button", { type: "button", class: "link mono isolate", text: path, on: { click: () => jump(path) } });
+function link(path, layer = null) {
+  return make("button", { type: "button", class: "link mono isolate", text: path, on: { click: () => jump(path, layer) } });
 }
 
-function rowsOf(head, rows) {
-  const cells = (tag, values) => values.map((value) => {
-    const number = typeof value === "string" && /^[\d.,]+( [kMGT]?B)?$/.test(value);
-    const content = typeof value === "string" ? { text: value } : {};
-    return make(tag, { ...content, class: number ? "number" : undefined, scope: tag === "th" ? "col" : undefined }, ...(typeof value === "string" ? [] : [value]));
+/** Return a table whose first `numbers` columns are numbers. */
+function rowsOf(head, numbers, rows) {
+  const cells = (tag, values) => values.map((value, at) => {
+    const attributes = { class: at < numbers ? "number" : undefined, scope: tag === "th" ? "col" : undefined };
+    return typeof value === "string" ? make(tag, { ...attributes, text: value }) : make(tag, attributes, value);
   });
   return make("div", { class: "scroll" }, make("table", {},
     make("thead", {}, make("tr", {}, ...cells("th", head))), make("tbody", {}, ...rows.map((row) => make("tr", {}, ...cells("td", row))))));
@@ -190,8 +190,8 @@ function drawSpace() {
   const numbers = (layers) => layers.map((one) => one + 1).join(", ");
   box.replaceChildren(...whose(), make("h3", { text: "Hidden by later layers: " + amount(image.hiddenBytes) }));
   if (image.hidden.length) {
-    box.append(rowsOf(["Bytes", "Path", "In layers", "Then"], image.hidden.map((one) => [
-      amount(one.bytes), link(one.path, !one.removed), numbers(one.layers), (one.removed ? "removed by " : "replaced by ") + (one.by + 1),
+    box.append(rowsOf(["Bytes", "Path", "In layers", "Then"], 1, image.hidden.map((one) => [
+      amount(one.bytes), link(one.path, one.removed ? one.by : null), numbers(one.layers), (one.removed ? "removed by layer " : "replaced by layer ") + (one.by + 1),
     ])));
     if (image.hiddenFiles > image.hidden.length) box.append(make("p", { class: "hint", text: "These cost most of " + counted(image.hiddenFiles, "file", "files") + "." }));
   } else {
@@ -199,8 +199,8 @@ function drawSpace() {
   }
   box.append(make("h3", { text: "There more than once: " + amount(image.equalBytes) }));
   if (image.equal.length) {
-    box.append(rowsOf(["Bytes", "Times", "Paths"], image.equal.map((one) => {
-      const list = make("ul", {}, ...one.paths.map((path) => make("li", {}, link(path, true))));
+    box.append(rowsOf(["Bytes", "Times", "Paths"], 2, image.equal.map((one) => {
+      const list = make("ul", {}, ...one.paths.map((path) => make("li", {}, link(path))));
       if (one.count > one.paths.length) list.append(make("li", { class: "empty", text: "and " + (one.count - one.paths.length) + " more" }));
       return [amount(one.wasted), String(one.count), list];
     })));
