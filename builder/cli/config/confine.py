@@ -98,8 +98,10 @@ class _Confined:
         words = [word.partition("=") for word in divided("outputs", text)]
         names = [name.strip() for name, equals, _ in words if equals]
         kinds = [value for name, _, value in words if name.strip() == "type"]
-        if (names and kinds != [one for one in kinds if one in _FILES]) or "push" in names:
+        if "push" in names or any(one.strip() == "registry" for one in kinds):
             self.refuse("it would push with the account of whoever builds it")
+        if names and kinds != [one for one in kinds if one in _FILES]:
+            self.refuse(f"the types of outputs are {', '.join(_FILES)} here")
 
 
 def _hint(project: Project, instead: str = "") -> str:

@@ -53,7 +53,7 @@ class Files:
                 found[name] = target.description or found.get(name, "")
         return found
 
-    def members(self, name: str, seen: tuple[str, ...] = ()) -> tuple[str, ...]:
+    def members(self, name: str, seen: tuple[str, ...] = (), where: str = "") -> tuple[str, ...]:
         """Return the targets that a name stands for, each once. Raises UsageError for a name nobody has."""
         if any(name in source.targets for source in self.sources):
             return (name,)
@@ -61,19 +61,21 @@ class Files:
             if name in source.groups:
                 if name in seen:
                     raise UsageError(f"{source.file}: group.{name}: it contains itself")
-                found = (each for one in source.groups[name] for each in self.members(one, (*seen, name)))
+                place = f"{source.file}: group.{name}: "
+                found = (each for one in source.groups[name] for each in self.members(one, (*seen, name), place))
                 return tuple(dict.fromkeys(found))
-        raise _no_target(name, self.targets(), f"group.{seen[-1]}: " if seen else "")
+        raise _no_target(name, self.targets().keys() - set(seen), where)
 
-    def chain(self, name: str, seen: tuple[str, ...] = ()) -> tuple[str, ...]:
+    def chain(self, name: str, seen: tuple[str, ...] = (), where: str = "") -> tuple[str, ...]:
         """Return what a target inherits from and itself, what counts most last. Raises UsageError."""
         having = [source.targets[name] for source in self.sources if name in source.targets]
         if name in seen:
             raise UsageError(f"{having[-1].place}.inherits: it inherits from itself")
         if not having:
-            raise _no_target(name, self.targets(), f"target.{seen[-1]}.inherits: " if seen else "")
-        parents = next((one.inherits for one in reversed(having) if one.inherits), ())
-        found = dict.fromkeys(each for one in parents for each in self.chain(one, (*seen, name)))
+            raise _no_target(name, self.targets().keys() - set(seen), where)
+        heir = next((one for one in reversed(having) if one.inherits), having[-1])
+        place = f"{heir.place}.inherits: "
+        found = dict.fromkeys(each for one in heir.inherits for each in self.chain(one, (*seen, name), place))
         return (*found, name)
 
     def check(self) -> None:
@@ -238,7 +240,7 @@ def _refuse_for_all(key: Key, targets: Sequence[str]) -> NoReturn:
 def _no_target(name: str, known: Iterable[str], where: str, what: str = "no target") -> UsageError:
     from builder.dockerfile.suggest import nearest
 
-    names = list(known)
+    names = sorted(known)
     close = nearest(name, names)
-    listed = f"the targets are {', '.join(names)}" if names else "no file describes one"
+    listed = f"the targets are {', '.join(names)}" if names else "no file describes another"
     return UsageError(f"{where}there is {what} called {name}", hint=f"did you mean {close}?" if close else listed)

@@ -124,7 +124,7 @@ _HOW = (
         why=SANDBOX,
         choices=("auto", "overlay", "fuse", "copy"),
     ),
-    _key("ignore-user", "--ignore-user", "flag", "RUN as root where there is one uid only", why=SANDBOX),
+    _key("ignore-user", "--ignore-user", "flag", "where there is one uid only, RUN as root", why=SANDBOX),
     _key("jobs", "--jobs", "number", "steps at a time", why=RESOURCES),
     _key("timeout", "--timeout", "number", "end a RUN that takes longer", why=RESOURCES),
     _key("offline", "--offline", "flag", "ask no registry and no server", why=ELSEWHERE),

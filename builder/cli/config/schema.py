@@ -85,7 +85,7 @@ def _type(key: Key) -> dict[str, Any]:
         case "flag":
             return {"type": "boolean"}
         case "number":
-            return {"type": ["string", "number"]}
+            return {"anyOf": [_TEXT, {"type": "number"}]}
         case "texts":
             return _TEXTS
         case "pairs":

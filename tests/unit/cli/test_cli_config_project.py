@@ -1,0 +1,185 @@
+"""A project's file: where it is looked for, and that it names nothing outside of the project."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from builder.cli.config.files import Source, read_source
+from builder.errors import UsageError
+from builder.settings import Project, find_project
+from tests.support.cli import write_context
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A repository with a directory, and beside it what is not its business; both have the same names."""
+    for folder in ("project", "outside"):
+        write_context(tmp_path / folder, "FROM scratch\n", {"src/Dockerfile": "FROM scratch\n", ".git/hooks/x": ""})
+    (tmp_path / "project/way-out").symlink_to("../outside")
+    (tmp_path / "project/file-out").symlink_to("/etc/passwd")
+    (tmp_path / "project/git").symlink_to(".git")
+    (tmp_path / "project/sub/module/.git").mkdir(parents=True)
+    return tmp_path / "project"
+
+
+def read(project: Path, text: str) -> Source:
+    file = project / "pybuild.toml"
+    file.write_text(f"[target.api]\n{text}\n")
+    return read_source(file, "project", Project(file, project))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "context = 'src'",
+        "context = '.'",
+        "context = 'src/../src'",
+        "dockerfile = 'src/Dockerfile'",
+        "dockerfile = 'not-there-yet'",
+        "args = { A = '1' }",
+        "args = ['A=1', 'B=']",
+        "contexts = { a = 'src', b = 'docker-image://debian:12' }",
+        "contexts = { a = 'oci-layout://src:1', b = 'docker-archive:src/x' }",
+        "outputs = [{ type = 'oci', dest = 'out.tar' }, { type = 'local', dest = 'new' }, 'type=image', 'src', '-']",
+        "outputs = 'type=oci,dest=-'",
+        "outputs = [{ type = 'image', name = 'a:1,b:2' }]",
+        "iidfile = 'src/iid'",
+        "digest-file = 'd'\nmetadata-file = 'm.json'",
+    ],
+)
+def test_what_lies_in_the_project(project: Path, text: str) -> None:
+    assert "api" in read(project, text).targets
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("context = '..'", "is not in the project"),
+        ("context = '/'", "is not in the project"),
+        ("context = '../outside'", "is not in the project"),
+        ("context = '../project-2'", "is not in the project"),
+        ("context = 'way-out'", "is not in the project"),
+        ("context = 'way-out/src'", "is not in the project"),
+        ("context = '-'", "standard input"),
+        ("context = 'https://git.example/a.git'", "directory of the project"),
+        ("context = 'git@git.example:a/b.git'", "directory of the project"),
+        ("context = 'ssh://git.example/a.git'", "directory of the project"),
+        ("context = 'file:///home/me/secret.git'", "directory of the project"),
+        ("dockerfile = '../outside/Dockerfile'", "is not in the project"),
+        ("dockerfile = 'file-out'", "is not in the project"),
+        ("dockerfile = '/etc/passwd'", "is not in the project"),
+        ("dockerfile = '-'", "standard input"),
+        ("args = ['TOKEN']", "variable of whoever builds"),
+        ("args = ['A=1', 'TOKEN']", "variable of whoever builds"),
+        ("contexts = { a = '/etc' }", "is not in the project"),
+        ("contexts = { a = 'way-out' }", "is not in the project"),
+        ("contexts = { a = 'https://git.example/a.git' }", "directory of the project or an image"),
+        ("contexts = { a = 'git@git.example:a/b.git' }", "directory of the project or an image"),
+        ("contexts = ['a=/etc']", "is not in the project"),
+        ("contexts = { a = 'oci-layout:///var/images' }", "is not in the project"),
+        ("contexts = { a = 'oci-layout://way-out:1' }", "is not in the project"),
+        ("contexts = { a = 'oci-layout://way-out@sha256:0' }", "is not in the project"),
+        ("contexts = { a = 'docker-archive:/home/me/a.tar' }", "is not in the project"),
+        ("contexts = { a = 'docker-archive:way-out:x/y:1' }", "is not in the project"),
+        ("outputs = [{ type = 'registry' }]", "would push"),
+        ("outputs = 'type=registry'", "would push"),
+        ("outputs = ['type=local,type=registry,dest=x']", "would push"),
+        ("outputs = [{ type = 'image', push = true }]", "would push"),
+        ("outputs = ['type=image,push=1']", "would push"),
+        ("outputs = [' type = registry']", "would push"),
+        ("outputs = [{ type = 'oci', dest = '/tmp/x' }]", "is not in the project"),
+        ("outputs = [{ type = 'oci', dest = '../x' }]", "is not in the project"),
+        ("outputs = ['type=oci,dest=a,dest=../x']", "is not in the project"),
+        ("outputs = ['type=oci,\"dest=../a,b\"']", "is not in the project"),
+        ("outputs = '../outside'", "is not in the project"),
+        ("outputs = 'way-out/src'", "is not in the project"),
+        ("outputs = '.'", "over the project"),
+        ("outputs = 'src/..'", "over the project"),
+        ("outputs = [{ type = 'local', dest = '.git/hooks' }]", "version control's own"),
+        ("outputs = [{ type = 'local', dest = '.GIT' }]", "version control's own"),
+        ("outputs = [{ type = 'local', dest = 'git/hooks' }]", "version control's own"),
+        ("outputs = [{ type = 'oci', dest = 'new/.git/config' }]", "version control's own"),
+        ("outputs = [{ type = 'local', dest = 'sub' }]", "there is a repository in sub"),
+        ("iidfile = '../x'", "is not in the project"),
+        ("iidfile = '.git/hooks/post-checkout'", "version control's own"),
+        ("digest-file = '/home/me/.bashrc'", "is not in the project"),
+        ("metadata-file = 'way-out/x'", "is not in the project"),
+    ],
+)
+def test_what_does_not(project: Path, text: str, problem: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        read(project, text)
+    assert caught.value.message.startswith(f"{project}/pybuild.toml: target.api.{text.partition(' ')[0]}")
+    assert "a project's file may not say this: " in caught.value.message
+    assert problem in caught.value.message
+    assert "--config" in (caught.value.hint or "")
+    file = project / "pybuild.toml"
+    read_source(file, "--config")
+
+
+def test_the_whole_repository_is_the_project(project: Path) -> None:
+    folder = project / "services"
+    folder.mkdir()
+    file = folder / "pybuild.toml"
+    file.write_text("[build]\ncontext = '..'\n")
+    read_source(file, "project", Project(file, project))
+    with pytest.raises(UsageError, match="is not in the project"):
+        read_source(file, "project", Project(file, folder))
+
+
+# --- where it is
+
+
+def test_where_a_projects_file_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    top = tmp_path / "repository"
+    for path in ("a/b/c", "d/.git", "with-python"):
+        (top / path).mkdir(parents=True)
+    (tmp_path / "pybuild.toml").touch()  # beyond the repository
+    monkeypatch.chdir(tmp_path)
+    (top / ".git").touch()  # as in a worktree
+    assert find_project(f"{top}/a") is None
+    (top / "pybuild.toml").touch()
+    assert find_project(f"{top}/a/b/c") == find_project(str(top)) == Project(top / "pybuild.toml", top)
+    assert find_project("repository/a") == Project(top / "pybuild.toml", top)
+    (top / "a/b/pybuild.toml").touch()
+    assert find_project(f"{top}/a/b/c") == Project(top / "a/b/pybuild.toml", top)
+    assert find_project(f"{top}/d") is None, "a repository in it is another project"
+    other = top / "with-python/pyproject.toml"
+    other.write_text("[project]\nname = 'x'\n")
+    assert find_project(f"{top}/with-python") == Project(top / "pybuild.toml", top)
+    other.write_text("[project]\nname = 'x'\n[tool.pybuild.build]\n")
+    assert find_project(f"{top}/with-python") == Project(other, top)
+    (top / "with-python/pybuild.toml").touch()
+    assert find_project(f"{top}/with-python") == Project(top / "with-python/pybuild.toml", top)
+    other.unlink()
+    os.mkfifo(other)
+    (top / "with-python/pybuild.toml").unlink()
+    assert find_project(f"{top}/with-python") == Project(top / "pybuild.toml", top)
+
+
+def test_without_a_repository_it_is_not_looked_for_above(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a/b/c").mkdir(parents=True)
+    (tmp_path / "pybuild.toml").touch()
+    monkeypatch.chdir(tmp_path / "a")
+    assert find_project(".") is None
+    assert find_project("b/c") is None
+    assert find_project(str(tmp_path)) == Project(tmp_path / "pybuild.toml", tmp_path)
+    (tmp_path / "a/pybuild.toml").touch()
+    assert find_project(".") == find_project("b/c") == Project(tmp_path / "a/pybuild.toml", tmp_path / "a")
+    (tmp_path / "a/b/pybuild.toml").touch()
+    assert find_project("b/c") == Project(tmp_path / "a/b/pybuild.toml", tmp_path / "a/b")
+    monkeypatch.chdir(tmp_path / "a/b/c")
+    assert find_project(".") is None
+    monkeypatch.chdir("/")
+    assert find_project(f"{tmp_path}/a/b/c") is None or find_project("/") is None
+
+
+def test_a_current_directory_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert find_project(".") is None

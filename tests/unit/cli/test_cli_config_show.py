@@ -1,0 +1,364 @@
+"""Which value holds, of those that the command line, variables and files say, and how mistakes in files are named."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from builder.cli.config.names import target_names
+from tests.support.called import Call, Called
+from tests.support.cli import write_context
+
+LEVELS = ("system", "user", "project", "named", "environment", "command line")
+KEY, OPTION, VARIABLE = "stage", "--target", "PYBUILD_TARGET"
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project to be in, a home of its own, and nothing said anywhere."""
+    write_context(
+        tmp_path / "project", "FROM scratch\nLABEL a=b\n", {".git/HEAD": "", "sub/Dockerfile": "FROM scratch\n"}
+    )
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path / "project")
+    return tmp_path
+
+
+@pytest.fixture
+def say(place: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
+    """Write the file of a level."""
+
+    def write(level: str, text: str) -> None:
+        files = {"user": "home/.config/pybuild/pybuild.toml", "project": "project/pybuild.toml", "named": "named.toml"}
+        path = place / files[level]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        if level == "named":
+            monkeypatch.setenv("PYBUILD_CONFIG", str(path))
+
+    return write
+
+
+def shown(called: Called) -> dict[str, Any]:
+    (build,) = called.json["builds"]
+    values: dict[str, Any] = build["values"]
+    return values
+
+
+def test_what_counts_most(
+    call: Call, place: Path, say: Callable[[str, str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each place, from the one that counts least on, overrides those before it."""
+    words = ["config", "show", "--json", "--origin", "."]
+
+    def value() -> tuple[str, str]:
+        found = shown(call(*words)).get(KEY, {"value": "", "origin": ""})
+        return found["value"], found["origin"]
+
+    assert value() == ("", "")
+    say("user", f"[build]\n{KEY} = 'user'\n")
+    assert value() == ("user", f"{place}/home/.config/pybuild/pybuild.toml: build.stage (user)")
+    say("project", f"[build]\n{KEY} = 'project'\n")
+    assert value() == ("project", f"{place}/project/pybuild.toml: build.stage (project)")
+    say("named", f"[build]\n{KEY} = 'named'\n")
+    assert value() == ("named", f"{place}/named.toml: build.stage (--config)")
+    monkeypatch.setenv(VARIABLE, "variable")
+    assert value() == ("variable", f"{VARIABLE} (environment)")
+    words += [OPTION, "option"]
+    assert value() == ("option", f"{OPTION} (command line)")
+
+
+def test_a_target_comes_before_what_it_inherits(call: Call, say: Callable[[str, str], None]) -> None:
+    say(
+        "project",
+        """
+        [build]
+        stage = "build"
+        pull = "always"
+        format = "docker"
+        compat = 1
+        [target.far]
+        stage = "far"
+        pull = "missing"
+        format = "oci"
+        [target.near]
+        inherits = ["far"]
+        stage = "near"
+        pull = "never"
+        [target.other]
+        tags = ["x:1"]
+        [target.api]
+        inherits = ["near", "other", "far"]
+        stage = "api"
+        """,
+    )
+    assert shown(call("config", "show", "--json", "api")) == {
+        "context": ".",
+        "stage": "api",
+        "pull": "never",
+        "format": "oci",
+        "compat": "1",
+        "tags": ["x:1"],
+    }
+    assert shown(call("config", "show", "--json", "."))["stage"] == "build"
+
+
+def test_a_trusted_file_adds_to_a_projects_target(call: Call, say: Callable[[str, str], None]) -> None:
+    say("project", "[target.api]\ncontext = 'sub'\nargs = { A = '1', B = '1' }\n")
+    say("named", "[target.api]\nsecrets = [{ id = 'x', env = 'X' }]\nargs = { B = '2' }\n")
+    assert shown(call("config", "show", "--json", "api")) == {
+        "context": "sub",
+        "args": ["A=1", "B=2"],
+        "secrets": ["id=x,env=X"],
+    }
+
+
+def test_entries_with_names_are_put_together_and_lists_replaced(
+    call: Call, say: Callable[[str, str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYBUILD_SECRET", "id=b,env=THERE\nid=c,env=C")
+    monkeypatch.setenv("PYBUILD_PLATFORM", "linux/arm64\nlinux/amd64")
+    say(
+        "user",
+        """
+        [build]
+        secrets = [{ id = "a", env = "A" }, "id=b,env=HERE"]
+        add-host = ["db:10.0.0.1", "cache=10.0.0.2"]
+        ulimits = { nofile = "1024", core = "0" }
+        labels = ["a", "b=1"]
+        tags = ["a:1", "b:1"]
+        platforms = "linux/riscv64"
+        dns = ["10.0.0.1"]
+        """,
+    )
+    words = ["--tag=c:1", "--label=b=2", "--label=c", "--add-host=db:10.0.0.9", "--ulimit=core=1", "--dns=10.0.0.2"]
+    assert shown(call("config", "show", "--json", *words, ".")) == {
+        "context": ".",
+        "secrets": ["id=a,env=A", "id=b,env=THERE", "id=c,env=C"],
+        "add-host": ["db:10.0.0.9", "cache=10.0.0.2"],
+        "ulimits": ["nofile=1024", "core=1"],
+        "labels": ["a", "b=2", "c"],
+        "tags": ["c:1"],
+        "platforms": ["linux/arm64", "linux/amd64"],
+        "dns": ["10.0.0.2"],
+    }
+
+
+def test_a_variable_turns_off_what_a_file_turns_on(
+    call: Call, say: Callable[[str, str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    say("user", "[build]\npush = true\noffline = true\nno-cache = true\nbase-annotations = false\n")
+    monkeypatch.setenv("PYBUILD_PUSH", "false")
+    monkeypatch.setenv("PYBUILD_OFFLINE", "0")
+    monkeypatch.setenv("PYBUILD_NO_CACHE", "")
+    monkeypatch.setenv("PYBUILD_BASE_ANNOTATIONS", "True")
+    found = shown(call("config", "show", "--json", "."))
+    wanted = {"push": "false", "offline": "false", "no-cache": "true", "base-annotations": "true"}
+    assert found == {"context": ".", **wanted}
+
+
+def test_the_epoch_of_the_environment_comes_before_a_files(
+    call: Call, say: Callable[[str, str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    say("project", "[build]\nsource-date-epoch = 1700000000\n")
+    assert shown(call("config", "show", "--json", "."))["source-date-epoch"] == "1700000000"
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1")
+    assert "source-date-epoch" not in shown(call("config", "show", "--json", "."))
+    words = ["--source-date-epoch", "2"]
+    assert shown(call("config", "show", "--json", *words, "."))["source-date-epoch"] == "2"
+
+
+def test_paths_are_beside_their_file(
+    call: Call, place: Path, say: Callable[[str, str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    say(
+        "project",
+        """
+        [target.api]
+        context = "sub"
+        dockerfile = "sub/Dockerfile"
+        contexts = { a = "sub", b = "docker-image://debian", c = "oci-layout://sub:1" }
+        outputs = [{ type = "oci", dest = "a,b.tar" }, "type=oci,dest=-", "type=local,dest=out"]
+        iidfile = "iid"
+        """,
+    )
+    say(
+        "named",
+        """
+        [build]
+        secrets = [{ id = "a", src = "secret" }, "id=b,env=B"]
+        ssh = ["default", "x=key,other"]
+        cache-from = ["registry.example/a", { type = "local", src = "cache" }]
+        cache-to = { type = "local", dest = "/cache" }
+        """,
+    )
+    monkeypatch.chdir(place / "project/sub")
+    top = str(place / "project")
+    found = shown(call("config", "show", "--json", "api"))
+    assert os.path.realpath(found.pop("context")) == f"{top}/sub"
+    assert found == {
+        "dockerfile": f"{top}/sub/Dockerfile",
+        "contexts": [f"a={top}/sub", "b=docker-image://debian", f"c=oci-layout://{top}/sub:1"],
+        "outputs": [f'type=oci,"dest={top}/a,b.tar"', "type=oci,dest=-", f"type=local,dest={top}/out"],
+        "iidfile": f"{top}/iid",
+        "secrets": [f"id=a,src={place}/secret", "id=b,env=B"],
+        "ssh": ["default", f"x={place}/key,{place}/other"],
+        "cache-from": ["registry.example/a", f"type=local,src={place}/cache"],
+        "cache-to": ["type=local,dest=/cache"],
+    }
+
+
+def test_show_for_people(
+    call: Call, place: Path, say: Callable[[str, str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    say("project", '[build]\ntags = ["a:1"]\nlabels = { x = "\\u001b[31m" }\n')
+    say(
+        "user",
+        "[store]\nmax-size = '5g'\nroot = 'here'\n[registry.'x.example']\nmirrors = 'm.example'\ninsecure = true\n"
+        "[registries.map]\n'a.example' = 'b.example'\n",
+    )
+    monkeypatch.setenv("PYBUILD_PLATFROM", "x")
+    user = f"{place}/home/.config/pybuild/pybuild.toml"
+    assert call("config", "show", "--origin", ".").lines == [
+        f"# {place}/project/pybuild.toml (project)",
+        f"# {user} (user)",
+        "",
+        "[build]",
+        "context = .        # CONTEXT (command line)",
+        f"labels  = x=\ufffd[31m  # {place}/project/pybuild.toml: build.labels.x (project)",
+        f"tags    = a:1      # {place}/project/pybuild.toml: build.tags[0] (project)",
+        "",
+        "[store]",
+        f"root = {place}/home/.config/pybuild/here",
+        "max-size = 5g",
+        "",
+        "[registry.x.example]",
+        "mirrors = m.example",
+        "insecure = true",
+        "",
+        "[registries.map]",
+        "a.example = b.example",
+        "# PYBUILD_PLATFROM means nothing (did you mean PYBUILD_PLATFORM?)",
+    ]
+
+
+def test_targets(call: Call, say: Callable[[str, str], None]) -> None:
+    assert call("config", "targets").lines == ["no file describes a target"]
+    say("project", "[target.api]\ndescription = 'an API'\n[target.web]\n[group]\ndefault = ['api', 'web']\n")
+    assert call("config", "targets").lines == ["default  builds api, web", "api      an API", "web"]
+    assert call("config", "targets", "--no-project-config").lines == ["no file describes a target"]
+    assert call("config", "targets", "--json").json[1] == {"name": "api", "description": "an API"}
+    assert target_names(os.environ) == {"default": "builds api, web", "api": "an API", "web": ""}
+    say("project", "[target.api]\npush = true\n")
+    assert target_names(os.environ) == {}
+
+
+# --- mistakes
+
+
+@pytest.mark.parametrize(
+    ("text", "problem", "hint"),
+    [
+        ("[builds]", "builds: there is no such setting", "did you mean build?"),
+        ("build = 1", "build: expected a table", ""),
+        ("[build]\ntag = 'x'", "build.tag: there is no such setting", "it is called tags here"),
+        ("[build]\nbuild-arg = []", "build.build-arg: there is no such setting", "it is called args here"),
+        ("[build]\nplatfroms = []", "build.platfroms: there is no such setting", "did you mean platforms?"),
+        ("[build]\nnonsense = []", "build.nonsense: there is no such setting", "pybuild config schema"),
+        ("[build]\ncreds = 'me:pw'", "build.creds: passwords do not belong", "pybuild login"),
+        ("[build]\ninherits = 'x'", "build.inherits: there is no such setting", ""),
+        ("[build]\nno-cache = 'yes'", "build.no-cache: expected true or false", ""),
+        ("[build]\ntags = 5", "build.tags: expected a text or a list of them", ""),
+        ("[build]\ntags = ['a', 5]", "build.tags[1]: expected a text", ""),
+        ("[build]\nargs = 5", "build.args: expected a table of texts, or a list of NAME=VALUE", ""),
+        ("[build]\nargs = { A = 3.10 }", "build.args.A: expected a text", 'put the value in quotes: A = "3.1"'),
+        ("[build]\nargs = { A = true }", "build.args.A: expected a text", 'put the value in quotes: A = "true"'),
+        ("[build]\nargs = { A = [] }", "build.args.A: expected a name without = and a text", ""),
+        ("[build]\nargs = { 'A=B' = '' }", 'build.args."A=B": expected a name without =', ""),
+        ("[build]\ncontexts = { a = '' }", "build.contexts.a: say where it is", ""),
+        ("[build]\npull = 'alwys'", "build.pull: expected one of auto, always, missing, never", "always"),
+        ("[build]\noutputs = 5", "build.outputs: expected a table, a text, or a list", ""),
+        ("[build]\noutputs = [{}]", "build.outputs[0]: expected a table, a text, or a list", ""),
+        ("[build]\noutputs = [{ dest = [] }]", "build.outputs[0].dest: expected a text, a number", ""),
+        ("[build]\noutputs = { dest = [] }", "build.outputs.dest: expected a text, a number", ""),
+        ("[target.'a b']", 'target."a b": a name has letters', ""),
+        ("[target.-a]", "target.-a: a name has letters", ""),
+        ("[target]\na = 1", "target.a: expected a table", ""),
+        ("[target.a]\ninherits = 'b'", "target.a.inherits: there is no target called b", "no file describes another"),
+        ("[target.a]\ninherits = 'b'\n[target.b]\ninherits = 'a'", "target.a.inherits: it inherits from itself", ""),
+        ("[target.api]\n[group]\nall = 'apl'", "group.all: there is no target called apl", "did you mean api?"),
+        ("[group]\na = 'b'\nb = 'a'", "group.a: it contains itself", ""),
+        ("[target.a]\n[group]\na = 'a'", "group.a: there is a target of this name", ""),
+        ("[build]\ntags = ['A B']", "build.tags[0]: ", ""),
+        ("[build]\nplatforms = ['linux/amd64', 'vax']", "build.platforms[1]: unknown architecture", "os/architecture"),
+        ("[build]\nannotations = { 'x:y' = 'z' }", 'build.annotations."x:y": unknown annotation type', ""),
+        ("[build]\ncompat = 99", "build.compat: ", ""),
+        (
+            "[build]\noutputs = 'type=zip'",
+            "build.outputs: a project's file may not say this: the types of outputs are",
+            "",
+        ),
+    ],
+)
+def test_mistakes_in_a_projects_file(
+    call: Call, place: Path, say: Callable[[str, str], None], text: str, problem: str, hint: str
+) -> None:
+    say("project", text)
+    told = call("config", "show", ".", status=64).err
+    assert problem in told.replace(f"{place}/project/pybuild.toml: ", "")
+    assert "pybuild.toml: " in told
+    assert hint in told
+    assert call(".", status=64).err == told
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("[build]\nmemory = '1k'", "build.memory: at least 4m"),
+        ("[build]\ncpus = 'many'", "build.cpus: expected a number of CPUs"),
+        ("[build]\nallow = ['all']", "build.allow[0]: there is no such permission"),
+        ("[build]\nadd-host = ['x']", "build.add-host[0]: expected NAME:ADDRESS"),
+        ("[build]\ndns = ['x']", "build.dns[0]: 'x' is not an IP address"),
+        ("[build]\nulimits = { x = '1' }", "build.ulimits.x: there is no limit 'x'"),
+        ("[build]\ncache-from = [{ type = 's3' }]", "build.cache-from[0]: unknown type 's3'"),
+        ("[build]\ncache-to = [{ type = 'local' }]", "build.cache-to[0]: type=local needs dest=DIR"),
+        ("[build]\nsecrets = [{ id = 'a', src = 'a,b' }]", "build.secrets[0].src: commas separate"),
+        ("[store]\nmax-size = 'much'", "store.max-size much: expected a size"),
+        ("[registry.x]\nmirror = 'y'", "registry.x.mirror: there is no such setting"),
+    ],
+)
+def test_mistakes_in_a_users_file(
+    call: Call, place: Path, say: Callable[[str, str], None], text: str, problem: str
+) -> None:
+    say("user", text)
+    told = call(".", status=64).err
+    assert problem in told.replace(f"{place}/home/.config/pybuild/pybuild.toml: ", ""), told
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "problem"),
+    [
+        ("PYBUILD_NO_CACHE", "yes", "PYBUILD_NO_CACHE=yes: expected true or false"),
+        ("PYBUILD_PULL", "x", "PYBUILD_PULL=x: expected one of auto"),
+        ("PYBUILD_ISOLATION", "vm", "PYBUILD_ISOLATION=vm: expected one of auto"),
+        ("PYBUILD_TAG", "a\nA B", "PYBUILD_TAG: "),
+        ("PYBUILD_PLATFORM", "vax", "PYBUILD_PLATFORM: unknown architecture"),
+        ("PYBUILD_REGISTRY_MAP", "x", "--registry-map x: expected FROM=TO"),
+    ],
+)
+def test_mistakes_in_variables(
+    call: Call, place: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, problem: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    assert problem in call(".", status=64).err
+
+
+def test_mistakes_are_in_the_metadata_file(call: Call, place: Path, say: Callable[[str, str], None]) -> None:
+    say("project", "[build]\npush = true\n")
+    call("--metadata-file", "m.json", ".", status=64)
+    assert "build.push" in json.loads((place / "project/m.json").read_text())["message"]
