@@ -224,7 +224,7 @@ def builds(words: Sequence[str], given: Mapping[str, object], files: Files, vari
     elif words:
         line["context"] = (Entry(words[0], "CONTEXT", "command line"),)
     if len(targets) > 1:
-        for name in ("tags", "outputs", "iidfile", "digest-file", "metadata-file"):
+        for name in ("tags", "outputs", "iidfile", "digest-file", "metadata-file", "timings"):
             if name in line:
                 _refuse_for_all(BY_NAME[name], targets)
     return [effective(files, one, (variables, line)) for one in targets]

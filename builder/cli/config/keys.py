@@ -100,6 +100,7 @@ _WHERE = (
     _key("iidfile", "--iidfile", "text", "a file for the image ID", project="inside"),
     _key("digest-file", "--digest-file", "text", "a file for the manifest digest", project="inside"),
     _key("metadata-file", "--metadata-file", "text", "a file that says how the build ended", project="inside"),
+    _key("timings", "--timings", "text", "a file for a trace of the build", project="inside"),
 )
 _HOW = (
     _key("no-cache", "--no-cache", "flag", "execute everything again", project="yes"),

@@ -18,6 +18,7 @@ _WHOLE: dict[str, Use] = {
     "iidfile": "write",
     "digest-file": "write",
     "metadata-file": "write",
+    "timings": "write",
 }
 _ATTRIBUTES: dict[str, dict[str, Use]] = {
     "outputs": {"dest": "write"},

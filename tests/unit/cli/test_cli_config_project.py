@@ -107,6 +107,7 @@ def test_what_lies_in_the_project(project: Path, text: str) -> None:
         ("iidfile = '.git/hooks/post-checkout'", "version control's own"),
         ("digest-file = '/home/me/.bashrc'", "is not in the project"),
         ("metadata-file = 'way-out/x'", "is not in the project"),
+        ("timings = '/tmp/x'", "is not in the project"),
     ],
 )
 def test_what_does_not(project: Path, text: str, problem: str) -> None:
