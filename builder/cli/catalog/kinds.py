@@ -13,7 +13,21 @@ from collections.abc import Iterator
 from builder.errors import BuilderError
 from builder.values import dataclass
 
-_AREAS = ("general",)
+_AREAS = (
+    "general",
+    "usage",
+    "giving",
+    "naming",
+    "dockerfile",
+    "context",
+    "image",
+    "layers",
+    "registry",
+    "sandbox",
+    "output",
+    "passing",
+    "access",
+)
 """The modules with entries, in the order of their codes."""
 
 
