@@ -1,22 +1,24 @@
 """Where the program makes its errors, and what their messages look like: read from the source, not from a run.
 
 A message becomes templates, one for each way an expression in it can go: ``cannot read {path}: {reason}``. A name is
-followed to what the same function assigns to it. What a function only passes on (``{message}``) is looked for where that
-function is called.
+followed to what the same function assigns to it. What a function only passes on (``{message}``) is looked for where
+that function is called.
 """
 
 from __future__ import annotations
 
 import ast
 import itertools
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 _READABLE = {"strerror": "reason", "did_you_mean": "suggestion", "len": "number"}
 _WRAPPERS = {
-    # the name of a function that makes an error: whose, the folder it is used in, the place of the message, what is added
+    # the name of a function that makes an error: its class, the folder, the place of the message, what is added
     "error": ("DockerfileError", "builder/dockerfile", 0, "{}"),
     "args_error": ("DockerfileError", "builder/dockerfile", 0, "{}"),
     "fail": ("DockerfileError", "builder/plan", 0, "{}"),
@@ -53,8 +55,6 @@ def literal(template: str) -> str:
 
 
 def _split(template: str) -> Iterator[tuple[str, str]]:
-    import re
-
     at = 0
     for found in re.finditer(r"\{([a-z_]+)\}", template):
         yield template[at : found.start()], found[1]
@@ -62,6 +62,7 @@ def _split(template: str) -> Iterator[tuple[str, str]]:
     yield template[at:], ""
 
 
+@cache
 def errors() -> dict[str, str]:
     """Return the class of every error of ours and the class it derives from."""
     parents = {
@@ -135,9 +136,22 @@ def _composed(ours: set[str]) -> dict[str, str]:
     return found
 
 
+@cache
 def _trees() -> dict[str, ast.Module]:
     files = sorted((ROOT / "builder").rglob("*.py"))
     return {str(file.relative_to(ROOT)): ast.parse(file.read_text(encoding="utf-8")) for file in files}
+
+
+@cache
+def _constants() -> dict[str, str]:
+    """Return the texts that modules give names to."""
+    return {
+        one.targets[0].id: one.value.value
+        for tree in _trees().values()
+        for one in tree.body
+        if isinstance(one, ast.Assign) and isinstance(one.targets[0], ast.Name)
+        if isinstance(one.value, ast.Constant) and isinstance(one.value.value, str)
+    }
 
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -165,6 +179,10 @@ def _expand(node: ast.expr, function: Function | None) -> list[str]:
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
         pairs = itertools.product(_expand(node.left, function), _expand(node.right, function))
         return [left + right for left, right in itertools.islice(pairs, _MANY)]
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "rstrip":
+        return _expand(node.func.value, function)
+    if isinstance(node, ast.Name) and function is not None and node.id.lstrip("_").isupper():
+        return [_constants().get(node.id, "{" + _name(node) + "}")]
     if isinstance(node, ast.Name) and function is not None and (assigned := _assigned(node.id, function)):
         return [one for value in assigned for one in _expand(value, None)]
     return [f"{{{_name(node)}}}"]
