@@ -131,11 +131,15 @@ class BuildFinished:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The command ends with ``exit_code``; ``message`` says why, with its place, and ``hint`` the way out."""
+    """The command ends with ``exit_code``; ``message`` says why, with its place, and ``hint`` the way out.
+
+    ``code`` names the kind of the failure in the catalogue of errors.
+    """
 
     message: str
     hint: str
     exit_code: int
+    code: str = ""
 
 
 Event = (

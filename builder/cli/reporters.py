@@ -74,9 +74,10 @@ def message_lines(event: Notice | Warned | Failed) -> list[str]:
             return [_whole_line(message)]
         case Warned(message, _):
             return [f"warning: {printable(message)}"]
-        case Failed(message, hint, _):
+        case Failed(message, hint, _, code):
             lines = f"pybuild: error: {message}".split("\n")
-            return [_whole_line(line) for line in ([*lines, f"hint: {hint}"] if hint else lines)]
+            tail = [f"hint: {hint}"] if hint else []
+            return [_whole_line(line) for line in (*lines, *tail, *([f"help: pybuild help {code}"] if code else []))]
 
 
 def _whole_line(text: str) -> str:

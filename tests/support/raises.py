@@ -65,16 +65,16 @@ def _split(template: str) -> Iterator[tuple[str, str]]:
 @cache
 def errors() -> dict[str, str]:
     """Return the class of every error of ours and the class it derives from."""
-    parents = {
-        node.name: base.id
+    parents = [
+        (node.name, base.id)
         for tree in _trees().values()
         for node in ast.walk(tree)
         if isinstance(node, ast.ClassDef)
         for base in node.bases[:1]
         if isinstance(base, ast.Name)
-    }
+    ]
     ours = {"BuilderError": "Exception"}
-    while more := {name: base for name, base in parents.items() if base in ours and name not in ours}:
+    while more := {name: base for name, base in parents if base in ours and name not in ours}:
         ours |= more
     return ours
 

@@ -177,6 +177,10 @@ KINDS = (
         title="Options that do not go together",
         errors=("UsageError",),
         texts=(
+            "a session has its own listener and its own cancel",
+            "--json answers instead of a page",
+            "--target is a stage of a Dockerfile",
+            "--port goes with --serve",
             "--remote goes with --max-age, and with no other limit",
             "--json, --format and --quiet exclude each other",
             "{text} is in no registry, which alone knows what refers to it",

@@ -49,8 +49,12 @@ KINDS = (
     Kind(
         code="PB6703",
         title="The image is not in the store",
-        errors=("ImageError",),
+        errors=(
+            "UsageError",
+            "ImageError",
+        ),
         texts=(
+            "{name} is not in the store",
             "{source} is not in the store",
             "{name} is not in the store, and --pull=never forbids fetching it",
             "{text} is not in the store, or does not say when it was made",
@@ -153,6 +157,7 @@ KINDS = (
             "UnsafePathError",
         ),
         texts=(
+            "{where}: layer {digest} unpacks to {found}, not to {diff_id}",
             "layer {diff_id} holds other bytes: {found}",
             "{where}: {name} has {size} bytes, its descriptor says {size}",
             "{where}: the blob {digest} has digest {found}",

@@ -68,14 +68,18 @@ def code_of(error: BuilderError) -> str:
 
 
 def find(classes: list[str], message: str) -> Kind:
-    """Return the kind of a message of an error with these classes, the closest one first."""
+    """Return the kind of a message of an error with these classes, the closest one first.
+
+    What no text fits is the first kind of the closest class: some classes are one kind whatever they say.
+    """
     everything = list(kinds())
-    for name in classes:
-        ranked = [(fit(kind, message), kind) for kind in everything if name in kind.errors]
-        best = max(ranked, key=lambda one: one[0], default=(-1, None))
-        if best[0] >= 0 and best[1] is not None:
-            return best[1]
-    raise LookupError(f"no entry for {classes}")
+    of_class = [[kind for kind in everything if name in kind.errors] for name in classes]
+    for some in of_class:
+        ranked = [(fit(kind, message), kind) for kind in some]
+        best, kind = max(ranked, key=lambda one: one[0], default=(-1, everything[0]))
+        if best >= 0:
+            return kind
+    return next(kind for some in of_class for kind in some)
 
 
 def fit(kind: Kind, message: str) -> int:

@@ -82,8 +82,12 @@ KINDS = (
     Kind(
         code="PB6720",
         title="A layer is larger than we accept",
-        errors=("LayerFormatError",),
+        errors=(
+            "ImageError",
+            "LayerFormatError",
+        ),
         texts=(
+            "{name} has more than {limit} paths, which no page shows well",
             "a layer of {uncompressed_size} bytes; the limit is {uncompressed}",
             "a {what} that is not clean: {path}",
             "{path} claims a size of {size} bytes; the limit is {file_size}",

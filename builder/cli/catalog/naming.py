@@ -180,4 +180,28 @@ KINDS = (
         "letters, digits, `_`, `.` and `-`.",
         way_out="Correct the name. A variable that was empty often is the cause: `image:$TAG`.",
     ),
+    Kind(
+        code="PB6448",
+        title="An executor's flag has no equivalent here",
+        errors=("UsageError",),
+        texts=(
+            "--{name} is not for pybuild",
+            "--destination is missing",
+            "--{name} needs a --destination, whose name it is",
+            "--cache needs to know where",
+            "--target is given for several stages",
+            "without --context it is {where}, and that is not here",
+        ),
+        cause="`pybuild kaniko` takes the flags of kaniko's executor and runs the equivalent build. This flag, or its "
+        "combination with others, has none.",
+        way_out="The hint says what to write instead; docs/kaniko.md has a table of all flags.",
+    ),
+    Kind(
+        code="PB6449",
+        title="A variable of the environment has a value that means nothing",
+        errors=("UsageError",),
+        texts=("PYBUILD_PROGRESS is {said}",),
+        cause="`$PYBUILD_PROGRESS` chooses how progress is shown, and knows only some words.",
+        way_out="Correct or unset the variable; an option on the command line wins over it.",
+    ),
 )

@@ -35,6 +35,7 @@ KINDS = (
             "ImageError",
         ),
         texts=(
+            "cannot make the directory of {path}: {reason}",
             "cannot inflate {where} in {value}: {reason}",
             "cannot write the OCI layout {target}: {reason}",
             "cannot write {shown}: {reason}",
@@ -88,6 +89,7 @@ KINDS = (
         title="The system refuses",
         errors=("OutputError",),
         texts=(
+            "cannot serve on 127.0.0.1:{port}: {reason}",
             "the system refuses: {path}: {reason}",
             "the system refuses: {reason}",
         ),

@@ -17,6 +17,7 @@ KINDS = (
         title="The command line cannot be read",
         errors=("UsageError",),
         texts=(
+            "--{name} needs a value",
             "unrecognized arguments: {words}",
             "argument {option}: {problem}",
             "the following arguments are required: {names}",

@@ -64,7 +64,9 @@ def test_a_full_disk_is_no_bug(monkeypatch: pytest.MonkeyPatch, capfd: pytest.Ca
     error = OSError(errno.ENOSPC, "No space left on device", "/some/file")
 
     assert _ended(monkeypatch, error) == 73
-    assert capfd.readouterr().err == "pybuild: error: the system refuses: /some/file: No space left on device\n"
+    assert capfd.readouterr().err == (
+        "pybuild: error: the system refuses: /some/file: No space left on device\nhelp: pybuild help PB7305\n"
+    )
     found = failure(error, Recorder(PlainReporter(io.StringIO())), 0)
     assert (found["exit_code"], found["error"]) == (73, "OutputError")
 
@@ -80,7 +82,7 @@ def test_only_a_failed_command_has_a_command_status() -> None:
 def test_strangers_text_does_not_reach_the_terminal_as_it_is() -> None:
     said = io.StringIO()
     PlainReporter(said).emit(ending(ContextError("cannot read a\x1b[31mb", hint="c\x07")))
-    assert said.getvalue() == "pybuild: error: cannot read a\ufffd[31mb\nhint: c\ufffd\n"
+    assert said.getvalue() == "pybuild: error: cannot read a\ufffd[31mb\nhint: c\ufffd\nhelp: pybuild help PB6600\n"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,60 @@
+"""docs/errors.md: the catalogue of errors, from the data in builder/cli/catalog."""
+
+from __future__ import annotations
+
+from builder.cli.catalog.kinds import Kind, kinds
+
+HEAD = """\
+<!-- Written by scripts/docs from builder/cli/catalog: edit there. -->
+
+# Errors
+
+Every failure ends with what was wrong, often with a hint, and with its code. `pybuild help CODE` prints what is here;
+`--progress json` has the code in the event `Failed`, and `--metadata-file` in the field `code`. A code is never given
+to another kind of failure, and its first two digits are the exit status:
+
+| codes | exit status | |
+|---|---|---|
+{rows}
+
+Words in braces stand for what differs from case to case.
+
+"""
+
+
+GROUPS = {
+    "10": ("A step failed", "the command's own"),
+    "13": ("Interrupted", "130"),
+    "64": ("The command line and the settings", "64"),
+    "65": ("The Dockerfile", "65"),
+    "66": ("The build context and other sources", "66"),
+    "67": ("Images, archives and layers", "67"),
+    "69": ("Registries", "69"),
+    "70": ("Bugs of ours", "70"),
+    "71": ("What a RUN runs in", "71"),
+    "73": ("Outputs and the store", "73"),
+    "75": ("What may work later", "75"),
+    "77": ("Accounts", "77"),
+}
+
+
+def section(kind: Kind) -> str:
+    """Return the part of the page about one kind."""
+    parts = [f"### {kind.code}", f"**{kind.title}.** {kind.cause}", kind.way_out]
+    if kind.texts:
+        shown = [text.replace("{suggestion}", "").replace("\n", " ") for text in kind.texts]
+        parts.append("```text\n" + "\n".join(shown) + "\n```")
+    return "\n\n".join(parts) + "\n"
+
+
+def page() -> str:
+    """Return the whole page."""
+    rows = [
+        f"| PB{number}.. | {status} | [{title}](#{title.lower().replace(',', '').replace(' ', '-')}) |"
+        for number, (title, status) in GROUPS.items()
+    ]
+    parts = [HEAD.replace("{rows}", "\n".join(rows))]
+    everything = sorted(kinds(), key=lambda one: one.code)
+    for number, (title, _) in GROUPS.items():
+        parts += [f"## {title}\n", *(section(kind) for kind in everything if kind.code[2:4] == number)]
+    return "\n".join(parts)
