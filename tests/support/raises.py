@@ -22,10 +22,11 @@ _WRAPPERS = {
     "error": ("DockerfileError", "builder/dockerfile", 0, "{}"),
     "args_error": ("DockerfileError", "builder/dockerfile", 0, "{}"),
     "fail": ("DockerfileError", "builder/plan", 0, "{}"),
-    "_refuse": ("UsageError", "builder/cli/registries.py", 1, "{{place}}: {}"),
+    "_refuse": ("UsageError", "builder/registry/configured.py", 1, "{{place}}: {}"),
 }
 _WRONG = {
     "builder/settings.py": ("UsageError", 1, "{{place}}: {}"),
+    "builder/cli/config/": ("UsageError", 1, "{{place}}: {}"),
     "builder/registry/hoststoml.py": ("RegistryError", 1, "{{path}}: {{place}}: expected {}"),
 }
 """What methods called ``wrong`` make."""
@@ -105,8 +106,8 @@ def _made(
         return name, None, composed[name]
     if name in ours:
         return name, _argument(call, 0, "message"), "{}"
-    if name == "wrong" and file in _WRONG:
-        error, place, around = _WRONG[file]
+    if name == "wrong" and (known := next((one for one in _WRONG if file.startswith(one)), "")):
+        error, place, around = _WRONG[known]
         return error, _argument(call, place, "problem"), around
     if name in _WRAPPERS:
         error, folder, place, around = _WRAPPERS[name]

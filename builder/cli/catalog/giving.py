@@ -178,6 +178,7 @@ KINDS = (
         errors=("UsageError",),
         texts=(
             "a session has its own listener and its own cancel",
+            "pybuild explain looks at one target",
             "--json answers instead of a page",
             "--target is a stage of a Dockerfile",
             "--port goes with --serve",

@@ -181,7 +181,7 @@ KINDS = (
             "{path}.layer: {kind} is no layer of ours",
             "{path}.version: expected 1",
             "its tables are larger than {bytes_limit} bytes",
-            "{where} has no {digest}",
+            "{where} has no sha256:{digest}",
             "the table of contents {digest} is damaged",
             "its table of contents of {diff_id} is about something else",
             "its table of contents of {diff_id}: {message}",

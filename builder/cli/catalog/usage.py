@@ -53,6 +53,7 @@ KINDS = (
             "--memory {text}: at least 4m, or no command can start",
             "--cpus {text}: expected a number of CPUs, at least 0.01",
             "{option} {text}: expected a size",
+            "--port {port}: ports end at 65535",
             "{option} {text}: more than any machine has",
             "--limit {text}: expected a whole number",
             "{option} {text}: expected a whole number from 1 to 1024",

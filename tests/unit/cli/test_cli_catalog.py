@@ -18,9 +18,21 @@ from tests.support.raises import Site, errors, sites
 
 ALL = list(kinds.kinds())
 SITES = sites()
-SAMPLES = {"label": "the build context", "source": ".dockerignore", "variable": "PYBUILD_PROGRESS"}
+SAMPLES = {
+    "label": "the build context",
+    "source": ".dockerignore",
+    "variable": "PYBUILD_PROGRESS",
+    "digest": "sha256:00",
+    "policy_variable": "V",
+    "platform_variable": "V",
+}
 """What a name in a message stands for, where that is what the entry tells by."""
 PASSED_ON = {
+    "builder/cache/location.py:check_readable": "why a directory can be no store",
+    "builder/cli/config/files.py:_unknown": "why something is no key",
+    "builder/registry/configured.py:_address": "registry.hosts",
+    "builder/registry/configured.py:_refuse": "its callers, registry.hosts",
+    "builder/settings.py:wrong": "its callers",
     "builder/api/checks.py:refuse_mismatches": "engine.built.unmet",
     "builder/cli/commands/login.py:_log_in": "what the registry answered",
     "builder/cli/commands/manifest.py:_rm": "the messages of several errors",
