@@ -28,6 +28,7 @@ def _elsewhere() -> dict[str, str]:
 
 
 ELSEWHERE = _elsewhere()
+_COMING = [name for name in ("errors.md", "explore.md", "progress.md") if not (ROOT / "docs" / name).exists()]
 
 
 def on_config(config: Any) -> Any:
@@ -44,13 +45,15 @@ def _expanded(entry: Any) -> Any:
         return {title: below for title, below in filled.items() if below}
     if entry == "adr/":
         return [f"adr/{path.name}" for path in sorted((ROOT / "docs/adr").glob("*.md"))]
-    return entry if entry in ELSEWHERE.values() or (ROOT / "docs" / entry).exists() else None
+    return entry if entry in (*ELSEWHERE.values(), *_COMING) or (ROOT / "docs" / entry).exists() else None
 
 
 def on_files(files: Files, config: Any) -> Files:
     """Add what does not lie in docs/."""
     for source, target in ELSEWHERE.items():
         files.append(File.generated(config, target, content=(ROOT / source).read_bytes()))
+    for name in _COMING:
+        files.append(File.generated(config, name, content=f"# {name.removesuffix('.md').capitalize()}"))
     css = (Path(__file__).parent / "site.css").read_text()
     files.append(File.generated(config, "site.css", content=css))
     return files

@@ -110,7 +110,8 @@ class Machine:
 
     def _places(self) -> dict[str, str]:
         """Return what stands in for directories of the root that are not ours to write."""
-        return {f"{before}{name}": f"{before}{self.work}{name}" for name in ("/ci/", "/warm") for before in " =:"}
+        places = {f"{before}{name}": f"{before}{self.work}{name}" for name in _PLACES for before in ' =:"'}
+        return {**places, "https://git.example/team/app.git": str(self.work)}
 
 
 @contextmanager
@@ -133,11 +134,15 @@ def bases(world: World, rootfs: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
+_PLACES = ("/ci/", "/warm", "/store", "/credentials")
+
 # A name, and the script in its place.
 _STANDING_IN = {
     "pybuild": 'PYTHONPATH={checkout} exec {python} -m builder.cli.main "$@"\n',
     # The other machine is this one.
     "ssh": 'for word; do command=$word; done\nexec sh -c "$command"\n',
+    # We may be root already; who is not has no password here.
+    "sudo": '[ "$1" != -E ] || shift\nexec "$@"\n',
     # There is no Docker daemon; what one would save, or have been given, is what our store has.
     "docker": 'case $1 in save) exec pybuild save "$2" ;; load) exec cat >/dev/null ;; *) exit 1 ;; esac\n',
 }

@@ -58,7 +58,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     need(importlib.util.find_spec("material"), "needs mkdocs-material, of the extra docs")
     target = tmp_path_factory.mktemp("site")
     configuration = CHECKOUT / "scripts/site/mkdocs.yml"
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--config-file", configuration]
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--config-file", configuration]
     # The theme's makers have something to say about the next major version, at every start.
     run([*command, "--site-dir", target], env={**os.environ, "NO_MKDOCS_2_WARNING": "1"})
     return target
