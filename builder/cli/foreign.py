@@ -5,6 +5,7 @@ Loaded only when a command line could not be read. Flags of kaniko's executor ha
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Iterator, Sequence
 from typing import Literal
 
@@ -191,7 +192,7 @@ def for_registries(option: str) -> str:
 
 def explained(error: UsageError, argv: Sequence[str], known: Collection[str]) -> UsageError:
     """Return the mistake in words of another builder, if that is what it was; else ``error``."""
-    for word, following in zip(argv, [*argv[1:], ""], strict=True):
+    for word, following in itertools.pairwise([*argv, ""]):
         if word == "--":
             break
         name, equals, value = word.partition("=")

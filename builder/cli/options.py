@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol, TypeGuard, cast
 
 from builder.cli.levels import add_compat
-from builder.cli.parsing import Parser, base, chosen_action, listing, split_word
+from builder.cli.parsing import Parser, base, chosen_action, listing, split_word, value_of
 from builder.cli.registries import add_push_options, add_registry_options
 from builder.errors import UsageError
 
@@ -126,7 +126,7 @@ def split_command(argv: Sequence[str]) -> tuple[str, list[str]]:
         from builder.dockerfile.suggest import nearest
 
         close = nearest(word, COMMANDS)
-        if (close or word in FOREIGN) and not _is_target(word):
+        if (close or word in FOREIGN) and not _is_target(word, argv):
             hint = f"use {FOREIGN[word]}" if word in FOREIGN else f"did you mean pybuild {close}?"
             raise UsageError(f"there is neither a command nor a directory called {word}", hint=hint)
     return "build", list(argv)
@@ -138,10 +138,10 @@ def _is_described(options: argparse.Namespace) -> bool:
     return described(options, os.environ) is not None
 
 
-def _is_target(word: str) -> bool:
-    from builder.cli.config.names import target_names
+def _is_target(word: str, argv: Sequence[str]) -> bool:
+    from builder.cli.config.names import may_be_target
 
-    return word in target_names(os.environ)
+    return may_be_target(word, os.environ, value_of("--config", argv) or None)
 
 
 def parse(command: str, argv: Sequence[str]) -> argparse.Namespace:

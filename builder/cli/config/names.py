@@ -12,6 +12,21 @@ def target_names(environment: Mapping[str, str], config: str | None = None, star
 
     ``config`` is what ``--config`` says. Files that cannot be read or are wrong say nothing: nothing is raised.
     """
+    try:
+        return _names(environment, config, start)
+    except BuilderError:
+        return {}
+
+
+def may_be_target(word: str, environment: Mapping[str, str], config: str | None = None) -> bool:
+    """Say whether a word is a target's name here, or might be: a file that is wrong says so when it is used."""
+    try:
+        return word in _names(environment, config, ".")
+    except BuilderError:
+        return True
+
+
+def _names(environment: Mapping[str, str], config: str | None, start: str) -> dict[str, str]:
     from builder.settings import find_project, settings_files
 
     project = find_project(start)
@@ -20,7 +35,4 @@ def target_names(environment: Mapping[str, str], config: str | None = None, star
         return {}
     from builder.cli.config.effective import Found, read_files
 
-    try:
-        return read_files(Found(files, bool(config or environment.get("PYBUILD_CONFIG")), project)).targets()
-    except BuilderError:
-        return {}
+    return read_files(Found(files, bool(config or environment.get("PYBUILD_CONFIG")), project)).targets()
