@@ -58,25 +58,24 @@ class Stack:
 
 
 def read_stack(layers: Sequence[ContentLayer], scratch: Path, check: Callable[[], None]) -> Stack:
-    """Read all layers; ``check`` is called before each and raises to stop.
+    """Read all layers; ``check`` is called now and then, and raises to stop.
 
     Raises LayerFormatError, UnsafePathError, DigestMismatchError, and what opening the layers raises.
     """
     known: dict[DiffID, tuple[Toc, Contents]] = {}
     for layer in layers:
-        check()
         if layer.diff_id not in known:
-            known[layer.diff_id] = _read(layer, scratch)
+            known[layer.diff_id] = _read(layer, scratch, check)
     found = [known[layer.diff_id] for layer in layers]
     return Stack([toc for toc, _ in found], [contents for _, contents in found])
 
 
-def _read(layer: ContentLayer, scratch: Path) -> tuple[Toc, Contents]:
+def _read(layer: ContentLayer, scratch: Path, check: Callable[[], None]) -> tuple[Toc, Contents]:
     path = scratch / "toc"
     contents = Contents()
     with open(path, "wb") as target, layer.open() as stream:
         writer = TocWriter(target)
-        tar = _Hashed(decompress(stream))
+        tar = _Hashed(decompress(stream), check)
         for member, data in read_members(tar):
             writer.add(member)
             if member.entry.kind is Kind.FILE and member.entry.size:
@@ -98,11 +97,13 @@ def _read(layer: ContentLayer, scratch: Path) -> tuple[Toc, Contents]:
 class _Hashed:
     """A stream that knows the digest of what was read."""
 
-    def __init__(self, stream: Readable) -> None:
+    def __init__(self, stream: Readable, check: Callable[[], None]) -> None:
         self._stream = stream
+        self._check = check
         self.hashing = HashingWriter(_Nowhere())
 
     def read(self, size: int = -1, /) -> bytes:
+        self._check()
         data = self._stream.read(size)
         self.hashing.write(data)
         return data

@@ -38,6 +38,8 @@ examples:
 
 _SHOWN = 10
 _COMMAND = 60
+_PIECE = 1 << 16
+_ENDINGS = (".gz", ".zst", ".xz", ".bz2", ".tar", ".oci")
 _HEADER = ("LAYER", "SIZE", "ADDED", "CHANGED", "REMOVED", "HIDDEN LATER", "MADE BY")
 
 
@@ -77,11 +79,11 @@ def run(options: argparse.Namespace) -> int:
         with environment(options, make_reporter(options.progress, sys.stderr), 1) as env:
             subjects = _subjects(options, recipe, env)
             if options.json:
-                _answer_json(subjects)
+                _answer_json(subjects, env)
             elif options.summary:
-                answer("\n".join(_summary(_counted(subjects))))
+                answer("\n".join(_summary(_counted(subjects, env))))
             elif target is not None:
-                _write(subjects, target)
+                _write(subjects, target, env)
             else:
                 page = closing.enter_context(_page(subjects, env))
         if page is not None:
@@ -133,8 +135,10 @@ def _target(options: argparse.Namespace) -> Path | BinaryIO:
 
 
 def _default_name(text: str) -> str:
-    """Return ``app-1.html`` for ``registry.example/team/app:1``."""
+    """Return ``app-1.html`` for ``registry.example/team/app:1``, ``app.html`` for ``app.tar.gz``."""
     name = text.rstrip("/").rpartition("/")[2].partition("@")[0]
+    for ending in _ENDINGS:
+        name = name.removesuffix(ending)
     plain = "".join(char if char.isascii() and (char.isalnum() or char in "._-") else "-" for char in name)
     return f"{plain.strip('.-') or 'image'}.html"
 
@@ -145,10 +149,6 @@ def _subjects(options: argparse.Namespace, recipe: Recipe | None, env: Environme
     from builder.images.choosing import fitting
     from builder.images.locate import locate
 
-    def check() -> None:
-        if env.cancel.is_set():
-            raise InterruptedBuildError("interrupted")
-
     wanted = one_platform(options.platform) if options.platform else None
     texts = [options.image, *([options.other] if options.other else [])]
     env.store.hold_lease()
@@ -158,8 +158,30 @@ def _subjects(options: argparse.Namespace, recipe: Recipe | None, env: Environme
         artifact = fitting(locate(text, env), [wanted] if wanted else [])
         image = artifact.image(wanted or native_platform())
         # A Dockerfile is that of the newer image.
-        subjects.append(read_subject(text, image, recipe if number == len(texts) else None, scratch, check))
+        own = recipe if number == len(texts) else None
+        subjects.append(read_subject(text, image, own, scratch, lambda: _go_on(env)))
     return subjects
+
+
+def _go_on(env: Environment) -> None:
+    """Raise InterruptedBuildError if the user wants an end."""
+    if env.cancel.is_set():
+        raise InterruptedBuildError("interrupted")
+
+
+class _Output:
+    """Passes on what is written until the user wants an end."""
+
+    def __init__(self, env: Environment, stream: BinaryIO | None) -> None:
+        self._env = env
+        self._stream = stream
+
+    def write(self, data: bytes, /) -> None:
+        _go_on(self._env)
+        if self._stream is None:
+            answer_bytes(data)
+        else:
+            self._stream.write(data)
 
 
 @contextlib.contextmanager
@@ -169,32 +191,32 @@ def _page(subjects: Sequence[Subject], env: Environment) -> Iterator[BinaryIO]:
 
     with open(env.store.temporary(), "w+b") as stream:
         os.unlink(stream.name)
-        write_page(subjects, stream)
+        write_page(subjects, _Output(env, stream))
         stream.flush()
         yield stream
 
 
-def _write(subjects: Sequence[Subject], target: Path | BinaryIO) -> None:
+def _write(subjects: Sequence[Subject], target: Path | BinaryIO, env: Environment) -> None:
     from builder.explore.page import write_page
     from builder.streams import writing
 
     if isinstance(target, Path):
         with writing(target) as stream:
-            write_page(subjects, stream)
+            write_page(subjects, _Output(env, stream))
     else:
-        write_page(subjects, _Answer())
+        write_page(subjects, _Output(env, None))
 
 
-class _Answer:
-    def write(self, data: bytes, /) -> None:
-        answer_bytes(data)
-
-
-def _answer_json(subjects: Sequence[Subject]) -> None:
+def _answer_json(subjects: Sequence[Subject], env: Environment) -> None:
     from builder.explore.records import document
 
+    output, pending = _Output(env, None), bytearray()
     for text in document(subjects):
-        answer_bytes(text.encode())
+        pending += text.encode()
+        if len(pending) > _PIECE:
+            output.write(bytes(pending))
+            pending.clear()
+    output.write(bytes(pending))
 
 
 def _serve(page: BinaryIO, port: int) -> None:
@@ -210,12 +232,12 @@ def _serve(page: BinaryIO, port: int) -> None:
 # --- a few lines
 
 
-def _counted(subjects: Sequence[Subject]) -> Totals:
+def _counted(subjects: Sequence[Subject], env: Environment) -> Totals:
     from builder.explore.records import Totals
 
     totals = Totals(subjects)
     for _ in totals.nodes():
-        pass
+        _go_on(env)
     return totals
 
 

@@ -57,7 +57,14 @@ def test_two_images_are_summed_up_with_their_differences(layout: Path, tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("name", "page"), [("app", "app.html"), ("a b:1", "a-b-1.html"), ("...", "image.html"), ("x@1", "x.html")]
+    ("name", "page"),
+    [
+        ("app", "app.html"),
+        ("a b:1", "a-b-1.html"),
+        ("...", "image.html"),
+        ("x@1", "x.html"),
+        ("a.oci.tar.gz", "a.html"),
+    ],
 )
 def test_the_page_is_named_after_the_image(
     name: str, page: str, layout: Path, tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from builder.errors import InterruptedBuildError
 from builder.explore.changes import Change, Difference, walk
 from builder.explore.counting import COPIES_LIMIT, Counts
 from builder.explore.reading import Stack, read_stack
@@ -168,3 +169,20 @@ def test_an_image_without_layers(tmp_path: Path) -> None:
     stack = _stack(tmp_path / "a", ())
     assert list(walk([stack])) == []
     assert Counts(stack).efficiency == 1.0
+
+
+def test_the_same_layer_twice_is_read_once_and_writes_everything_again(tmp_path: Path) -> None:
+    one = images.layer(images.directory("d"), images.file("d/f", "123"))
+    stack = _stack(tmp_path / "a", (one, one))
+    assert _changes(stack)["d/f"] == [(0, ADDED), (1, REWRITTEN)]
+    assert stack.view.tables[0] is stack.view.tables[1]
+
+
+def test_reading_stops_when_it_is_told_to(tmp_path: Path) -> None:
+    images.write_layout(tmp_path, [images.layer(images.file("f", "123"))])
+
+    def stop() -> None:
+        raise InterruptedBuildError("interrupted")
+
+    with pytest.raises(InterruptedBuildError):
+        read_stack(_artifact(tmp_path).image().layers, tmp_path, stop)
