@@ -20,7 +20,7 @@ from builder.cache.usage import GONE, KINDS, Item, Kind, total
 from builder.rootfs.rooted import remove_tree
 from builder.values import dataclass, field
 
-VOLATILE: frozenset[Kind] = frozenset({"parsed", "stat", "http", "record"})
+VOLATILE: frozenset[Kind] = frozenset({"parsed", "stat", "http", "record", "log"})
 """What is cheap to have again, and goes first when it was not used for two days."""
 
 _VOLATILE_AGE = 48 * 3600.0

@@ -19,7 +19,19 @@ from builder.rootfs.measure import allocated
 from builder.values import dataclass
 
 Kind = Literal[
-    "image", "layer", "unpacked", "toc", "result", "mount", "http", "parsed", "stat", "record", "imported", "temporary"
+    "image",
+    "layer",
+    "unpacked",
+    "toc",
+    "result",
+    "mount",
+    "http",
+    "parsed",
+    "stat",
+    "record",
+    "log",
+    "imported",
+    "temporary",
 ]
 """Of what kind an item is; ``temporary`` ones belong to running processes, or to RUNs that were killed."""
 
@@ -70,6 +82,7 @@ def everything(root: Path, named: Named, measure: Callable[[Path], int] = alloca
     yield from _files(root / "parsed", "parsed")
     yield from _files(root / "stat", "stat")
     yield from _files(root / "records", "record")
+    yield from _files(root / "logs", "log")
     yield from _sources(root / "imported")
     for entry, info in _entries(root / "tmp"):
         size = allocated(entry.path) if stat.S_ISDIR(info.st_mode) else info.st_blocks * _BLOCK

@@ -62,7 +62,8 @@ a registry instead.""",
 _TYPES = """\
 type=TYPE[,TYPE]: image (manifests and configs), layer, unpacked (layers as files, for RUN), toc (tables of contents of
 layers), result (what steps gave), mount (of RUN --mount=type=cache), http (files of ADD), parsed (Dockerfiles), stat
-(what is known of contexts), record (what explain compares), imported (shared caches), temporary"""
+(what is known of contexts), record (what explain compares), log (what steps wrote), imported (shared caches),
+temporary"""
 
 
 def parser(action: str) -> Parser:

@@ -87,7 +87,7 @@ class LiveReporter:
 
     def _print(self, lines: list[Line]) -> None:
         for line in lines:
-            marks = {"done": "+ ", "cached": "= ", "failed": "x "}
+            marks = {"done": "+ ", "cached": "= ", "failed": "x ", "wrote": "> "}
             right = f"  {line.right}" if line.right else ""
             print_line(self._stream, f"{marks.get(line.mark, '')}{line.text}{right}")
 

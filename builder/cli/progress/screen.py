@@ -19,6 +19,9 @@ from builder.cli.reporters import print_text
 _BEGIN, _END = "\x1b[?2026h", "\x1b[?2026l"
 """Terminals that know this show a write as a whole."""
 
+_NO_WRAP, _WRAP = "\x1b[?7l", "\x1b[?7h"
+"""Between a terminal's becoming narrower and our knowing it, lines of the block must not take two."""
+
 _CLEAR_LINE, _CLEAR = "\x1b[K", "\x1b[J"
 """The rest of a line, and all below. The second one is not used at the top: some keep what it clears as history."""
 
@@ -63,9 +66,12 @@ class Screen:
         """Draw, and say whether the terminal is still there."""
         columns, _ = self.size()
         text = [_BEGIN, self._back(columns)]
-        for line in (*above, *block):
+        for line in above:
             text += (self._rendered(line), _CLEAR_LINE, "\n")
-        text += (_CLEAR, _END)
+        text.append(_NO_WRAP)
+        for line in block:
+            text += (self._rendered(line), _CLEAR_LINE, "\n")
+        text += (_WRAP, _CLEAR, _END)
         self._widths = [line.cell_len for line in block]
         return print_text(self._stream, "".join(text))
 

@@ -40,7 +40,7 @@ _SAMPLE = 0.25
 _FEW = 3
 """So many cached steps in a row get a line each; more get one together."""
 
-Mark = Literal["done", "cached", "failed", "note", "warning", "output"]
+Mark = Literal["done", "cached", "failed", "wrote", "note", "warning", "output"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,13 +221,13 @@ class State:
         step = self.steps.pop(event.vertex, None)
         name = printable(event.name)
         if step is not None and step.log is not None:
-            self._ended.append(Line("note", f"{name} wrote:"))
+            self._ended.append(Line("wrote", name, "wrote:"))
             left_out = step.log.end()
             text = step.log.text()
             whole = Lines()
-            self._ended += [Line("output", line) for line in (*whole.take(text), *whole.end())]
+            self._ended += [Line("output", f"| {line}") for line in (*whole.take(text), *whole.end())]
             if left_out:
-                self._ended += [Line("note", "..."), *(Line("output", line) for line in step.tail(_TAIL))]
+                self._ended += [Line("note", "..."), *(Line("output", f"| {line}") for line in step.tail(_TAIL))]
                 self._ended.append(Line("note", left_out))
         self._ended.append(Line("failed", name, f"failed after {event.seconds:.1f}s"))
 

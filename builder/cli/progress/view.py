@@ -38,6 +38,7 @@ _STYLES: dict[Mark, str] = {
     "done": "green",
     "cached": "blue",
     "failed": "bold red",
+    "wrote": "bold",
     "note": "",
     "warning": "yellow",
     "output": "",
@@ -52,7 +53,8 @@ class View:
 
     def line(self, line: Line, width: int) -> Text:
         """Return a line that stays. What a failed step wrote, and messages, are as long as they are."""
-        signs = {"done": self._glyphs.done, "cached": self._glyphs.cached, "failed": self._glyphs.failed}
+        glyphs = self._glyphs
+        signs = {"done": glyphs.done, "cached": glyphs.cached, "failed": glyphs.failed, "wrote": glyphs.running}
         sign = signs.get(line.mark)
         if sign is None:
             return Text(self._plain(line.text), _STYLES[line.mark])
@@ -128,7 +130,7 @@ class View:
             name = Text(f"{text}  ").append(more, "dim")
         row.append_text(name)
         row.append(" " * max(1, width - row.cell_len - cell_len(right)))
-        return row.append(right, "dim" if style != "bold red" else style)
+        return row.append(right, style if style.startswith("bold") else "dim")
 
     def _cut(self, text: str, width: int, style: str) -> Text:
         made = Text(self._plain(text), style)

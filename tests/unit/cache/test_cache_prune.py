@@ -273,6 +273,7 @@ def test_every_kind_is_told_apart(store):
         ("stat", store.root / "stat" / "x"),
         ("http", store.root / "http" / "x"),
         ("record", store.root / "records" / "ab" / "x"),
+        ("log", store.root / "logs" / "x"),
         ("imported", store.root / "imported" / "x" / "name"),
         ("temporary", store.root / "tmp" / "x"),
     ):
