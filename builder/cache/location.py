@@ -53,7 +53,7 @@ def choose_root(
         prepare_root(root, uid)
         return root
     problems: list[str] = []
-    for origin, path in _candidates(env, uid, var_tmp):
+    for origin, path in candidates(env, uid, var_tmp):
         try:
             _check_candidate(origin, path, uid)
             _prepare(Path(path), uid)
@@ -102,7 +102,8 @@ def only_readable(env: Mapping[str, str], explicit: str | os.PathLike[str] | Non
     return root if os.path.lexists(root / VERSION) else None
 
 
-def _candidates(env: Mapping[str, str], uid: int, var_tmp: Path) -> Iterator[tuple[str, str]]:
+def candidates(env: Mapping[str, str], uid: int, var_tmp: Path = Path("/var/tmp")) -> Iterator[tuple[str, str]]:
+    """Yield where a store may be, best first, and what says so; nothing is looked at."""
     if root := env.get("PYBUILD_ROOT"):
         yield "PYBUILD_ROOT", root
     if cache := env.get("XDG_CACHE_HOME"):

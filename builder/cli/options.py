@@ -62,6 +62,7 @@ GROUPS = {
         "warm": "fetch base images into a store for builds that only read it",
         "cache": "show what the store holds, and remove what can go",
         "doctor": "try what RUN can use on this machine, and say what to change",
+        "completion": "print what lets bash, zsh or fish complete a command line",
     },
 }
 """Every command and what it does, as ``--help`` lists them; each but ``build`` has a module in ``cli/commands``."""

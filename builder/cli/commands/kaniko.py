@@ -54,7 +54,8 @@ the same is shown first. Options of pybuild build may follow after --."""
             if flag.kind == "switch":
                 group.add_argument(*names, action="store_true", help=text)
             else:
-                group.add_argument(*names, metavar=flag.metavar, help=text)
+                action = "append" if flag.kind == "texts" else "store"
+                group.add_argument(*names, action=action, metavar=flag.metavar, help=text)
     return parser
 
 
