@@ -17,6 +17,7 @@ from mkdocs.structure.files import File, Files
 ROOT = Path(__file__).resolve().parents[2]
 _TOP = ("SECURITY.md", "CHANGELOG.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "LICENSE")
 _LINK = re.compile(r"(\]\()([^)#\s:]+)(#[^)\s]*)?(\))")
+_IN_CELL = re.compile(r"`[^`]*`")
 _CODE = re.compile(r"(^```.*?^```|^    .*?$|`[^`\n]*`)", re.MULTILINE | re.DOTALL)
 
 
@@ -66,7 +67,12 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     # Every other part is code, where nothing is a link.
     parts = _CODE.split(markdown)
     parts[::2] = [_led(part, source, target) for part in parts[::2]]
-    return "".join(parts)
+    # In a table the site needs no escape before a bar in code, and would show it.
+    return re.sub(r"^\|.*$", lambda row: _IN_CELL.sub(_bare, row[0]), "".join(parts), flags=re.MULTILINE)
+
+
+def _bare(code: re.Match[str]) -> str:
+    return code[0].replace("\\|", "|")
 
 
 def _led(text: str, source: str, target: str) -> str:

@@ -29,6 +29,7 @@ class Page(HTMLParser):
         self.links: list[str] = []
         self.loads: list[str] = []
         self.paragraphs: list[str] = []
+        self.code: list[str] = []
         self._inside: list[str] = []
         self.feed(path.read_text())
 
@@ -51,6 +52,8 @@ class Page(HTMLParser):
     def handle_data(self, data: str) -> None:
         if self._inside and self._inside[-1] == "p":
             self.paragraphs[-1] += data
+        if self._inside and self._inside[-1] == "code":
+            self.code.append(data)
 
 
 @pytest.fixture(scope="module")
@@ -110,3 +113,4 @@ def test_lists_and_tables_are_such(site: Path, pages: dict[Path, Page]) -> None:
         if re.search(r"^(- |\* |\d+\. |\|)", text, re.MULTILINE)
     ]
     assert flat == []
+    assert [(path.name, code) for path, page in pages.items() for code in page.code if code.count("\\|")] == []
