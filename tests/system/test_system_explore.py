@@ -178,3 +178,17 @@ def test_a_hundred_thousand_files_open_quickly_enough_to_be_used(page: Page, app
     page.run("document.getElementById('tab-map').click()")
     assert 10 < page.run("document.querySelectorAll('.cell').length") <= 1500
     _quiet(page, url)
+
+
+def test_a_directory_that_matches_can_be_looked_into(page: Page, app: Path) -> None:
+    page.open(_explored(app, "app"))
+    page.run(
+        "(() => { const one = document.getElementById('filter'); one.value = 'ETC'; "
+        "one.dispatchEvent(new Event('input')); })()"
+    )
+    page.wait("document.getElementById('told').textContent === '0 entries'")
+    shut = len(_rows(page)) == 1
+    page.run("document.querySelector('.row').click()")
+    assert len(_rows(page)) == (3 if shut else 1)
+    page.run("document.querySelector('.row').click()")
+    assert len(_rows(page)) == (1 if shut else 3)

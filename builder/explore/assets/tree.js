@@ -7,9 +7,14 @@ const tree = {
   open: new Set(),
   rows: [], // numbers of the paths that are shown, in order
   chosen: -1, // a path
-  matching: null, // with a filter: 1 matches, 2 has a match in it
+  matching: null, // with a filter: MATCHES, HOLDS and WITHIN of each path
+  shut: new Set(), // directories that hold matches and were closed
   onChoose: () => {},
 };
+
+const MATCHES = 1;
+const HOLDS = 2; // a match
+const WITHIN = 4; // a directory that matches
 
 function shown(number) {
   if (tree.seen.version[number] < 0) return false;
@@ -43,10 +48,13 @@ function applyFilter() {
     for (let number = model.names.length - 1; number > 0; number -= 1) {
       if (tree.seen.version[number] < 0 || (tree.only && !tree.seen.changed[number])) continue;
       const name = whole ? pathOf(number) : model.names[number];
-      if (name.toLowerCase().includes(text)) matching[number] = 1;
-      if (matching[number] && !matching[model.parents[number]]) matching[model.parents[number]] = 2;
+      if (name.toLowerCase().includes(text)) matching[number] |= MATCHES;
+      if (matching[number]) matching[model.parents[number]] |= HOLDS;
     }
-    matching[0] = matching[0] || 2;
+    for (let number = 1; number < model.names.length; number += 1) {
+      if (matching[model.parents[number]] & (MATCHES | WITHIN)) matching[number] |= WITHIN;
+    }
+    tree.shut.clear();
     tree.matching = matching;
   }
   arrange();
@@ -57,7 +65,7 @@ const MOST = 300000; // rows: browsers end an element's height at some 10 millio
 
 function opened(number) {
   if (number === 0) return true;
-  if (tree.matching) return tree.matching[number] === 2 || tree.open.has(number);
+  if (tree.matching && tree.matching[number] & HOLDS) return !tree.shut.has(number);
   return tree.open.has(number);
 }
 
@@ -89,7 +97,7 @@ function told() {
   let entries = 0;
   for (let number = 1; number < model.names.length; number += 1) {
     if (tree.seen.version[number] < 0 || isDirectory(number) || (tree.only && tree.seen.change[number] < 0)) continue;
-    if (!tree.matching || tree.matching[number] === 1) entries += 1;
+    if (!tree.matching || tree.matching[number] & MATCHES) entries += 1;
   }
   return counted(entries, "entry", "entries") + (tree.cut ? ", more than are listed" : "");
 }
@@ -181,9 +189,8 @@ function clicked(number, expands) {
 }
 
 function turn(number, open, next = tree.chosen) {
-  if (tree.matching && tree.matching[number] === 2 && !open) tree.matching[number] = 1;
-  else if (open) tree.open.add(number);
-  else tree.open.delete(number);
+  tree[open ? "open" : "shut"].add(number);
+  tree[open ? "shut" : "open"].delete(number);
   tree.chosen = next;
   arrange();
 }

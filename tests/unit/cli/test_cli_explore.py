@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -18,10 +19,11 @@ from builder.explore.serving import Viewer
 from tests.support import images
 from tests.support.called import Call
 from tests.support.cli import CHECKOUT, environment
+from tests.unit.cli.conftest import OTHER, Multi
 
 
 @pytest.fixture
-def layout(tmp_path: Path) -> Path:
+def app(tmp_path: Path) -> Path:
     """An image of two layers; the second removes a file of the first."""
     history = [
         {"created_by": "COPY . / # buildkit"},
@@ -36,8 +38,8 @@ def layout(tmp_path: Path) -> Path:
     return tmp_path / "app"
 
 
-def test_the_summary_tells_what_each_layer_costs(layout: Path, call: Call) -> None:
-    lines = call("explore", "--summary", layout).lines
+def test_the_summary_tells_what_each_layer_costs(app: Path, call: Call) -> None:
+    lines = call("explore", "--summary", app).lines
     assert re.fullmatch(
         r"2 layers, \d+B as stored; 2 files with 1.5kB, 33.3% of all bytes; 3kB in 1 file that later layers hide",
         lines[1],
@@ -49,9 +51,9 @@ def test_the_summary_tells_what_each_layer_costs(layout: Path, call: Call) -> No
     assert lines[8].split() == ["3kB", "/big", "removed", "by", "layer", "2"]
 
 
-def test_two_images_are_summed_up_with_their_differences(layout: Path, tmp_path: Path, call: Call) -> None:
+def test_two_images_are_summed_up_with_their_differences(app: Path, tmp_path: Path, call: Call) -> None:
     images.write_layout(tmp_path / "other", [images.layer(images.file("small", "y" * 1000))])
-    assert call("explore", "--summary", layout, tmp_path / "other").lines[-1] == (
+    assert call("explore", "--summary", app, tmp_path / "other").lines[-1] == (
         "differences: 0 added, 1 changed, 0 metadata, 1 removed"
     )
 
@@ -67,33 +69,33 @@ def test_two_images_are_summed_up_with_their_differences(layout: Path, tmp_path:
     ],
 )
 def test_the_page_is_named_after_the_image(
-    name: str, page: str, layout: Path, tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+    name: str, page: str, app: Path, tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from builder.cli.commands.explore import _default_name
 
     assert _default_name(f"registry.example/team/{name}") == page
     monkeypatch.chdir(tmp_path)
-    assert call("explore", layout).lines == ["app.html"]
+    assert call("explore", app).lines == ["app.html"]
     assert (tmp_path / "app.html").read_text().startswith("<!DOCTYPE html>")
 
 
-def test_the_page_may_go_to_standard_output(layout: Path, call: Call) -> None:
-    assert call("explore", layout, "-o", "-").out.startswith("<!DOCTYPE html>")
+def test_the_page_may_go_to_standard_output(app: Path, call: Call) -> None:
+    assert call("explore", app, "-o", "-").out.startswith("<!DOCTYPE html>")
 
 
-def test_the_dockerfile_tells_the_lines_behind_layers(layout: Path, tmp_path: Path, call: Call) -> None:
+def test_the_dockerfile_tells_the_lines_behind_layers(app: Path, tmp_path: Path, call: Call) -> None:
     (tmp_path / "Dockerfile").write_text("FROM scratch AS x\nCOPY . /\nENV A=1\n\nRUN rm \\\n /big\nFROM x AS y\n")
-    (image,) = call("explore", "--json", "-f", tmp_path / "Dockerfile", "--target", "x", layout).json["images"]
+    (image,) = call("explore", "--json", "-f", tmp_path / "Dockerfile", "--target", "x", app).json["images"]
     assert [one["line"] for one in image["history"]] == [
         [2, 2, "COPY . /"],
         [3, 3, "ENV A=1"],
         [5, 6, "RUN rm \\\n /big"],
     ]
     assert image["dockerfile"] == str(tmp_path / "Dockerfile")
-    assert call("explore", "--json", layout, "-f", tmp_path / "none", status=66).out == ""
+    assert call("explore", "--json", app, "-f", tmp_path / "none", status=66).out == ""
     assert (
         "could not be found"
-        in call("explore", "--json", layout, "-f", tmp_path / "Dockerfile", "--target", "z", status=65).err
+        in call("explore", "--json", app, "-f", tmp_path / "Dockerfile", "--target", "z", status=65).err
     )
 
 
@@ -110,12 +112,12 @@ def test_the_dockerfile_tells_the_lines_behind_layers(layout: Path, tmp_path: Pa
         (["-o", "/none/x.html"], "there is no directory"),
     ],
 )
-def test_options_that_mean_nothing_together(words: list[str], problem: str, layout: Path, call: Call) -> None:
-    assert problem in call("explore", layout, *words, status=64).err
+def test_options_that_mean_nothing_together(words: list[str], problem: str, app: Path, call: Call) -> None:
+    assert problem in call("explore", app, *words, status=64).err
 
 
-def test_an_image_for_another_platform(layout: Path, call: Call) -> None:
-    assert "is an image for" in call("explore", "--platform", "linux/riscv64", layout, status=67).err
+def test_an_image_for_another_platform(app: Path, call: Call) -> None:
+    assert "is an image for" in call("explore", "--platform", "linux/riscv64", app, status=67).err
 
 
 # --- the viewer
@@ -170,8 +172,8 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
             viewer.close()
 
 
-def test_serving_ends_with_an_interrupt_and_leaves_nothing(layout: Path, store_root: Path) -> None:
-    words = [sys.executable, "-m", "builder.cli.main", "explore", "--serve", str(layout)]
+def test_serving_ends_with_an_interrupt_and_leaves_nothing(app: Path, store_root: Path) -> None:
+    words = [sys.executable, "-m", "builder.cli.main", "explore", "--serve", str(app)]
     with subprocess.Popen(
         words, env=environment(store_root), cwd=CHECKOUT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -182,3 +184,17 @@ def test_serving_ends_with_an_interrupt_and_leaves_nothing(layout: Path, store_r
         assert process.communicate(timeout=30) == ("", "")
     assert process.returncode == 0
     assert list((store_root / "tmp").iterdir()) == []
+
+
+def test_an_image_of_a_registry_and_of_the_store(
+    remote: Callable[..., tuple[str, Multi]], built: Callable[..., str], call: Call, tmp_path: Path
+) -> None:
+    name, made = remote()
+    (image,) = call("explore", "--json", f"docker://{name}").json["images"]
+    assert image["digest"] == made.native["digest"]
+    (other,) = call("explore", "--json", "--platform", f"linux/{OTHER}", f"docker://{name}").json["images"]
+    assert other["digest"] == made.other["digest"]
+    digest = built("explored:1")
+    value = call("explore", "--json", "explored:1").json
+    assert value["images"][0]["digest"] == digest
+    assert [one["path"] for one in value["files"]] == ["/", "/file"]
