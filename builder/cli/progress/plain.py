@@ -89,7 +89,7 @@ class PlainReporter:
                 return [*rest, f"#{self._number(vertex)} DONE {seconds:.1f}s", *why]
             case VertexFailed(vertex, name, seconds, _):
                 head = [] if vertex in self._numbers else [f"#{self._number(vertex)} {printable(name)}"]
-                return [*head, *self._rest(vertex), f"#{self._number(vertex)} FAILED {seconds:.1f}s"]
+                return [*head, *self._rest(vertex, failed=True), f"#{self._number(vertex)} FAILED {seconds:.1f}s"]
             case Output(vertex, stream, data):
                 return self._output(vertex, stream, data)
             case Transfer(direction, what, current, total):
@@ -119,11 +119,12 @@ class PlainReporter:
         head = f"#{self._number(vertex)} | "
         return [head + line for line in lines.take(step.take(data))]
 
-    def _rest(self, vertex: str) -> list[str]:
+    def _rest(self, vertex: str, *, failed: bool = False) -> list[str]:
         partial = self._partial.pop(vertex, {})
         rests = [line for stream in sorted(partial, reverse=True) for line in partial[stream].end()]
         step = self._steps.pop(vertex, None)
         left_out = step.end() if step is not None else ""
+        rests += step.last_hidden() if step is not None and failed else []
         said = [*(f"| {line}" for line in rests), *([f"({left_out})"] if left_out else [])]
         return [f"#{self._number(vertex)} {line}" for line in said]
 

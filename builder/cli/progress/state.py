@@ -85,8 +85,12 @@ class Moving:
 
     @property
     def total(self) -> int:
-        """Bytes that are to arrive, as far as is known."""
-        return sum(max(total, self.current[what]) for what, total in self.totals.items())
+        """Bytes that are to arrive, 0 while that is not known."""
+        return (
+            0
+            if not all(self.totals.values())
+            else sum(max(total, self.current[what]) for what, total in self.totals.items())
+        )
 
     @property
     def ended(self) -> int:
@@ -227,7 +231,7 @@ class State:
             whole = Lines()
             self._ended += [Line("output", f"| {line}") for line in (*whole.take(text), *whole.end())]
             if left_out:
-                self._ended += [Line("note", "..."), *(Line("output", f"| {line}") for line in step.tail(_TAIL))]
+                self._ended += [Line("note", "..."), *(Line("output", f"| {line}") for line in step.log.last_hidden())]
                 self._ended.append(Line("note", left_out))
         self._ended.append(Line("failed", name, f"failed after {event.seconds:.1f}s"))
 

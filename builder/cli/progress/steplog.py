@@ -30,6 +30,9 @@ FILE_LIMIT = 256 << 20
 _LINE_LIMIT = 64 << 10
 """Bytes of an unfinished line that are kept back for its end."""
 
+_END = 8 << 10
+"""Bytes at the end of a step's output that are kept for the case that it fails."""
+
 _KEPT = 7 * 86400
 """Seconds for which a file is kept, whoever trims the store."""
 
@@ -91,6 +94,7 @@ class StepLog:
         self._written = 0
         self._whole = True
         self._line_ended = True
+        self._last = b""
 
     def take(self, data: bytes) -> bytes:
         """Return what of ``data`` is to be shown, perhaps after a line that says how much was left out."""
@@ -98,6 +102,7 @@ class StepLog:
         if len(data) > room or (self._hidden and self._shown >= SHOWN_LIMIT):
             self._hide(data)
             return b""
+        self._last = b""
         self._budget -= len(data)
         self._shown += len(data)
         if self._file is None:
@@ -111,6 +116,11 @@ class StepLog:
     def text(self) -> bytes:
         """Return what was shown so far."""
         return b"".join(self._kept)
+
+    def last_hidden(self) -> list[str]:
+        """Return the last lines, if they were not shown."""
+        found = Lines()
+        return [*found.take(self._last), *found.end()][1 if len(self._last) == _END else 0 :]
 
     def end(self) -> str:
         """Say what was left out and where it is, or nothing; nothing more is written."""
@@ -137,6 +147,7 @@ class StepLog:
                 self._write(one)
         self._hidden += len(data)
         self._skipped += len(data)
+        self._last = (self._last + data)[-_END:]
         self._write(data)
 
     def _note(self) -> bytes:

@@ -76,7 +76,7 @@ class View:
             return []
         if len(steps) > rows:
             shown = [self._step(one, width, now) for one in steps[: rows - 1]]
-            return [*shown, Text(f"  and {len(steps) - len(shown)} more", "dim")]
+            return [*shown, self._cut(f"  and {len(steps) - len(shown)} more", width, "dim")]
         spare, lines = rows - len(steps), []
         for number, one in enumerate(steps):
             share = min(_TAIL, spare // (len(steps) - number))
@@ -98,7 +98,8 @@ class View:
         if rate:
             parts.append(f"{human_size(int(rate))}/s")
             if total > current:
-                parts.append(f"ETA {duration((total - current) / rate)}")
+                left = (total - current) / rate
+                parts.append(f"ETA {duration(left) if left >= 60 else f'{left:.0f}s'}")
         bar = ""
         if total and width >= _WIDE:
             full = _BAR * current // total
@@ -111,7 +112,9 @@ class View:
             cached = f" ({state.cached} cached)" if state.cached else ""
             parts.append(f"{state.done}/{state.total} steps{cached}")
         if len(state.stages) > 1:
-            parts += [f"{stage} {state.stages_done.get(stage, 0)}/{all_}" for stage, all_ in state.stages.items()]
+            parts += [
+                f"{stage} {state.stages_done.get(stage, 0)}/{all_}" for stage, all_ in state.stages.items() if stage
+            ]
         if state.stopping:
             parts = ["stopping; Ctrl-C again ends it now"]
         return self._cut(self._glyphs.between.join(parts), width, "bold")
@@ -137,7 +140,7 @@ class View:
         dots = self._glyphs.dots
         if made.cell_len > width:
             made.truncate(max(0, width - len(dots)), overflow="crop")
-            made.append(dots)
+            made.append(dots[:width])
         return made
 
     def _plain(self, text: str) -> str:
