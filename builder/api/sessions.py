@@ -69,14 +69,20 @@ class Session:
         """Let what this session is at end with InterruptedBuildError, and all that would come after it."""
         self._environment.cancel.set()
 
-    def build(self, request: BuildRequest, *, tags: Iterable[str | Reference] = (), push: bool = False) -> BuildResult:
-        """Carry out ``request`` with more ``tags``; ``push`` sends the image to their registries.
+    def build(
+        self,
+        request: BuildRequest | str | os.PathLike[str],
+        *,
+        tags: Iterable[str | Reference] = (),
+        push: bool = False,
+    ) -> BuildResult:
+        """Carry out ``request``, or build a context, with more ``tags``; ``push`` sends the image to their registries.
 
         Without an output the image stays in the store under its tags. Nothing half-written stays behind an error.
         """
         from builder.engine.build import build
 
-        request = completed(request, tags, push=push, variables=self._variables)
+        request = completed(_request(request), tags, push=push, variables=self._variables)
         recorder = Recorder(self._environment.reporter)
         started = time.monotonic()
         with self._hearing():
@@ -231,7 +237,7 @@ def open_session(
 
 
 def build(
-    request: BuildRequest,
+    request: BuildRequest | str | os.PathLike[str],
     *,
     tags: Iterable[str | Reference] = (),
     push: bool = False,
@@ -239,7 +245,7 @@ def build(
     on_event: Listener | None = None,
     cancel: threading.Event | None = None,
 ) -> BuildResult:
-    """Carry out one build, in ``session`` or in one that is opened for it, as the command line would.
+    """Carry out one build, or build a context, in ``session`` or in one that is opened as the command line would.
 
     Raises BuilderError of every kind; InterruptedBuildError once ``cancel`` is set.
     """
@@ -247,8 +253,15 @@ def build(
         if on_event is not None or cancel is not None:
             raise UsageError("a session has its own listener and its own cancel", hint="give them to open_session")
         return session.build(request, tags=tags, push=push)
+    request = _request(request)
     with open_session(offline=request.offline, jobs=request.jobs, on_event=on_event, cancel=cancel) as opened_here:
         return opened_here.build(request, tags=tags, push=push)
+
+
+def _request(given: BuildRequest | str | os.PathLike[str]) -> BuildRequest:
+    from builder.engine.request import BuildRequest
+
+    return given if isinstance(given, BuildRequest) else BuildRequest(context=os.fspath(given))
 
 
 def completed(

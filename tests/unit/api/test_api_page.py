@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
 
+from tests.support.commands import run
+from tests.support.need import need
 from tests.support.registry import TestRegistry
 
 CHECKOUT = Path(__file__).resolve().parents[3]
@@ -39,3 +42,12 @@ def test_an_example_works(
     exec(compile(text.replace("registry.example", registry.host), f"docs/python.md: {title}", "exec"), {})
 
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_the_examples_have_the_right_types(tmp_path: Path) -> None:
+    """As a program has them that imports an installed pybuild: with what py.typed promises, and nothing ignored."""
+    need(Path(sys.executable).with_name("mypy").exists(), "needs mypy, of the development tools")
+    for number, (_, text) in enumerate(BLOCKS):
+        (tmp_path / f"example{number}.py").write_text(text)
+    cache = CHECKOUT / ".mypy_cache"
+    run([sys.executable, "-m", "mypy", "--strict", "--cache-dir", cache, *tmp_path.glob("*.py")], cwd=CHECKOUT)

@@ -64,6 +64,11 @@ def test_a_build_says_what_it_made(session: Session, context: Path) -> None:
     assert [one.cached for one in again.steps] == [True, True]
 
 
+def test_a_context_is_enough(session: Session, context: Path) -> None:
+    digest = session.build(request(context)).digest
+    assert [session.build(context).digest, build(str(context), session=session).digest] == [digest, digest]
+
+
 def test_several_platforms_are_an_index(session: Session, context: Path) -> None:
     platforms = (Platform.parse("linux/amd64"), Platform.parse("linux/arm64"))
     result = session.build(request(context, platforms=platforms))
