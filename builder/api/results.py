@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from builder.events import Event, Reporter, VertexCompleted, VertexFailed
-from builder.image.digest import Digest
 from builder.values import dataclass, field
 
 if TYPE_CHECKING:
     from builder.engine.build import BuildResult as Finished
     from builder.image.descriptor import Descriptor
+    from builder.image.digest import Digest
     from builder.image.platform import Platform
     from builder.image.reference import Reference
 
@@ -57,11 +57,15 @@ class BuiltImage:
     @property
     def digest(self) -> Digest:
         """The manifest's digest."""
+        from builder.image.digest import Digest
+
         return Digest.of(self.raw_manifest)
 
     @property
     def image_id(self) -> Digest:
         """The config's digest, which Docker calls the image ID."""
+        from builder.image.digest import Digest
+
         return Digest.of(self.raw_config)
 
     @property
@@ -77,6 +81,7 @@ class BuiltImage:
         import json
 
         from builder.image.config import ImageConfig
+        from builder.image.digest import Digest
 
         config = ImageConfig.parse(self.raw_config)
         made_by = [one.created_by or "" for one in config.history if not one.empty_layer]
