@@ -53,6 +53,7 @@ def hostile_image(target: Path) -> None:
         "Env": [f"A={IMAGE}", "__proto__=1"],
         "WorkingDir": SCRIPT,
         IMAGE: {"toString": IMAGE},
+        "__proto__": {"polluted": "config"},
     }
     images.write_layout(target, [images.layer(*members)], config={"history": history}, container=container)
 

@@ -137,6 +137,9 @@ def test_text_of_strangers_stays_text(page: Page, app: Path) -> None:
     assert "\\x80\\xff not utf-8" in shown
     assert "new\\nline\\r\\x1b[31mred\\x07" in shown
     assert "__proto__" in shown
+    assert "polluted = config" in page.run("document.getElementById('view-config').textContent")
+    narrow = "[...document.querySelectorAll('.row .text')].filter((one) => one.innerText && one.offsetWidth < 8).length"
+    assert page.run(narrow) == 0
     # Every row, label and step was made; none of it became anything but text.
     assert page.run("document.documentElement.dataset.owned") is None
     assert page.run("document.querySelectorAll('img, b + script, svg, iframe, a[href]:not(.skip)').length") == 0

@@ -243,7 +243,10 @@ function valueOf(value) {
 
 function factsOf(image) {
   const { digest, id, platform, created, author, mediaType, config, annotations } = image;
-  const facts = { Name: image.name, Digest: digest, "Image ID": id, Platform: platform, Created: created, Author: author, "Media type": mediaType };
+  // Without a prototype, a key of any name is a key.
+  const facts = Object.assign(Object.create(null), {
+    Name: image.name, Digest: digest, "Image ID": id, Platform: platform, Created: created, Author: author, "Media type": mediaType,
+  });
   for (const [key, value] of Object.entries(config)) facts[key] = value;
   if (Object.keys(annotations).length) facts.Annotations = annotations;
   return facts;
