@@ -116,9 +116,11 @@ RULES = """\
 - `args` in a project's file have values: `args = ["TOKEN"]`, which takes the variable of whoever builds, is refused.
 - Passwords have no key in any file: `pybuild login`, or `PYBUILD_CREDS`.
 
+`compat` is the other way round: a project's file may have it, a user's or a machine's may not.
+
 What a stranger's file still decides is what a stranger's Dockerfile decides too: what is in the image, and its name in
 the store. Where CI pushes, give the tags in the command: `pybuild --tag "$IMAGE" --push api` replaces those of the
-file.
+file. And keep `$HOME` out of the checkout: what is in it counts as the user's.
 
 ## Keys
 

@@ -20,6 +20,7 @@ TARGET = pattern(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}\Z")
 """Names of targets and groups."""
 
 _OF_TARGETS = ("inherits", "description")
+_COMPAT = "say it in the project's file, with --compat or $PYBUILD_COMPAT"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +105,8 @@ class _Reading:
             key = BY_NAME.get(name)
             if key is None:
                 raise _unknown(table, name, more)
+            if name == "compat" and self._level in ("user", "system"):
+                raise table.wrong(name, "the level is not for a user's or a machine's file", _COMPAT)
             texts = _texts(table, key)
             if self._project is not None:
                 confine.refuse(key, texts, table.place(name), self._project)

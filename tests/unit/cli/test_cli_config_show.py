@@ -328,6 +328,7 @@ def test_mistakes_in_a_projects_file(
         ("[build]\ncache-from = [{ type = 's3' }]", "build.cache-from[0]: unknown type 's3'"),
         ("[build]\ncache-to = [{ type = 'local' }]", "build.cache-to[0]: type=local needs dest=DIR"),
         ("[build]\nsecrets = [{ id = 'a', src = 'a,b' }]", "build.secrets[0].src: commas separate"),
+        ("[build]\ncompat = 1", "build.compat: the level is not for a user's or a machine's file"),
         ("[store]\nmax-size = 'much'", "store.max-size much: expected a size"),
         ("[registry.x]\nmirror = 'y'", "registry.x.mirror: there is no such setting"),
     ],
