@@ -62,6 +62,7 @@ GROUPS = {
         "warm": "fetch base images into a store for builds that only read it",
         "cache": "show what the store holds, and remove what can go",
         "doctor": "try what RUN can use on this machine, and say what to change",
+        "help": "explain a command, a topic, or the code of an error",
         "completion": "print what lets bash, zsh or fish complete a command line",
     },
 }
@@ -70,7 +71,7 @@ GROUPS = {
 COMMANDS = {name: summary for group in GROUPS.values() for name, summary in group.items()}
 
 _EXIT_STATUSES = """\
-pybuild COMMAND --help says more about each.
+pybuild COMMAND --help says more about each, pybuild help lists topics.
 
 exit status: 0 done; of a failed RUN its own; 64 usage, 65 Dockerfile, 66 context, 67 image, 69 registry,
 71 sandbox, 73 output or store, 75 try again, 77 credentials, 130 interrupted, 70 a bug of ours.

@@ -221,6 +221,15 @@ def _words(*words: str) -> Source:
     return lambda _: Wanted(dict.fromkeys(words, ""))
 
 
+def _topics(asked: Asked) -> Wanted:
+    from builder.cli.commands.help import everything
+    from builder.cli.options import COMMANDS, load
+
+    if asked.context in COMMANDS and asked.context != "build":
+        return Wanted(getattr(load(asked.context), "ACTIONS", {}))
+    return Wanted({} if asked.context else everything())
+
+
 def _after_equals(asked: Asked) -> Wanted:
     head, equals, _ = asked.value.rpartition("=")
     return Wanted(files="files", start=len(head) + 1) if equals else Wanted()
@@ -250,6 +259,7 @@ _SOURCES: dict[str, Source] = {
     "registry_client_cert": _after_equals,
     "secret": _secrets,
     "ssh": _after_equals,
+    "topic": _topics,
     # by the word in the help
     "STAGE": _stages,
     "DIR": _directories,
