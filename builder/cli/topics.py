@@ -38,7 +38,7 @@ The last word is the build context: what COPY and ADD can read.
 
   pybuild .                                    a directory
   pybuild https://git.example/app.git#main     a repository, at a branch
-  pybuild https://git.example/app.git#main:api a directory of it
+  pybuild https://git.example/app.git#main:d   a directory of it
   pybuild https://files.example/app.tar.gz     an archive
   pybuild - < context.tar.gz                   an archive on standard input
   pybuild -f - . < Dockerfile                  only the Dockerfile from there

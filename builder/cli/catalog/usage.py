@@ -36,6 +36,7 @@ KINDS = (
             "there is neither a command nor a directory called {word}",
             "pybuild {command} needs an action",
             "pybuild {command} cannot {action}",
+            "there is no help about {words}",
         ),
         cause="The first word is neither a command nor a directory with a build context, or a command with actions "
         "was given none of them.",
