@@ -13,6 +13,7 @@ from tests.support.browser import Page, browser
 from tests.support.explored import NAMES, hostile_image
 
 TABS = ("files", "map", "space", "history", "config")
+USED = frozenset(("button", "checkbox", "link", "radio", "searchbox", "tab", "tree", "treeitem"))
 
 
 @pytest.fixture(scope="module")
@@ -195,3 +196,17 @@ def test_a_directory_that_matches_can_be_looked_into(page: Page, app: Path) -> N
     assert len(_rows(page)) == (3 if shut else 1)
     page.run("document.querySelector('.row').click()")
     assert len(_rows(page)) == (1 if shut else 3)
+
+
+def test_everything_that_can_be_used_has_a_name(page: Page, app: Path) -> None:
+    page.open(_explored(app, "before", "app"))
+    page.run("document.querySelectorAll('#which input')[2].click()")
+    for tab in TABS:
+        page.run(f"document.getElementById('tab-{tab}').click()")
+        nodes = page.call("Accessibility.getFullAXTree")["nodes"]
+        used = [one for one in nodes if not one["ignored"] and one["role"]["value"] in USED]
+        assert {one["role"]["value"] for one in used} >= {"button", "radio", "tab"}
+        assert [one for one in used if not one.get("name", {}).get("value", "").strip()] == []
+    page.run("document.getElementById('tab-files').click()")
+    roles = [one["role"]["value"] for one in page.call("Accessibility.getFullAXTree")["nodes"] if not one["ignored"]]
+    assert roles.count("treeitem") == 3
