@@ -71,6 +71,10 @@ def unpack(
         layer.close()
 
 
+_DEVICES = "dev/"
+"""What a RUN sees there is the sandbox's own, whatever the image has."""
+
+
 def _ignore(_message: str) -> None:
     """Take a warning nobody wants to hear."""
 
@@ -329,9 +333,10 @@ class _Layer:
                 return True
             except PermissionError as error:
                 problem = f"cannot be created here ({error.strerror})"
-        self._restore.warn(
-            f"device node {path} ({entry.major}:{entry.minor}) {problem}; it is in the image but not in RUN steps"
-        )
+        if not path.startswith(_DEVICES):
+            self._restore.warn(
+                f"device node {path} ({entry.major}:{entry.minor}) {problem}; it is in the image but not in RUN steps"
+            )
         parent = split(path)[0]
         if not self._merged.stack or whiteout.lookup(self._merged.directories(parent), name):
             whiteout.make_whiteout(name, directory)

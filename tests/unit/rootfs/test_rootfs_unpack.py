@@ -306,3 +306,12 @@ def test_deep_trees_and_many_directories(tmp_path: Path) -> None:
 def test_a_truncated_layer(tmp_path: Path) -> None:
     with pytest.raises(LayerFormatError):
         layers(tmp_path, [LayerTar().file("f", bytes(100_000)).bytes()[:5000]])
+
+
+def test_device_nodes_that_cannot_be_made_are_told_where_a_run_would_look_for_them(tmp_path):
+    data = LayerTar().dir("dev").dir("srv")
+    for name in ("dev/zero", "srv/zero"):
+        data.add(name, tarfile.CHRTYPE, device=(0, 0))  # nobody can make it: overlay's own mark
+    told: list[str] = []
+    unpack(io.BytesIO(data.bytes()), tmp_path / "layer", lower=[], warn=told.append)
+    assert [line.partition(" (")[0] for line in told] == ["device node srv/zero"]
