@@ -8,8 +8,18 @@ known: that is the base, or the Dockerfile has been changed since.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import assert_never
 
-from builder.dockerfile.instructions import Dockerfile, From, Onbuild, Stage, StageInstruction
+from builder.dockerfile.instructions import (
+    Dockerfile,
+    ExecForm,
+    Onbuild,
+    Run,
+    Script,
+    ShellForm,
+    Stage,
+    StageInstruction,
+)
 from builder.dockerfile.source import Span
 from builder.dockerfile.stages import find_target, resolve_base
 from builder.image.config import History
@@ -18,7 +28,8 @@ from builder.values import dataclass
 
 _NOP = "#(nop)"
 _SPACE = pattern(r"[\s\\]+")
-_SHELL = pattern(r"(?:\|\d+ .*? )?/bin/sh -c ")
+_SHELL = "/bin/sh -c "
+"""What the classic builder puts before it, for every instruction."""
 _COMPARED = 12
 """Characters of a RUN that must be in its step: later ones may be written otherwise there."""
 
@@ -41,7 +52,7 @@ def match(history: Sequence[History], dockerfile: Dockerfile, target: str | None
     number = len(history)
     for instruction in _backwards(dockerfile, find_target(dockerfile, target)):
         text = _text(dockerfile, instruction.span)
-        if not number or not _agree(history[number - 1].created_by, text):
+        if not number or not _agree(history[number - 1].created_by, instruction, text):
             break
         number -= 1
         found[number] = Line(instruction.span.start_line, instruction.span.end_line, text[:TEXT_LIMIT])
@@ -55,35 +66,35 @@ def _backwards(dockerfile: Dockerfile, stage: Stage) -> Iterator[StageInstructio
         for one in reversed(below.instructions):
             if not isinstance(one, Onbuild):
                 yield one
-        below = resolve_base(dockerfile, below, _base(below.from_))
-
-
-def _base(instruction: From) -> str:
-    return instruction.image.text
+        below = resolve_base(dockerfile, below, below.from_.image.text)
 
 
 def _text(dockerfile: Dockerfile, span: Span) -> str:
     return "\n".join(dockerfile.source.lines[span.start_line - 1 : span.end_line])
 
 
-def _agree(created_by: str, text: str) -> bool:
-    said, _, rest = _step(created_by)
-    keyword, _, written = text.strip().partition(" ")
-    if said != keyword.upper():
-        return False
-    if said != "RUN" or written.lstrip().startswith(("-", "[", "<")):
-        return True
-    begin = "".join(_SPACE.split(written))[:_COMPARED]
-    return begin in "".join(_SPACE.split(rest))
+def _agree(created_by: str, instruction: StageInstruction, text: str) -> bool:
+    if not isinstance(instruction, Run):
+        return _keyword(created_by) == text.split(maxsplit=1)[0].upper()
+    said = _squeezed(created_by)
+    match instruction.command:
+        case ExecForm(args):
+            return _squeezed("".join(args)) in said
+        case ShellForm(command):
+            return said.startswith(("RUN", "|", "/bin/sh-c")) and _squeezed(command)[:_COMPARED] in said
+        case Script():
+            return said.startswith("RUN")
+        case _:
+            assert_never(instruction.command)
 
 
-def _step(created_by: str) -> tuple[str, str, str]:
-    """Return a step's keyword and the rest, as the builders of all ages write it."""
-    text = created_by.strip()
-    head, nop, rest = text.partition(_NOP)
-    if nop and _SHELL.fullmatch(head):
-        return rest.split(maxsplit=1)[0].upper() if rest.split() else "", " ", rest
-    if text.startswith(("/bin/sh -c ", "|")):
-        return "RUN", " ", text
-    keyword, space, rest = text.partition(" ")
-    return keyword.upper(), space, rest
+def _squeezed(text: str) -> str:
+    """Return text without what is written otherwise in a history."""
+    return "".join(_SPACE.split(text))
+
+
+def _keyword(created_by: str) -> str:
+    """Return a step's keyword, as the builders of all ages write it."""
+    head, nop, rest = created_by.strip().partition(_NOP)
+    words = (rest if nop and head == _SHELL else created_by).split(maxsplit=1)
+    return words[0].upper() if words else ""

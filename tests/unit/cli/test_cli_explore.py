@@ -198,3 +198,18 @@ def test_an_image_of_a_registry_and_of_the_store(
     value = call("explore", "--json", "explored:1").json
     assert value["images"][0]["digest"] == digest
     assert [one["path"] for one in value["files"]] == ["/", "/file"]
+
+
+def test_every_step_of_a_build_has_its_line(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("hello")
+    text = (
+        "FROM scratch AS below\nCOPY file /a\nENV A=1 \\\n  B=2\n"
+        "FROM below\nARG V=1\nWORKDIR /w\nADD --chmod=600 file b\nCOPY <<X /c\nbody\nX\n"
+        "USER 7\nLABEL a=$V\nEXPOSE 80\nVOLUME /v\nHEALTHCHECK NONE\nSTOPSIGNAL 9\n"
+        'ENTRYPOINT ["/a"]\nCMD b\n'
+    )
+    (tmp_path / "Dockerfile").write_text(text)
+    call("-t", "lines:1", tmp_path)
+    (image,) = call("explore", "--json", "-f", tmp_path / "Dockerfile", "lines:1").json["images"]
+    firsts = [one["line"] and one["line"][0] for one in image["history"]]
+    assert firsts == [2, 3, 6, 7, 8, 9, 12, 13, 14, 15, 16, 17, 18, 19]

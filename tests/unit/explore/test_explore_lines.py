@@ -56,10 +56,21 @@ def test_every_step_of_the_dockerfile_has_its_lines() -> None:
     assert _lines(*DOCKER, *BUILDKIT) == [None, None, *expected]
 
 
-def test_steps_of_the_classic_builder_are_understood_up_to_commands_without_a_shell() -> None:
+def test_steps_of_the_classic_builder_are_understood() -> None:
     assert _lines(*CLASSIC[:4], target="base") == [None] * 4
     assert _lines(*CLASSIC[:3], target="base") == [(2, 2), (3, 4), (5, 5)]
-    assert _lines(*CLASSIC) == [None, None, None, None, None, (11, 11)]
+    assert _lines(*DOCKER, *CLASSIC) == [None, None, (2, 2), (3, 4), (5, 5), (8, 8), (10, 10), (11, 11)]
+
+
+def test_here_documents() -> None:
+    text = b"FROM scratch\nRUN <<E\napt-get update\nE\nRUN <<E\n#!/bin/awk -f\nE\nCOPY <<E /f\nbody\nE\n"
+    steps = [
+        "RUN /bin/sh -c <<E (apt-get update...) # buildkit",
+        "RUN /dev/pipes/E # buildkit",
+        "COPY <<E /f # buildkit",
+    ]
+    found = match([History(created_by=one) for one in steps], parse(text))
+    assert [one and (one.first, one.last) for one in found] == [(2, 4), (5, 7), (8, 10)]
 
 
 def test_another_command_ends_what_is_known() -> None:
