@@ -111,18 +111,36 @@ def replacing(path: Path, *, mode: int = 0o644, sync: bool = False) -> Iterator[
 def writing(path: Path) -> Iterator[BinaryIO]:
     """Open what the user named as an output: like ``replacing``, but devices, pipes and descriptors are written to.
 
-    ``/dev/null`` must not become a file, and ``/dev/stdout`` means where it leads. Raises OutputError.
+    ``/dev/null`` must not become a file, and ``/dev/stdout`` means where it leads. So are files that are mounted, or
+    lie where nobody may make others. Raises OutputError.
     """
-    if not is_special(path):
+    # Appending: a descriptor of a file may have been written to already.
+    how = os.O_APPEND if is_special(path) else os.O_TRUNC if is_fixed(path) else None
+    if how is None:
         with replacing(path) as stream:
             yield stream
         return
     try:
-        # Appending: a descriptor of a file may have been written to already.
-        with open(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOCTTY), "wb") as stream:
+        with open(os.open(path, os.O_WRONLY | how | os.O_CLOEXEC | os.O_NOCTTY), "wb") as stream:
             yield stream
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror}") from error
+
+
+def is_fixed(path: Path) -> bool:
+    """Say whether a file can be written to, but not replaced, as ``/dev/termination-log`` in pods: it is a mount."""
+    if not os.path.isfile(path) or not os.access(path, os.W_OK, effective_ids=True):
+        return False
+    if not os.access(path.parent, os.W_OK | os.X_OK, effective_ids=True):
+        return True
+    try:
+        mounts = Path("/proc/self/mountinfo").read_bytes()
+    except OSError:
+        return False
+    name = os.fsencode(os.path.realpath(path))
+    for char in b"\\ \t\n":
+        name = name.replace(b"%c" % char, b"\\%03o" % char)
+    return any(line.split(b" ", 5)[4] == name for line in mounts.splitlines())
 
 
 def is_special(path: Path) -> bool:

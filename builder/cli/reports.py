@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from builder.dockerfile.source import DockerfileError
 from builder.errors import BuilderError, InterruptedBuildError, OutputError, UsageError
 from builder.events import Failed
-from builder.streams import writing
+from builder.streams import is_fixed, writing
 from builder.values import replace
 
 if TYPE_CHECKING:
@@ -60,7 +60,10 @@ def prepare_results(options: argparse.Namespace, request: BuildRequest) -> None:
 
 def _remove(path: str) -> None:
     try:
-        os.unlink(path)
+        if is_fixed(Path(path)):
+            os.truncate(path, 0)
+        else:
+            os.unlink(path)
     except OSError as error:
         raise OutputError(f"cannot write {path}: {error.strerror}") from error
 

@@ -7,6 +7,7 @@ import json
 import re
 import shlex
 import subprocess
+import sys
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +15,12 @@ from pathlib import Path
 import pytest
 
 from tests.support import githttp
-from tests.support.cli import digest_of, pybuild, write_context
+from tests.support.cli import digest_of, environment, pybuild, write_context
 from tests.support.commands import run
 from tests.support.images import read_image
+from tests.support.need import need_root, need_tool
 from tests.support.registry import TestRegistry
+from tests.support.users import User
 
 _NUMBERS = itertools.count()
 DOCKERFILE = "FROM scratch AS first\nCOPY f /f\nFROM scratch\nARG A\nENV A=$A\nCOPY --from=first /f /g\nCOPY sub /sub\n"
@@ -178,3 +181,37 @@ def test_errors_keep_their_status_and_secrets_stay_hidden(place: Place) -> None:
         quiet.stderr
         == "warning: --single-snapshot is left out: each instruction has its own layer; the files are the same\n"
     )
+
+
+def test_a_file_that_is_mounted_is_written_to(place: Place) -> None:
+    """As /dev/termination-log is in pods: it can be neither removed nor replaced."""
+    need_root("needs root: a mount")
+    for name in ("behind", "log of it"):
+        (place.root / name).write_text("of an earlier container, longer than a digest " * 9)
+    program = f"{shlex.quote(sys.executable)} -m builder.cli.main"
+    script = f"""
+    mount --bind behind 'log of it'
+    {program} kaniko -c context --no-push --digest-file 'log of it' -- --metadata-file 'log of it.json'
+    {program} -o type=oci,dest='log of it' context >/dev/null
+    tar -tf 'log of it' >/dev/null
+    {program} --digest-file 'log of it' context
+    """
+    done = subprocess.run(
+        [need_tool("unshare"), "--mount", "sh", "-e", "-c", script],
+        env=environment(place.root / "store", EPOCH), cwd=place.root, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    first, second = done.stdout.splitlines()
+    assert (place.root / "behind").read_text() == first == second
+    assert not (place.root / "log of it").read_text().startswith("sha256:")
+
+
+def test_a_file_in_a_folder_of_others_is_written_to(place: Place, plain_user: User) -> None:
+    need_root("needs root: files of others")
+    folder = plain_user.home / "of-root"
+    folder.mkdir(mode=0o755)
+    (folder / "log").write_text("of an earlier container, longer than a digest " * 9)
+    (folder / "log").chmod(0o666)
+    context = write_context(plain_user.home / "context", "FROM scratch\nCOPY f /\n", {"f": "1"})
+    done = plain_user.pybuild("kaniko", "-c", str(context), "--no-push", "--digest-file", str(folder / "log"))
+    assert (folder / "log").read_text() == done.stdout.strip()
