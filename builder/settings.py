@@ -142,6 +142,13 @@ def read_settings(files: Iterable[Path]) -> Settings:
     return Settings(registries=registries, maps=maps, store_size=size, store_root=root, store_ro=second)
 
 
+def chosen_store(
+    given: str | os.PathLike[str] | None, environment: Mapping[str, str], settings: Settings
+) -> str | os.PathLike[str] | None:
+    """Return the store that was given, or that files name where no variable does; None for the usual one."""
+    return given or (None if environment.get("PYBUILD_ROOT") else settings.store_root)
+
+
 def parse_settings(raw: bytes, path: Path) -> Settings:
     """Read one file; relative names of files in it are beside it. Raises UsageError."""
     root = parse_table(raw, path)
@@ -177,7 +184,19 @@ def parse_table(raw: bytes, path: Path) -> Table:
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{path}: not TOML: {error}") from error
     root = Table(path, "", document)
-    return root.table("tool").table("pybuild") if path.name == SHARED else root
+    if path.name == SHARED:
+        root = root.table("tool").table("pybuild")
+    for name in root.names():
+        if _has_nul(root.value(name)):
+            raise root.wrong(name, "expected texts without NUL characters")
+    return root
+
+
+def _has_nul(value: object) -> bool:
+    """Say whether any text in a value has what no argument and no path can have."""
+    if isinstance(value, dict):
+        return any(_has_nul(one) for pair in value.items() for one in pair)
+    return any(_has_nul(one) for one in value) if isinstance(value, list) else isinstance(value, str) and "\0" in value
 
 
 def _registry(table: Table) -> RegistrySettings:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from builder.image.reference import Reference
     from builder.registry.credentials import CredentialSource
     from builder.registry.session import SessionSettings
-    from builder.settings import RegistrySettings
+    from builder.settings import RegistrySettings, Settings
 
 Listener = Callable[[Event], object]
 """Is called with every event, from any thread, and should not take long."""
@@ -220,17 +220,19 @@ def open_session(
     ``cancel`` ends what is going on. Raises UsageError, OutputError.
     """
     from builder.cache.location import choose_root
+    from builder.settings import chosen_store
 
     variables = os.environ if variables is None else variables
     cancel = cancel or threading.Event()
     heard = None if on_event is None else _Heard(on_event, cancel)
     reporter: Reporter = heard or SilentReporter()
-    reach = _reach(registries or {}, settings_file, variables)
+    settings = _settings(settings_file, variables)
+    reach = _reach(registries or {}, settings, variables)
     connect = connector(
         lambda: _accounts(accounts or {}, variables), reach, reporter, cancel, jobs=jobs, offline=offline
     )
-    where = choose_root(variables, root, os.geteuid())
-    named = second or variables.get("PYBUILD_STORE_RO")
+    where = choose_root(variables, chosen_store(root, variables, settings), os.geteuid())
+    named = second or variables.get("PYBUILD_STORE_RO") or settings.store_ro
     other = Path(os.path.abspath(named)) if named else None
     with opened(where, other, connect, reporter, cancel) as environment:
         yield Session(environment, variables, heard)
@@ -312,14 +314,17 @@ def _accounts(given: Mapping[str, tuple[str, str]], variables: Mapping[str, str]
     )
 
 
-def _reach(
-    given: Mapping[str, RegistrySettings], settings_file: str | os.PathLike[str] | None, variables: Mapping[str, str]
-) -> Callable[[], SessionSettings]:
-    """Return what makes the settings of the registry client when one is needed. Mistakes in files are found now."""
+def _settings(named: str | os.PathLike[str] | None, variables: Mapping[str, str]) -> Settings:
     from builder.settings import Settings, read_settings, settings_files
 
-    files = settings_files(None if settings_file is None else os.fspath(settings_file), variables)
-    settings = read_settings(files) if files else Settings()
+    files = settings_files(None if named is None else os.fspath(named), variables)
+    return read_settings(files) if files else Settings()
+
+
+def _reach(
+    given: Mapping[str, RegistrySettings], settings: Settings, variables: Mapping[str, str]
+) -> Callable[[], SessionSettings]:
+    """Return what makes the settings of the registry client when one is needed. Mistakes in files are found now."""
     own = {host: replace(one, place=one.place or f'registries["{host}"]') for host, one in given.items()}
     settings = replace(settings, registries={**settings.registries, **own})
 
@@ -328,7 +333,7 @@ def _reach(
 
         return session_settings(settings, variables)
 
-    if not (files or own):
+    if not (settings.registries or settings.maps):
         return make
     made = make()
     return lambda: made

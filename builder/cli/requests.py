@@ -32,6 +32,17 @@ POLICY_VARIABLE = "EXPERIMENTAL_BUILDKIT_SOURCE_POLICY"
 
 def make_request(options: argparse.Namespace, environment: Mapping[str, str]) -> BuildRequest:
     """Return the request. Raises UsageError, ReferenceSyntaxError."""
+    try:
+        return _request(options, environment)
+    except BuilderError as error:
+        if hasattr(options, "places"):
+            from builder.cli.config.checking import blame
+
+            blame(error, options.places)
+        raise
+
+
+def _request(options: argparse.Namespace, environment: Mapping[str, str]) -> BuildRequest:
     if options.context == "":
         raise UsageError("the build context is empty", hint="name a directory, e.g. .")
     if environment.get(POLICY_VARIABLE):

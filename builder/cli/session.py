@@ -52,6 +52,7 @@ def environment(
     Raises OutputError when there is no store, UsageError for bad options of registries or settings.
     """
     from builder.cache.location import choose_root
+    from builder.settings import chosen_store
 
     def warn(message: str) -> None:
         reporter.emit(Warned(message, "store"))
@@ -62,10 +63,7 @@ def environment(
     piece, offline = upload_piece(options), getattr(options, "offline", False)
     cancel = threading.Event()
     connect = connector(accounts, reach, reporter, cancel, jobs=jobs, upload_piece=piece, offline=offline)
-    explicit = Path(options.root) if options.root else None
-    if explicit is None and not os.environ.get("PYBUILD_ROOT"):
-        explicit = settings.store_root
-    root = choose_root(os.environ, explicit, os.geteuid(), warn=warn)
+    root = choose_root(os.environ, chosen_store(options.root, os.environ, settings), os.geteuid(), warn=warn)
     with (
         opened(root, _second(options, settings), connect, reporter, cancel) as env,
         _signals(cancel, lambda: reporter.emit(Stopping()), at_last),

@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builder.errors import UsageError
-from builder.settings import MapSettings, RegistrySettings, Settings, parse_settings, read_settings, settings_files
+from builder.settings import (
+    MapSettings,
+    RegistrySettings,
+    Settings,
+    chosen_store,
+    parse_settings,
+    read_settings,
+    settings_files,
+)
 
 FILE = Path("/home/u/pybuild.toml")
 
@@ -69,6 +77,8 @@ def test_a_certificate_may_hold_its_key() -> None:
         ("x = ", "not TOML", None),
         ("[a]\n[a]", "not TOML", None),
         ("[" * 100_000, "not TOML", None),
+        ("[registry.x]\nmirrors = ['a', \"b\\u0000\"]", "registry: expected texts without NUL", None),
+        ('[store]\n"\\u0000" = 5', "store: expected texts without NUL", None),
         ("[registri]", "registri: there is no such setting", "did you mean"),
         ("[builds]", "builds: there is no such setting", "did you mean build?"),
         ("registry = 5", "registry: expected a table", None),
@@ -161,3 +171,16 @@ def test_files_that_cannot_be_read(tmp_path: Path, kind: str) -> None:
         read_settings([path])
     assert str(path) in str(caught.value)
     assert caught.value.exit_code == 64
+
+
+# --- the store
+
+
+def test_where_the_store_is() -> None:
+    found = parse("[store]\nroot = 'beside'\nread-only = '/abs'\nmax-size = '5g'\n")
+    assert found.store_root == FILE.parent / "beside"
+    assert found.store_ro == Path("/abs")
+    assert chosen_store("given", {"PYBUILD_ROOT": "variable"}, found) == "given"
+    assert chosen_store(None, {"PYBUILD_ROOT": "variable"}, found) is None
+    assert chosen_store(None, {}, found) == found.store_root
+    assert chosen_store(None, {}, Settings()) is None

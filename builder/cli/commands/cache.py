@@ -114,10 +114,12 @@ def _tidying(options: argparse.Namespace) -> Iterator[Tidying]:
 def _looked_at(options: argparse.Namespace, reporter: Reporter) -> Store | None:
     """Return a store on a medium that is only read, for who wants to know what is in it."""
     from builder.cache.location import only_readable
+    from builder.cli.registries import file_settings
+    from builder.settings import chosen_store
 
     if options.action == "prune" and not options.dry_run:
         return None
-    root = only_readable(os.environ, options.root)
+    root = only_readable(os.environ, chosen_store(options.root, os.environ, file_settings(options, os.environ)))
     if root is None:
         return None
     from builder.cache.store import Store

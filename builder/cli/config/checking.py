@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from builder.cli.config.files import Entry
 from builder.cli.config.keys import Key
@@ -18,6 +18,19 @@ def check(key: Key, entry: Entry) -> None:
         error.message = f"{entry.place}: {message}"
         error.args = (error.message,)
         raise
+
+
+def blame(error: BuilderError, places: Iterable[tuple[str, str, str]]) -> None:
+    """Let a mistake name the place of its value instead of the option; ``places`` are options, texts and places."""
+    for option, text, place in places:
+        starts = [f"{option} {text}: ", f"{option} {text} ", f"{option}: "]
+        if option == "--compression-level":
+            starts.append("--compression: ")
+        for start in starts:
+            if error.message.startswith(start):
+                error.message = f"{place}: {error.message.removeprefix(start)}"
+                error.args = (error.message,)
+                return
 
 
 def _nothing(_: str) -> None:

@@ -189,6 +189,12 @@ def apply(build: Build, options: argparse.Namespace) -> argparse.Namespace:
     from builder.cli.config.checking import check
 
     made = argparse.Namespace(**vars(options))
+    made.places = [
+        (BY_NAME[name].option, one.text, one.place)
+        for name, entries in build.values.items()
+        for one in entries
+        if one.level != "command line"
+    ]
     for name, entries in build.values.items():
         key = BY_NAME[name]
         texts = [one.text for one in entries]

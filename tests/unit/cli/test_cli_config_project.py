@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from builder.cli.config.files import Source, read_source
+from builder.cli.config.keys import KEYS
 from builder.errors import UsageError
 from builder.settings import Project, find_project
 from tests.support.cli import write_context
@@ -129,6 +134,28 @@ def test_the_whole_repository_is_the_project(project: Path) -> None:
     read_source(file, "project", Project(file, project))
     with pytest.raises(UsageError, match="is not in the project"):
         read_source(file, "project", Project(file, folder))
+
+
+TEXTS = st.text(st.sampled_from("ab/.~-=,:@\"' \n\0ÿ"), max_size=20)
+VALUES = st.recursive(
+    st.one_of(TEXTS, st.booleans(), st.integers(), st.floats(allow_nan=False)),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(TEXTS, inner, max_size=3)),
+    max_leaves=4,
+)
+
+
+def toml(value: object) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{json.dumps(name)} = {toml(one)}" for name, one in value.items()) + " }"
+    return f"[{', '.join(map(toml, value))}]" if isinstance(value, list) else json.dumps(value)
+
+
+@given(st.sampled_from([one.name for one in KEYS]), VALUES)
+def test_any_value_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, key: str, value: object) -> None:
+    folder = tmp_path_factory.getbasetemp() / "fuzzed"
+    folder.mkdir(exist_ok=True)
+    with contextlib.suppress(UsageError):
+        read(folder, f"{key} = {toml(value)}")
 
 
 # --- where it is

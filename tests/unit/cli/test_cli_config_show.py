@@ -265,6 +265,7 @@ def test_targets(call: Call, say: Callable[[str, str], None]) -> None:
     ("text", "problem", "hint"),
     [
         ("[builds]", "builds: there is no such setting", "did you mean build?"),
+        ('[build]\ncontext = "a\\u0000"', "build: expected texts without NUL characters", ""),
         ("build = 1", "build: expected a table", ""),
         ("[build]\ntag = 'x'", "build.tag: there is no such setting", "it is called tags here"),
         ("[build]\nbuild-arg = []", "build.build-arg: there is no such setting", "it is called args here"),
@@ -328,6 +329,12 @@ def test_mistakes_in_a_projects_file(
         ("[build]\ncache-from = [{ type = 's3' }]", "build.cache-from[0]: unknown type 's3'"),
         ("[build]\ncache-to = [{ type = 'local' }]", "build.cache-to[0]: type=local needs dest=DIR"),
         ("[build]\nsecrets = [{ id = 'a', src = 'a,b' }]", "build.secrets[0].src: commas separate"),
+        ("[build]\njobs = 'many'", "build.jobs: expected a whole number"),
+        ("[build]\ntimeout = -1", "build.timeout: expected a number of seconds"),
+        ("[build]\ncompression = 'rar'", "build.compression: unknown compression 'rar'"),
+        ("[build]\ncompression-level = 99", "build.compression-level: the level of gzip"),
+        ("[build]\nsecrets = 'id=a,src=gone'", "build.secrets: there is no file"),
+        ("[build]\nssh = ['default=gone']", "build.ssh[0]: "),
         ("[build]\ncompat = 1", "build.compat: the level is not for a user's or a machine's file"),
         ("[store]\nmax-size = 'much'", "store.max-size much: expected a size"),
         ("[registry.x]\nmirror = 'y'", "registry.x.mirror: there is no such setting"),
@@ -337,7 +344,7 @@ def test_mistakes_in_a_users_file(
     call: Call, place: Path, say: Callable[[str, str], None], text: str, problem: str
 ) -> None:
     say("user", text)
-    told = call(".", status=64).err
+    told = call(".", status=(64, 66)).err
     assert problem in told.replace(f"{place}/home/.config/pybuild/pybuild.toml: ", ""), told
 
 
