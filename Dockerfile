@@ -11,7 +11,7 @@ FROM $DEBIAN AS tools
 SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
 RUN <<END
 apt-get update -qq
-apt-get install -y -qq --no-install-recommends ca-certificates libcap2-bin python3-pip python3-venv >/dev/null
+apt-get install -y -qq --no-install-recommends binutils ca-certificates libcap2-bin python3-pip python3-venv >/dev/null
 END
 
 FROM tools AS root
@@ -73,8 +73,9 @@ ARG PIP_NO_INDEX
 RUN --mount=from=wheels,target=/wheels <<END
 python3 -m venv --without-pip /opt/pybuild
 pip --python /opt/pybuild/bin/python install --quiet --no-cache-dir --no-compile --find-links /wheels /source
-# What CPython does not need, and other projects' commands.
+# What CPython does not need, tables for debuggers, and other projects' commands.
 rm /opt/pybuild/lib/python*/site-packages/zstandard/_cffi*
+find /opt/pybuild -name '*.so' -exec strip --strip-unneeded {} +
 find /opt/pybuild/bin -type f ! -name pybuild -delete
 python3 -m compileall -q --invalidation-mode unchecked-hash /opt/pybuild/lib
 END

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from builder import (
+    AuthenticationError,
     BuilderError,
     BuildRequest,
     CommandFailedError,
@@ -27,6 +28,8 @@ from builder import (
     events,
     open_session,
 )
+from tests.support import registry as registries
+from tests.support import tokenserver
 from tests.support.registry import TestRegistry
 
 
@@ -104,6 +107,22 @@ def test_images_go_round(session: Session, context: Path, registry: TestRegistry
         other.tag("other:3", "more:1", "more:2")
         names = sorted(one.name.familiar for one in other.images() if one.name is not None)
     assert names == sorted([f"{name}:2", "more:1", "more:2", "other:3"])
+
+
+def test_accounts_are_for_their_registries(store_root: Path, context: Path, tmp_path: Path) -> None:
+    with tokenserver.serve(tmp_path / "tokens") as tokens, registries.serve(tmp_path / "r", token=tokens) as served:
+        tokens.add_account("ci", "the password", {"team/app": {"pull", "push"}})
+        name = f"{served.host}/team/app:1"
+        with open_session(store_root, variables={}, accounts={served.host: ("ci", "the password")}) as session:
+            made = session.build(request(context), tags=[name], push=True)
+        assert served.tags("team/app") == {"1": made.digest}
+        with (
+            open_session(store_root, variables={}, accounts={served.host: ("ci", "another one")}) as session,
+            pytest.raises(AuthenticationError) as refused,
+        ):
+            session.push(name, f"{served.host}/team/app:2")
+    assert "another one" not in f"{refused.value!r}{refused.value}{refused.value.hint}"
+    assert refused.value.exit_code == 77
 
 
 def test_nothing_is_known_of_a_name_that_is_not_there(session: Session) -> None:
