@@ -30,6 +30,7 @@ from builder import (
 )
 from tests.support import registry as registries
 from tests.support import tokenserver
+from tests.support.need import need_root
 from tests.support.registry import TestRegistry
 
 
@@ -155,6 +156,34 @@ def test_a_build_can_be_cancelled(store_root: Path, context: Path, monkeypatch: 
         session.cancel()
         with pytest.raises(InterruptedBuildError):
             session.build(request(context, no_cache=True))
+
+
+def test_a_step_that_runs_is_killed_by_cancelling(store_root: Path, context: Path, busybox_layout: Path) -> None:
+    need_root("needs root: RUN")
+    (context / "Dockerfile").write_text("FROM base\nRUN echo ready; sleep 1000\n")
+    cancel = threading.Event()
+    said: list[bytes] = []
+
+    def listen(event: events.Event) -> None:
+        if isinstance(event, events.Output):
+            said.append(event.data)
+            cancel.set()
+
+    base = {"base": f"oci-layout://{busybox_layout}:latest"}
+    opening = open_session(store_root, variables=os.environ, on_event=listen, cancel=cancel)
+    with opening as session, pytest.raises(InterruptedBuildError):
+        session.build(request(context, contexts=base))
+    assert b"".join(said) == b"ready\n"
+
+
+def test_the_status_of_a_step_is_the_errors(session: Session, context: Path, busybox_layout: Path) -> None:
+    need_root("needs root: RUN")
+    (context / "Dockerfile").write_text("FROM base\nRUN --mount=type=secret,id=s cat /run/secrets/s; exit 7\n")
+    base = {"base": f"oci-layout://{busybox_layout}:latest"}
+    with pytest.raises(CommandFailedError) as failed:
+        session.build(request(context, contexts=base, secrets={"s": lambda: b"hidden value"}))
+    assert failed.value.exit_code == 7
+    assert "hidden value" not in f"{failed.value}{failed.value!r}"
 
 
 def test_errors_are_values_too(session: Session, context: Path) -> None:
