@@ -62,7 +62,7 @@ OPTIONS = (
     _of("buildx", "--detach --invoke --on --server-config", f"{_NEEDLESS}a build runs here, until it ends"),
     _of("buildx", "--bake-file --set", "targets in `pybuild.toml`"),
     _of("buildah", "--layers", f"{_NEEDLESS}results of steps are always kept; `--no-cache` executes everything again"),
-    _of("buildah", "--tls-verify", "`--insecure-registry HOST` instead of `--tls-verify=false`"),
+    _of("buildah", "--tls-verify", "`--insecure-registry HOST`, which is for one registry"),
     _of("buildah", "--cert-dir", "`--registry-certificate HOST=FILE`, or a directory `certs.d/HOST`"),
     _of("buildah", "--pull-always", "`--pull`"),
     _of("buildah", "--pull-never", "`--pull=never`"),
@@ -150,7 +150,7 @@ COMMANDS: dict[str, str] = {
     "export": "pybuild save, or pybuild -o type=tar,dest=FILE",
     "commit": "pybuild append",
     "from": "pybuild pull",
-    "run": "docker load or a push first: pybuild starts no containers",
+    "run": "docker run, after a push or -o type=docker: pybuild starts no containers",
     "search": "pybuild catalog, or pybuild tags",
     "list": "pybuild tags",
 }
@@ -203,8 +203,11 @@ def explained(error: UsageError, argv: Sequence[str], known: Collection[str]) ->
             continue
         one = found(name, known)
         if one is not None:
-            more = "; pybuild kaniko takes all flags of an executor" if one.builder == "kaniko" else ""
-            return UsageError(f"{name} is an option of {one.builder}", hint=_instead(one.here) + more)
+            hint = _instead(one.here)
+            if one.builder == "kaniko":
+                # The table tells more than fits here.
+                hint = f"{hint.split('; ')[0]}; or let pybuild kaniko take all flags of an executor"
+            return UsageError(f"{name} is an option of {one.builder}", hint=hint)
     return error
 
 
