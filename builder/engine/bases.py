@@ -154,7 +154,7 @@ class Bases:
             try:
                 return self._try_load(asked, platform, reference) or self._fetch(reference, platform, asked)
             except RegistryError as error:
-                error.message = f"{reference.familiar}: {error.message}"
+                error.message = _about(reference, error.message)
                 error.hint = "it was this image for another platform of the build; --pull asks for all of them anew"
                 raise
         record = self._store.refs.get(str(reference), built_here=False)
@@ -171,7 +171,7 @@ class Bases:
             return self._ask(reference, platform, record)
         except RegistryError as error:
             if stored is None or record is None or self._pull == "always" or not error.retryable:
-                error.message = f"{reference.familiar}: {error.message}"
+                error.message = _about(reference, error.message)
                 error.hint = self._local_hint(reference) or error.hint
                 raise
             self._reporter.emit(
@@ -286,3 +286,8 @@ def _origin(text: str) -> Reference | None:
         return Reference.parse(text) if text else None
     except ImageError:
         return None
+
+
+def _about(reference: Reference, message: str) -> str:
+    """Return a message that names the image."""
+    return message if reference.familiar in message else f"{reference.familiar}: {message}"

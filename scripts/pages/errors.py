@@ -1,6 +1,8 @@
-"""docs/errors.md: the catalogue of errors, from the data in builder/cli/catalog."""
+"""docs/errors.md: the catalogue of errors, from the data in builder/cli/catalog and the examples in testdata/errors."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 from builder.cli.catalog.kinds import Kind, kinds
 
@@ -22,6 +24,8 @@ Words in braces stand for what differs from case to case.
 """
 
 
+EXAMPLES = Path(__file__).resolve().parents[2] / "testdata" / "errors"
+
 GROUPS = {
     "10": ("A step failed", "the command's own"),
     "13": ("Interrupted", "130"),
@@ -41,7 +45,11 @@ GROUPS = {
 def section(kind: Kind) -> str:
     """Return the part of the page about one kind."""
     parts = [f"### {kind.code}", f"**{kind.title}.** {kind.cause}", kind.way_out]
+    example = EXAMPLES / f"{kind.code}.txt"
+    if example.exists():
+        parts.append("```text\n" + example.read_text(encoding="utf-8").rstrip() + "\n```")
     if kind.texts:
+        parts.append("Its messages:")
         shown = [text.replace("{suggestion}", "").replace("\n", " ") for text in kind.texts]
         parts.append("```text\n" + "\n".join(shown) + "\n```")
     return "\n\n".join(parts) + "\n"

@@ -71,6 +71,8 @@ KINDS = (
             "HEALTHCHECK requires at least one argument",
             "RUN requires at least one argument in its list",
             "{command} requires at least two arguments",
+            "{command} requires at least two arguments, but only one was provided; the destination could not be "
+            "determined",
             "{command} must have two arguments",
             "ARG requires at least one argument",
             "{command} requires exactly one argument",
@@ -211,12 +213,12 @@ KINDS = (
         errors=("DockerfileError",),
         texts=(
             "invalid pattern ({pattern}) in substitution: {failure}",
-            "missing the closing double quote",
-            "missing the closing single quote",
-            "missing '/' in ${}",
-            "missing '}'",
-            "bad substitution",
-            "unsupported modifier ({text}) in substitution",
+            "failed to process {word}: missing the closing double quote",
+            "failed to process {word}: missing the closing single quote",
+            "failed to process {word}: missing '/' in ${}",
+            "failed to process {word}: missing '}'",
+            "failed to process {word}: bad substitution",
+            "failed to process {word}: unsupported modifier ({text}) in substitution",
         ),
         cause="A quote or brace is not closed, or the modifier in `${NAME...}` is none of `:-`, `:+`, `:?`, `#`, `%` "
         "and `/`.",

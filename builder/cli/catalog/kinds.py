@@ -29,6 +29,7 @@ _AREAS = (
     "access",
 )
 """The modules with entries, in the order of their codes."""
+_TAILS = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,16 +71,31 @@ def code_of(error: BuilderError) -> str:
 def find(classes: list[str], message: str) -> Kind:
     """Return the kind of a message of an error with these classes, the closest one first.
 
-    What no text fits is the first kind of the closest class: some classes are one kind whatever they say.
+    Whoever passes an error on may put before its message what it is about. What no text fits is one of the others of
+    the closest class that has them, or the one kind that a class is.
     """
     everything = list(kinds())
     of_class = [[kind for kind in everything if name in kind.errors] for name in classes]
-    for some in of_class:
-        ranked = [(fit(kind, message), kind) for kind in some]
-        best, kind = max(ranked, key=lambda one: one[0], default=(-1, everything[0]))
-        if best >= 0:
-            return kind
-    return next(kind for some in of_class for kind in some)
+    for text in _tails(message):
+        for some in of_class:
+            ranked = [(fit(kind, text), kind) for kind in some if kind.texts]
+            best, kind = max(ranked, key=lambda one: one[0], default=(-1, everything[0]))
+            if best >= 0:
+                return kind
+    others = [kind for some in of_class for kind in some if not kind.texts]
+    return (others or [kind for some in of_class for kind in some])[0]
+
+
+def _tails(message: str) -> Iterator[str]:
+    """Yield a message, and what is left of it without what may have been put before it."""
+    yield message
+    at = 0
+    for _ in range(_TAILS):
+        colon, comma = message.find(": ", at), message.find(", and ", at)
+        at = min((end for end in (colon + 2 * (colon >= 0), comma + 6 * (comma >= 0)) if end > 0), default=0)
+        if not at:
+            return
+        yield message[at:]
 
 
 def fit(kind: Kind, message: str) -> int:

@@ -23,6 +23,7 @@ SAMPLES = {
     "source": ".dockerignore",
     "variable": "PYBUILD_PROGRESS",
     "digest": "sha256:00",
+    "text": "--output x",
     "policy_variable": "V",
     "platform_variable": "V",
 }
