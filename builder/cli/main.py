@@ -214,7 +214,8 @@ def _tell(options: argparse.Namespace, request: BuildRequest, result: BuildResul
         from builder.cli.progress.summary import summary
 
         seen = answers and sys.stdout.isatty()
-        lines = summary(request, result, seconds, digest=not seen, advice=not os.environ.get("CI"))
+        width = os.get_terminal_size(sys.stderr.fileno()).columns - 1 if sys.stderr.isatty() else None
+        lines = summary(request, result, seconds, width=width, digest=not seen, advice=not os.environ.get("CI"))
         print_line(sys.stderr, "\n".join(lines))
     if options.metadata_file:
         write_metadata(options.metadata_file, {**success(result, seconds), "compat": request.level.number})

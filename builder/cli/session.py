@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 _GRACE = 3.0
 """Seconds that a build has for stopping in good order."""
 
+_TELLING = 0.2
+"""Seconds in which it is told that the build stops."""
+
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -150,6 +153,8 @@ def _listen(pipe: int, cancel: threading.Event, at_first: Callable[[], None], at
             os.write(2, b"pybuild: interrupted\n")
             os._exit(InterruptedBuildError.exit_code)
         asked = True
+        # A terminal that takes nothing, as after Ctrl-S, must not keep us from stopping.
+        telling = threading.Thread(target=at_first, daemon=True)
+        telling.start()
+        telling.join(_TELLING)
         cancel.set()
-        # Not here: a terminal that takes nothing, as after Ctrl-S, must not keep us from listening.
-        threading.Thread(target=at_first, daemon=True).start()

@@ -224,6 +224,8 @@ class State:
         self._settle()
         step = self.steps.pop(event.vertex, None)
         name = printable(event.name)
+        if self.stopping:
+            return  # it did not fail
         if step is not None and step.log is not None:
             self._ended.append(Line("wrote", name, "wrote:"))
             left_out = step.log.end()

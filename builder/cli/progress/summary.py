@@ -20,9 +20,18 @@ _ROWS = 12
 
 
 def summary(
-    request: BuildRequest, result: BuildResult, seconds: float, *, digest: bool = True, advice: bool = True
+    request: BuildRequest,
+    result: BuildResult,
+    seconds: float,
+    *,
+    width: int | None = None,
+    digest: bool = True,
+    advice: bool = True,
 ) -> list[str]:
-    """Return the lines; with the digest, and with the command that one is likely to want next."""
+    """Return the lines; with the digest, and with the command that one is likely to want next.
+
+    The lines of the table are cut where they would be longer than ``width``.
+    """
     made = [step for step in result.steps if not step.cached]
     layers = [_layers(image) for image in result.images]
     table = _table(layers[0], result.steps) if made and len(layers) == 1 else []
@@ -35,7 +44,7 @@ def summary(
     )
     next_one = _next(request, result) if advice else ""
     return [
-        *table,
+        *(line if width is None or len(line) <= width else f"{line[: max(0, width - 3)]}..." for line in table),
         f"built in {seconds:.1f}s: {steps}{size}",
         *([f"digest {result.digest}"] if digest else []),
         *_places(request, result),

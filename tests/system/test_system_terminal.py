@@ -1,0 +1,219 @@
+"""What people see: builds in terminals of several sizes, with and without UTF-8 and colour; keys, and nobody's tricks.
+
+Screens are compared with testdata/goldens/terminal; --update-golden writes them, and then they are to be looked at.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.support.cli import CHECKOUT, pybuild, write_context
+from tests.support.need import need_root
+from tests.support.terminal import Terminal, command, normalised, raw_output
+
+GOLDENS = CHECKOUT / "testdata/goldens/terminal"
+SIZES = [(80, 24), (40, 10), (200, 50)]
+LOCALES = {"utf8": "C.UTF-8", "ascii": "C"}
+
+LONG = "for i in 1 2 3 4 5 6 7 8 9 10 11 12; do echo compiling source/file-$i.c; done; printf '10%%\\r50%%'; sleep 600"
+RUNNING = f"""\
+FROM base AS build
+WORKDIR /src
+COPY a a
+RUN {LONG}
+FROM base
+COPY --from=build /src /out
+"""
+FAILING = """\
+FROM base
+COPY a /a
+RUN for i in 1 2 3; do echo "step $i: größer"; done; \\
+    echo boom >&2; exit 3
+"""
+DONE = """\
+FROM base AS build
+RUN echo made > /made
+FROM base
+COPY a /a
+COPY --from=build /made /made
+CMD ["sh"]
+"""
+
+
+@pytest.fixture
+def options(busybox_layout: Path) -> list[str]:
+    need_root("needs root: RUN")
+    return [f"--build-context=base=oci-layout://{busybox_layout}:latest"]
+
+
+def compare(name: str, screen: str, request: pytest.FixtureRequest) -> None:
+    golden = GOLDENS / f"{name}.txt"
+    if request.config.getoption("--update-golden"):
+        golden.parent.mkdir(parents=True, exist_ok=True)
+        golden.write_text(screen)
+    assert screen == golden.read_text()
+
+
+@pytest.mark.parametrize("locale", LOCALES)
+@pytest.mark.parametrize(("columns", "lines"), SIZES)
+def test_screens(
+    columns: int,
+    lines: int,
+    locale: str,
+    options: list[str],
+    store_root: Path,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+) -> None:
+    """A step that runs, and is stopped with Ctrl-C; one that fails; a build that is done, and done again."""
+    env = {"LANG": LOCALES[locale]}
+    about = f"{columns}x{lines}-{locale}"
+    context = write_context(tmp_path / "c", RUNNING, {"a": "a"})
+    screens = {}
+
+    def terminal(name: str, dockerfile: str, *more: str) -> Terminal:
+        folder = tmp_path / name
+        folder.mkdir()
+        write_context(context, dockerfile)
+        words = command(*options, *more, "-t", "app:1", "c")
+        return Terminal(
+            folder,
+            ["sh", "-c", f'cd "{tmp_path}" && exec "$@"', "sh", *words],
+            columns=columns,
+            lines=lines,
+            env=env,
+            root=store_root,
+        )
+
+    with terminal("running", RUNNING) as one:
+        one.wait_for("50%")
+        screens["running"] = one.screen()
+        one.press("C-c")
+        one.wait_for("status 130")
+        screens["stopped"] = one.screen()
+    with terminal("failing", FAILING) as one:
+        one.wait_for("status 3")
+        screens["failing"] = one.screen(history=True, joined=True)
+    with terminal("done", DONE) as one:
+        one.wait_for("status 0")
+        screens["done"] = one.screen(history=True, joined=True)
+    with terminal("again", DONE) as one:
+        one.wait_for("status 0")
+        screens["again"] = one.screen(history=True, joined=True)
+    text = "\n".join(f"=== {name}\n{screen}" for name, screen in screens.items())
+    compare(about, normalised(text), request)
+
+
+def test_a_second_ctrl_c_ends_it_at_once(options: list[str], store_root: Path, tmp_path: Path) -> None:
+    context = write_context(tmp_path / "c", RUNNING, {"a": "a"})
+    with Terminal(tmp_path, command(*options, context), columns=80, lines=24, env={}, root=store_root) as one:
+        one.wait_for("50%")
+        one.press("C-c", "C-c")
+        screen = one.wait_for("status 130")
+    assert re.search(r"^(pybuild: interrupted|pybuild: error: the build was interrupted)$", screen, re.MULTILINE)
+    assert "Traceback" not in screen
+
+
+def test_a_terminal_may_change_its_size(options: list[str], store_root: Path, tmp_path: Path) -> None:
+    context = write_context(tmp_path / "c", RUNNING, {"a": "a"})
+    with Terminal(tmp_path, command(*options, context), columns=120, lines=30, env={}, root=store_root) as one:
+        one.wait_for("50%")
+        for columns, lines in ((50, 30), (50, 8), (20, 4), (130, 40)):
+            one.resize(columns, lines)
+            one.wait_for("steps")
+        one.press("C-c")
+        screen = one.wait_for("status 130")
+        everything = one.screen(history=True)
+    assert "pybuild: error: the build was interrupted" in screen
+    assert screen.endswith("status 130\n")
+    assert "COPY a a" in everything
+    assert "Traceback" not in everything
+
+
+_SEQUENCE = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|[^\[])")
+_HARMLESS = re.compile(rb"\x1b\[(?:[0-9;]*m|\d*A|K|J|\?7[hl]|\?2026[hl])")
+_COLOUR = re.compile(rb"\x1b\[(?:[0-9]+;)*(?:3[0-79]|4[0-79]|9[0-7]|38|48)(?:;[0-9]+)*m")
+
+
+@pytest.mark.parametrize("env", [{}, {"NO_COLOR": "1"}, {"TERM": "dumb"}, {"PYBUILD_PROGRESS": "plain"}], ids=str)
+def test_what_is_sent_to_a_terminal(env: dict[str, str], options: list[str], store_root: Path, tmp_path: Path) -> None:
+    """No state is left changed, whatever steps write."""
+    hostile = r"printf '\033[31mred\033[?25l\033]0;title\007\033[2J\033(0\n'; sleep 1"
+    context = write_context(tmp_path / "c", f"FROM base\nRUN {hostile}\nRUN exit 4\n")
+    status, said = raw_output(command(*options, context), columns=80, lines=24, env=env, root=store_root)
+    assert status == 4
+    sequences = set(_SEQUENCE.findall(said))
+    assert [one for one in sequences if not _HARMLESS.fullmatch(one)] == []
+    assert said.count(b"\x1b[?7l") == said.count(b"\x1b[?7h")
+    assert said.count(b"\x1b[?2026h") == said.count(b"\x1b[?2026l")
+    if "TERM" in env or "PYBUILD_PROGRESS" in env:
+        assert not sequences
+    else:
+        assert bool(_COLOUR.search(said)) == ("NO_COLOR" not in env)
+    assert b"red" in said
+
+
+def test_secrets_are_not_shown(options: list[str], store_root: Path, tmp_path: Path) -> None:
+    value = "hunter2-hunter2"
+    mount = "RUN --mount=type=secret,id=s"
+    step = f"{mount} cat /run/secrets/s; printf hunter2-; sleep 0.3; echo hunter2; cp /run/secrets/s /x"
+    context = write_context(tmp_path / "c", f"FROM base\n{step}\n{mount} cat /x; exit 1\n")
+    (tmp_path / "secret").write_text(f"{value}\n")
+    timings = tmp_path / "timings.json"
+    given = [*options, f"--secret=id=s,src={tmp_path}/secret", f"--timings={timings}", "--no-cache"]
+    for progress in ("plain", "json"):
+        done = pybuild(*given, f"--progress={progress}", context, root=store_root, status=1)
+        assert value not in done.stderr + done.stdout
+        assert done.stderr.count("***") >= 3
+    _, said = raw_output(command(*given, context), columns=80, lines=24, env={}, root=store_root)
+    assert value.encode() not in said
+    assert b"| ***" in said
+    assert value not in timings.read_text()
+
+
+def test_too_much_output_is_in_a_file_of_the_store(options: list[str], store_root: Path, tmp_path: Path) -> None:
+    step = "RUN yes 0123456789012345678901234567890123456789 | head -c 6000000; echo the end; exit 1"
+    context = write_context(tmp_path / "c", f"FROM base\n{step}\n")
+    done = pybuild(*options, "--progress=plain", context, root=store_root, status=1)
+    (log,) = (store_root / "logs").iterdir()
+    assert log.stat().st_size == 6000000 + len("the end\n")
+    assert f"all of it is in {log})" in done.stderr
+    assert "#2 | the end\n" in done.stderr
+    assert len(done.stderr) < 4_000_000
+    pybuild("cache", "prune", "--filter", "type=log", root=store_root)
+    assert not log.exists()
+
+
+def test_timings_are_a_trace(options: list[str], store_root: Path, tmp_path: Path) -> None:
+    context = write_context(tmp_path / "c", DONE, {"a": "a"})
+    pybuild(*options, f"--timings={tmp_path}/t.json", "-o", f"type=oci,dest={tmp_path}/o.tar", context, root=store_root)
+    trace = json.loads((tmp_path / "t.json").read_text())["traceEvents"]
+    spans = [one for one in trace if one["ph"] == "X"]
+    names = {one["name"] for one in spans}
+    assert {"[build 2/2] RUN echo made > /made", "read the Dockerfile and plan", f"write {tmp_path}/o.tar"} <= names
+    assert all(one["dur"] >= 0 and one["ts"] >= 0 and one["pid"] == 1 for one in spans)
+    for row in {one["tid"] for one in spans if one["cat"] != "build"}:
+        ordered = sorted((one["ts"], one["ts"] + one["dur"]) for one in spans if one["tid"] == row)
+        assert all(end <= following for (_, end), (following, _) in itertools.pairwise(ordered))
+    named = {one["tid"] for one in trace if one["name"] == "thread_name"}
+    assert {one["tid"] for one in spans} <= named
+
+
+@pytest.mark.parametrize("service", ["GITHUB_ACTIONS", "GITLAB_CI"])
+def test_groups_of_a_service(service: str, options: list[str], store_root: Path, tmp_path: Path) -> None:
+    hostile = "echo '::error::evil'; echo '##[error]evil'; printf '\\033[0Ksection_start:1:evil\\r\\033[0Kevil\\n'"
+    context = write_context(tmp_path / "c", f"FROM base\nRUN {hostile}\nRUN exit 4\n")
+    done = pybuild(*options, context, root=store_root, status=4, env={service: "true", "CI": "true"})
+    lines = done.stderr.splitlines()
+    begin, end = ("::group::", "::endgroup::") if service == "GITHUB_ACTIONS" else ("section_start", "section_end")
+    assert [sum(one in line for line in lines) for one in (begin, end)] == [2, 2] or service == "GITLAB_CI"
+    ours = [line for line in lines if line.startswith("::")]
+    assert [line.partition(" ")[0] for line in ours if not line.startswith(("::group", "::endgroup"))] == (
+        ["::error"] if service == "GITHUB_ACTIONS" else []
+    )
+    assert "##[" not in done.stderr
