@@ -63,11 +63,11 @@ class Terminal:
         done = subprocess.run([*self._tmux, "capture-pane", "-p", *words], capture_output=True, check=True)
         return "\n".join(line.rstrip() for line in done.stdout.decode().split("\n")).rstrip("\n") + "\n"
 
-    def wait_for(self, text: str) -> str:
-        """Wait until ``text`` is to be seen, and return the screen."""
+    def wait_for(self, pattern: str) -> str:
+        """Wait until a line is as the regular expression says, and return the screen."""
         end = time.monotonic() + _PATIENCE
-        while text not in (screen := self.screen()):
-            assert time.monotonic() < end, f"{text!r} does not appear in\n{screen}"
+        while not re.search(f"^{pattern}$", screen := self.screen(), re.MULTILINE):
+            assert time.monotonic() < end, f"{pattern!r} does not appear in\n{screen}"
             time.sleep(0.02)
         return screen
 

@@ -91,7 +91,7 @@ def test_screens(
         )
 
     with terminal("running", RUNNING) as one:
-        one.wait_for("50%")
+        one.wait_for(" +50%")
         screens["running"] = one.screen()
         one.press("C-c")
         one.wait_for("status 130")
@@ -112,7 +112,7 @@ def test_screens(
 def test_a_second_ctrl_c_ends_it_at_once(options: list[str], store_root: Path, tmp_path: Path) -> None:
     context = write_context(tmp_path / "c", RUNNING, {"a": "a"})
     with Terminal(tmp_path, command(*options, context), columns=80, lines=24, env={}, root=store_root) as one:
-        one.wait_for("50%")
+        one.wait_for(" +50%")
         one.press("C-c", "C-c")
         screen = one.wait_for("status 130")
     assert re.search(r"^(pybuild: interrupted|pybuild: error: the build was interrupted)$", screen, re.MULTILINE)
@@ -122,10 +122,10 @@ def test_a_second_ctrl_c_ends_it_at_once(options: list[str], store_root: Path, t
 def test_a_terminal_may_change_its_size(options: list[str], store_root: Path, tmp_path: Path) -> None:
     context = write_context(tmp_path / "c", RUNNING, {"a": "a"})
     with Terminal(tmp_path, command(*options, context), columns=120, lines=30, env={}, root=store_root) as one:
-        one.wait_for("50%")
+        one.wait_for(" +50%")
         for columns, lines in ((50, 30), (50, 8), (20, 4), (130, 40)):
             one.resize(columns, lines)
-            one.wait_for("steps")
+        one.wait_for("▸ .{123,}s")  # 129 columns
         one.press("C-c")
         screen = one.wait_for("status 130")
         everything = one.screen(history=True)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from builder.cli.progress.rows import ASCII, UNICODE, row
 from builder.cli.progress.state import Line, State
 from builder.cli.progress.steplog import Logs
 from builder.cli.reporters import print_line, print_text
@@ -28,7 +29,11 @@ _PATIENCE = 0.15
 """Seconds that something has to take for being shown at all."""
 
 _EVERY = 0.1
+_SETTLING = 0.4
+"""Seconds for which a terminal must have had its size before it is drawn on: in between, nobody knows what lines do."""
+
 _CLOSING = 2.0
+_USUAL = 80
 
 
 class LiveReporter:
@@ -39,6 +44,7 @@ class LiveReporter:
     ) -> None:
         self._stream = stream
         self._environment = environment
+        self._glyphs = UNICODE if speaks_utf8(stream, environment) else ASCII
         self._lock = threading.Lock()
         self._logs = Logs()
         self._state = State(self._logs, clock)
@@ -87,9 +93,15 @@ class LiveReporter:
 
     def _print(self, lines: list[Line]) -> None:
         for line in lines:
-            marks = {"done": "+ ", "cached": "= ", "failed": "x ", "wrote": "> "}
-            right = f"  {line.right}" if line.right else ""
-            print_line(self._stream, f"{marks.get(line.mark, '')}{line.text}{right}")
+            sign = self._glyphs.of(line)
+            shown = str(row(self._glyphs, sign, line, self._columns() - 1)) if sign else self._glyphs.shown(line.text)
+            print_line(self._stream, shown)
+
+    def _columns(self) -> int:
+        try:
+            return os.get_terminal_size(self._stream.fileno()).columns or _USUAL
+        except (OSError, ValueError):
+            return _USUAL
 
     def _on_continue(self) -> None:
         self._continued = True
@@ -98,18 +110,21 @@ class LiveReporter:
         if self._ending.wait(_PATIENCE):
             return
         from builder.cli.progress.screen import Screen
-        from builder.cli.progress.view import ASCII, UNICODE, View
+        from builder.cli.progress.view import View
 
-        view = View(UNICODE if speaks_utf8(self._stream, self._environment) else ASCII)
+        view = View(self._glyphs)
         screen = Screen(self._stream, self._environment)
         with self._lock:
             if self._ending.is_set():
                 return
             self._guards = [_guard("stderr", self._foreign), _guard("stdout", self._foreign)]
-        going = True
+        going, size, changed = True, screen.size(), 0.0
         while going and not self._lost:
             going = not self._ending.wait(_EVERY)
-            if screen.foreground() or not going:
+            if size != (size := screen.size()):
+                changed = time.monotonic()
+            settled = time.monotonic() - changed >= _SETTLING
+            if not going or (settled and screen.foreground()):
                 self._draw(screen, view, last=not going)
 
     def _draw(self, screen: Screen, view: View, *, last: bool) -> None:

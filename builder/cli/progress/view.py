@@ -6,8 +6,8 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from builder.cli.human import human_size
+from builder.cli.progress.rows import Glyphs, row
 from builder.cli.progress.state import Line, Mark, Moving, State, Step
-from builder.values import dataclass
 
 _TAIL = 8
 """Lines of one step's output that are shown while it runs."""
@@ -16,23 +16,6 @@ _BAR = 20
 _WIDE = 60
 """Columns from which on there is room for bars."""
 
-
-@dataclass(frozen=True, slots=True)
-class Glyphs:
-    """The signs of a view."""
-
-    done: str
-    cached: str
-    failed: str
-    running: str
-    bar: tuple[str, str]
-    dots: str
-    between: str
-    ascii_only: bool = False
-
-
-UNICODE = Glyphs("✓", "○", "✗", "▸", ("█", "░"), "…", " · ")
-ASCII = Glyphs("+", "=", "x", ">", ("#", "-"), "...", ", ", ascii_only=True)
 
 _STYLES: dict[Mark, str] = {
     "done": "green",
@@ -53,12 +36,10 @@ class View:
 
     def line(self, line: Line, width: int) -> Text:
         """Return a line that stays. What a failed step wrote, and messages, are as long as they are."""
-        glyphs = self._glyphs
-        signs = {"done": glyphs.done, "cached": glyphs.cached, "failed": glyphs.failed, "wrote": glyphs.running}
-        sign = signs.get(line.mark)
-        if sign is None:
-            return Text(self._plain(line.text), _STYLES[line.mark])
-        return self._row(f"{sign} ", line.text, line.right, width, _STYLES[line.mark], line.more)
+        sign = self._glyphs.of(line)
+        if not sign:
+            return Text(self._glyphs.shown(line.text), _STYLES[line.mark])
+        return self._row(sign, line, width, _STYLES[line.mark])
 
     def frame(self, state: State, width: int, height: int, now: float) -> list[Text]:
         """Return what is going on, at most ``height`` lines, each narrower than ``width``."""
@@ -86,10 +67,13 @@ class View:
         return lines
 
     def _step(self, step: Step, width: int, now: float) -> Text:
-        return self._row(f"{self._glyphs.running} ", step.name, f"{now - step.started:.1f}s", width, "cyan")
+        return self._running(step.name, now - step.started, width)
+
+    def _running(self, name: str, seconds: float, width: int) -> Text:
+        return self._row(self._glyphs.running, Line("note", name, f"{seconds:.1f}s"), width, "cyan")
 
     def _work(self, name: str, started: float, width: int, now: float) -> Text:
-        return self._row(f"{self._glyphs.running} ", name, f"{now - started:.1f}s", width, "cyan")
+        return self._running(name, now - started, width)
 
     def _moving(self, name: str, moving: Moving, width: int, now: float) -> Text:
         current, total, rate = moving.bytes, moving.total, moving.rate(now)
@@ -119,33 +103,13 @@ class View:
             parts = ["stopping; Ctrl-C again ends it now"]
         return self._cut(self._glyphs.between.join(parts), width, "bold")
 
-    def _row(self, sign: str, text: str, right: str, width: int, style: str, more: str = "") -> Text:
-        """Return a line with something at its right end, which stays when the text is too long."""
-        text, more = self._plain(text), self._plain(more)
-        room = width - cell_len(sign) - cell_len(right) - 2
-        row = Text(sign, style)
-        if room < 8:
-            return self._cut(f"{sign}{text}", width, style)
-        name = Text(text)
-        if cell_len(text) > room:
-            name = self._cut(text, room, "")
-        elif more and cell_len(text) + 2 + cell_len(more) <= room:
-            name = Text(f"{text}  ").append(more, "dim")
-        row.append_text(name)
-        row.append(" " * max(1, width - row.cell_len - cell_len(right)))
-        return row.append(right, style if style.startswith("bold") else "dim")
+    def _row(self, sign: str, line: Line, width: int, style: str) -> Text:
+        made = row(self._glyphs, sign, line, width, cell_len)
+        shown = Text(made.sign, style).append(made.text).append(made.more, "dim").append(made.gap)
+        return shown.append(made.right, style if style.startswith("bold") else "dim")
 
     def _cut(self, text: str, width: int, style: str) -> Text:
-        made = Text(self._plain(text), style)
-        dots = self._glyphs.dots
-        if made.cell_len > width:
-            made.truncate(max(0, width - len(dots)), overflow="crop")
-            made.append(dots[:width])
-        return made
-
-    def _plain(self, text: str) -> str:
-        text = text.expandtabs(4)
-        return text.encode("ascii", "replace").decode() if self._glyphs.ascii_only else text
+        return Text(self._glyphs.cut(self._glyphs.shown(text), width, cell_len), style)
 
 
 def duration(seconds: float) -> str:

@@ -8,9 +8,10 @@ from collections.abc import Iterable
 import pytest
 
 from builder.cli.progress.live import LiveReporter, speaks_utf8
+from builder.cli.progress.rows import ASCII, UNICODE
 from builder.cli.progress.state import State
 from builder.cli.progress.steplog import SHOWN_LIMIT, Logs
-from builder.cli.progress.view import ASCII, UNICODE, View, duration
+from builder.cli.progress.view import View, duration
 from builder.events import (
     BuildStarted,
     Event,
@@ -204,4 +205,4 @@ def test_what_is_over_at_once_draws_nothing_and_loads_nothing() -> None:
     reporter.emit(VertexCompleted("1", "[2/2] COPY b", 0.1, cached=False))
     reporter.close()
     reporter.emit(Notice("and then"))
-    assert said.getvalue() == "= [1/2] COPY a  cached\n+ [2/2] COPY b  0.1s\nand then\n"
+    assert said.getvalue() == (f"= [1/2] COPY a{'cached':>65}\n+ [2/2] COPY b{'0.1s':>65}\nand then\n")
