@@ -26,7 +26,7 @@ _REGISTRY = pattern(
 )
 NAMES = (
     ("tag", "destination"),
-    ("reference", "source", "image", "names", "a", "b", "repository", "registry", "remote"),
+    ("reference", "source", "image", "names", "a", "b", "other", "repository", "registry", "remote"),
     ("list",),
 )
 """Where parsers keep what a command writes to, what it reads, and lists, which are pushed but not read."""
