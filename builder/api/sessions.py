@@ -202,7 +202,7 @@ class _Heard:
 def open_session(
     root: str | os.PathLike[str] | None = None,
     *,
-    second: str | os.PathLike[str] | None = None,
+    read_only_store: str | os.PathLike[str] | None = None,
     registries: Mapping[str, RegistrySettings] | None = None,
     accounts: Mapping[str, tuple[str, str]] | None = None,
     settings_file: str | os.PathLike[str] | None = None,
@@ -214,10 +214,10 @@ def open_session(
 ) -> Iterator[Session]:
     """Open the store ``root``, else the one that the command line would use, until the end of the block.
 
-    ``second`` is a store that is only read. ``registries`` says how hosts are reached, before what the settings files
-    say; ``accounts`` are user and password by host, before what the user has configured. ``offline``: no registry is
-    asked. ``jobs`` bounds transfers at a time. ``variables`` stand in for the environment of the process. Setting
-    ``cancel`` ends what is going on. Raises UsageError, OutputError.
+    What is not in it may be in ``read_only_store``. ``registries`` says how hosts are reached, before what the
+    settings files say; ``accounts`` are user and password by host, before what the user has configured. ``offline``:
+    no registry is asked. ``jobs`` bounds transfers at a time. ``variables`` stand in for the environment of the
+    process. Setting ``cancel`` ends what is going on. Raises UsageError, OutputError.
     """
     from builder.cache.location import choose_root
     from builder.settings import chosen_store
@@ -232,7 +232,7 @@ def open_session(
         lambda: _accounts(accounts or {}, variables), reach, reporter, cancel, jobs=jobs, offline=offline
     )
     where = choose_root(variables, chosen_store(root, variables, settings), os.geteuid())
-    named = second or variables.get("PYBUILD_STORE_RO") or settings.store_ro
+    named = read_only_store or variables.get("PYBUILD_STORE_RO") or settings.store_ro
     other = Path(os.path.abspath(named)) if named else None
     with opened(where, other, connect, reporter, cancel) as environment:
         yield Session(environment, variables, heard)
