@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 
 from tests.support import githttp
+from tests.support import registry as registries
+from tests.support.certificates import make_authority
 from tests.support.cli import digest_of, environment, pybuild, write_context
 from tests.support.commands import run
 from tests.support.images import read_image
@@ -215,3 +217,32 @@ def test_a_file_in_a_folder_of_others_is_written_to(place: Place, plain_user: Us
     context = write_context(plain_user.home / "context", "FROM scratch\nCOPY f /\n", {"f": "1"})
     done = plain_user.pybuild("kaniko", "-c", str(context), "--no-push", "--digest-file", str(folder / "log"))
     assert (folder / "log").read_text() == done.stdout.strip()
+
+
+def test_steps_of_run(place: Place, busybox_image: str) -> None:
+    """On a registry's base, through a map and a mirror; a step that fails ends the command with its own status."""
+    need_root("needs root: RUN")
+    text = "FROM base.example/busybox:latest\nRUN mkdir /made && echo 1 >/made/f && rm -rf /made/nosuch\nRUN exit 7\n"
+    write_context(place.root / "run", text.replace("RUN exit 7\n", ""))
+    maps = ("--registry-map", f"base.example={place.registry.host};base.example=127.0.0.1:1")
+    done = place.kaniko("-c", "run", "-d", f"{place.name}:1", *maps, "--skip-default-registry-fallback")
+    ours = ("--registry-map", f"base.example={place.registry.host}")
+    assert digest_of(done) == place.pushed("1") == place.native(*ours, "./run")
+    write_context(place.root / "run", text)
+    done = place.kaniko("-c", "run", "-d", f"{place.name}:2", *maps, status=7)
+    assert "2" not in place.registry.tags(place.repository)
+
+
+def test_certificates(place: Place) -> None:
+    authority = make_authority(place.root / "authority")
+    with registries.serve(place.root / "tls", tls=authority.server(["localhost", "127.0.0.1"])) as registry:
+        flags = ("-c", "context", "-d", f"{registry.host}/app:1", "--push-retry=0")
+        refused = place.kaniko(*flags, status=(69, 75))
+        assert "certificate" in refused.stderr
+        digest = digest_of(place.kaniko(*flags, "--registry-certificate", f"{registry.host}={authority.ca_file}"))
+        assert registry.tags("app") == {"1": digest}
+        again = place.kaniko("-c", "context", "-d", f"{registry.host}/other:1", "--skip-tls-verify")
+        assert registry.tags("other") == {"1": digest_of(again)}
+        write_context(place.root / "on", f"FROM {registry.host}/app:1\nCOPY Dockerfile /\n")
+        place.kaniko("-c", "on", "--no-push", store="fresh", status=(69, 75))
+        place.kaniko("-c", "on", "--no-push", "--insecure-pull", store="fresh")
