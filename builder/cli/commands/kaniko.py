@@ -61,8 +61,6 @@ the same is shown first. Options of pybuild build may follow after --."""
 
 def run(options: argparse.Namespace) -> int:
     """Carry it out and return the exit status."""
-    import tempfile
-
     from builder.cli.kaniko.translate import equivalent
     from builder.cli.main import main
     from builder.cli.reporters import chosen_progress, make_reporter
@@ -75,13 +73,16 @@ def run(options: argparse.Namespace) -> int:
     os.environ.update(same.environment)
     for path in filter(None, (value_of("--digest-file", same.words), same.names, same.tagged)):
         _make_folder(path)
-    with tempfile.TemporaryDirectory(prefix="pybuild-") as folder, _standard_input(same.stdin):
-        known = value_of("--metadata-file", same.words)
-        metadata = known or os.path.join(folder, "metadata.json")
-        needed = bool(same.names or same.tagged) and not known
-        status = main([*(["--metadata-file", metadata] if needed else []), *same.words])
-        if status == 0 and (same.names or same.tagged):
-            _write_names(same, metadata)
+    words = list(same.words)
+    metadata = value_of("--metadata-file", words)
+    if (same.names or same.tagged) and not metadata:
+        # In memory: a pod may have no place for temporary files.
+        metadata = f"/proc/self/fd/{os.memfd_create('metadata')}"
+        words[:0] = ["--metadata-file", metadata]
+    with _standard_input(same.stdin):
+        status = main(words)
+    if status == 0 and (same.names or same.tagged):
+        _write_names(same, metadata)
     return status
 
 
