@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from builder.cli.machine import native_platform
+from builder.engine.machine import native_platform
 from builder.errors import UsageError
 from builder.image.platform import Platform
 

@@ -14,9 +14,9 @@ from builder.api.checks import refuse_mismatches
 from builder.cli.compressing import choice, refuse_zstd
 from builder.cli.dockerproxies import proxy_arguments
 from builder.cli.levels import chosen_level
-from builder.cli.machine import available_cpus, native_platform
 from builder.cli.options import NETWORKS, is_name
 from builder.cli.outputs import outputs
+from builder.engine.machine import available_cpus, native_platform
 from builder.engine.request import BuildRequest, CompressionChoice, EpochChoice
 from builder.engine.services import SecretReader
 from builder.errors import BuilderError, ContextError, UsageError

@@ -88,8 +88,8 @@ def working(options: argparse.Namespace) -> Iterator[Environment]:
 
     With ``--quiet`` only warnings are shown. Raises as ``environment`` does.
     """
-    from builder.cli.machine import available_cpus
     from builder.cli.reporters import showing
+    from builder.engine.machine import available_cpus
 
     with (
         showing(options.progress, sys.stderr, os.environ) as display,

@@ -64,7 +64,7 @@ def parser() -> Parser:
 
 def run(options: argparse.Namespace) -> int:
     """Carry it out and return the exit status."""
-    from builder.cli.machine import native_platform
+    from builder.engine.machine import native_platform
     from builder.engine.recompress import coding_of
     from builder.images.appending import Addition, append, public_name, scratch
     from builder.images.choosing import choose

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 from builder.cli.amounts import duration
 from builder.cli.answers import answer, answer_json, answer_table
 from builder.cli.human import counted, human_age, human_size
-from builder.cli.machine import available_cpus
 from builder.cli.parsing import Parser, add_json, base
 from builder.cli.registries import add_registry_options
 from builder.cli.reporters import make_reporter
 from builder.cli.session import environment
+from builder.engine.machine import available_cpus
 from builder.errors import UsageError
 from builder.events import Reporter, Warned
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from builder.cli.answers import answer_bytes, answer_json, answer_table
 from builder.cli.human import human_age, human_size
-from builder.cli.machine import native_platform
 from builder.cli.parsing import Parser, add_json, base
 from builder.cli.platforms import one_platform
 from builder.cli.registries import add_registry_options
 from builder.cli.reporters import make_reporter
 from builder.cli.session import environment
+from builder.engine.machine import native_platform
 
 if TYPE_CHECKING:
     from builder.images.history import Step

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 from builder.cli.answers import answer, answer_bytes, answer_json, answer_table
 from builder.cli.human import human_size
-from builder.cli.machine import native_platform
 from builder.cli.parsing import Parser, add_json, base
 from builder.cli.platforms import one_platform
 from builder.cli.registries import add_registry_options
 from builder.cli.reporters import make_reporter
 from builder.cli.session import environment
+from builder.engine.machine import native_platform
 from builder.errors import UsageError
 
 if TYPE_CHECKING:

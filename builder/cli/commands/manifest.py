@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder.cli.answers import answer, answer_bytes, answer_json
-from builder.cli.machine import available_cpus
 from builder.cli.parsing import Parser, add_json, base
 from builder.cli.registries import add_registry_options
 from builder.cli.reporters import make_reporter
 from builder.cli.session import environment
+from builder.engine.machine import available_cpus
 from builder.errors import BuilderError, ImageError, UsageError
 
 if TYPE_CHECKING:

@@ -6,11 +6,11 @@ import argparse
 from typing import TYPE_CHECKING
 
 from builder.cli.answers import answer, answer_json, named
-from builder.cli.machine import native_platform
 from builder.cli.parsing import Parser, add_json, base
 from builder.cli.platforms import several_platforms
 from builder.cli.registries import add_registry_options
 from builder.cli.session import working
+from builder.engine.machine import native_platform
 from builder.errors import UsageError
 from builder.events import Notice
 

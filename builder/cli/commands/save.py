@@ -7,11 +7,11 @@ import sys
 from typing import TYPE_CHECKING
 
 from builder.cli.answers import answer, answer_json, named
-from builder.cli.machine import native_platform
 from builder.cli.parsing import Parser, add_json, base
 from builder.cli.platforms import several_platforms
 from builder.cli.registries import add_registry_options
 from builder.cli.session import working
+from builder.engine.machine import native_platform
 from builder.image.reference import Reference
 
 if TYPE_CHECKING:
