@@ -95,7 +95,11 @@ def read_index(files: Files) -> Index:
     version = Fields.parse(read_file(files, "oci-layout", JSON_LIMIT), "oci-layout").text("imageLayoutVersion")
     if not version.startswith("1."):
         raise ImageError(f"{files.where} is an OCI layout of version {version!r}; 1.0.0 is known")
-    index = parse_manifest(read_file(files, "index.json", JSON_LIMIT), media.OCI_INDEX)
+    try:
+        index = parse_manifest(read_file(files, "index.json", JSON_LIMIT), media.OCI_INDEX)
+    except ImageError as error:
+        error.message = f"{files.where}: index.json: {error.message}"
+        raise
     if not isinstance(index, Index):
         raise ManifestError(f"{files.where}: index.json is not an index")
     return index

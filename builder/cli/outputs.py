@@ -111,7 +111,8 @@ def _names(fields: _Attributes) -> tuple[Reference, ...]:
         reference = Reference.parse(text)
         if reference.digest is not None:
             raise UsageError(
-                f"--output {fields.text}: {text}: an image gets a name and a tag, its digest is what it is"
+                f"--output {fields.text}: {text}: an image gets a name and a tag, its digest is what it is",
+                hint="leave @sha256:... out",
             )
         names.append(reference)
     return tuple(dict.fromkeys(names))
@@ -167,7 +168,8 @@ class _Attributes:
                 *("type", "dest", "name", "push", "push-by-digest", "name-canonical", "tar", "platform-split"),
                 *("compression", "compression-level", "force-compression", "oci-mediatypes"),
             )
-            raise UsageError(f"--output {self.text}: {name} means nothing here{did_you_mean(name, known)}")
+            problem = f"--output {self.text}: {name} means nothing here{did_you_mean(name, known)}"
+            raise UsageError(problem, hint="pybuild help outputs lists the attributes of each type")
 
 
 def destination(text: str, dest: str, *, directory: bool) -> Path | BinaryIO:

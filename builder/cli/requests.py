@@ -51,7 +51,10 @@ def _request(options: argparse.Namespace, environment: Mapping[str, str]) -> Bui
     native = native_platform()
     tags = tuple(dict.fromkeys(_tag(text) for text in options.tag))
     if options.file == "-" and options.context == "-":
-        raise UsageError("the Dockerfile and the build context cannot both come from standard input")
+        raise UsageError(
+            "the Dockerfile and the build context cannot both come from standard input",
+            hint="name one of them: pybuild -f Dockerfile - or pybuild -f - DIR",
+        )
     compression = choice(
         "--compression", options.compression, options.compression_level, options.force_compression, CompressionChoice()
     )
@@ -154,7 +157,8 @@ def _caches(options: argparse.Namespace, arguments: Mapping[str, str]) -> dict[s
 def _tag(text: str) -> Reference:
     reference = Reference.parse(text)
     if reference.digest is not None:
-        raise UsageError(f"--tag {text}: an image gets a name and a tag, its digest is what it is")
+        problem = f"--tag {text}: an image gets a name and a tag, its digest is what it is"
+        raise UsageError(problem, hint="leave @sha256:... out")
     return reference
 
 

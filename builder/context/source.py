@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 LARGEST_DOCKERFILE = 16 << 20
 _LARGEST_IGNORE_FILE = 16 << 20
 _BLOCK = 512
+_FORMS = "pipe a tar into it (tar c . | pybuild -), or a Dockerfile that needs no context"
 _CHECKSUM = slice(148, 156)
 
 
@@ -165,7 +166,7 @@ def _from_stream(stream: BinaryIO, scratch: Path, label: str) -> Context:
             _drain(whole, tree.close)
             return Context(tree, tree.close)
         if kind is not Compression.NONE:
-            raise ContextError(f"{label} is compressed, but no tar")
+            raise ContextError(f"{label} is compressed, but no tar", hint=_FORMS)
         data = read_limited(
             whole,
             LARGEST_DOCKERFILE,
@@ -176,9 +177,9 @@ def _from_stream(stream: BinaryIO, scratch: Path, label: str) -> Context:
     except OSError as error:
         raise ContextError(f"cannot read {label}: {error.strerror}") from error
     if not data.strip():
-        raise ContextError(f"{label} is empty")
+        raise ContextError(f"{label} is empty", hint=_FORMS)
     if b"\0" in data:
-        raise ContextError(f"{label} is neither a tar nor a Dockerfile")
+        raise ContextError(f"{label} is neither a tar nor a Dockerfile", hint=_FORMS)
     return Context(EmptyTree(), lambda: None, dockerfile=data)
 
 

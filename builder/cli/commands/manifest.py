@@ -133,7 +133,8 @@ def _list_name(text: str) -> Reference:
         error.message = f"error parsing name for manifest list {text}: {error.message}"
         raise
     if reference.digest is not None:
-        raise UsageError(f"{text}: a list gets a name and a tag, its digest is what it is")
+        problem = f"{text}: a list gets a name and a tag, its digest is what it is"
+        raise UsageError(problem, hint="leave @sha256:... out")
     return reference
 
 

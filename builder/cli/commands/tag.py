@@ -33,7 +33,8 @@ def run(options: argparse.Namespace) -> int:
     names = [Reference.parse(text) for text in options.name]
     for name in names:
         if name.digest is not None:
-            raise UsageError(f"{name.familiar}: an image gets a name and a tag, its digest is what it is")
+            problem = f"{name.familiar}: an image gets a name and a tag, its digest is what it is"
+            raise UsageError(problem, hint="leave @sha256:... out")
     with working(options) as env:
         record = find_record(env.store, options.source)
         if record is None:
