@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Literal, assert_never
 
-from builder.cli.human import counted
+from builder.cli.human import counted, human_size
 from builder.cli.progress.steplog import Lines, Logs, StepLog
 from builder.cli.reporters import message_lines, printable
 from builder.events import (
@@ -77,6 +77,8 @@ class Moving:
     current: dict[str, int] = field(default_factory=dict)
     totals: dict[str, int] = field(default_factory=dict)
     samples: deque[tuple[float, int]] = field(default_factory=deque)
+    began: float | None = None
+    until: float = 0.0
 
     @property
     def bytes(self) -> int:
@@ -104,6 +106,8 @@ class Moving:
 
     def take(self, what: str, current: int, total: int, now: float) -> None:
         """Note where a blob is."""
+        self.began = now if self.began is None else self.began
+        self.until = now
         self.current[what], self.totals[what] = current, total
         if not self.samples or now - self.samples[-1][0] >= _SAMPLE:
             self.samples.append((now, self.bytes))
@@ -146,6 +150,7 @@ class State:
         """Return the lines that stay since the last call; cached steps wait for what follows, or for ``all_of_it``."""
         if all_of_it:
             self._settle()
+            self._ended += self._moved()
         lines, self._ended = self._ended, []
         return lines
 
@@ -202,6 +207,17 @@ class State:
             step.log = self.logs.step()
         lines = step.streams.setdefault(stream, Lines())
         step.last.extend(lines.take(step.log.take(data)))
+
+    def _moved(self) -> list[Line]:
+        """Return what has arrived altogether."""
+        found = []
+        for direction, moving in self.moving.items():
+            if moving.ended and moving.began is not None:
+                blobs = counted(moving.ended, "blob", "blobs")
+                text = f"{direction}ed {blobs}, {human_size(moving.bytes)}"
+                found.append(Line("done", text, f"{moving.until - moving.began:.1f}s"))
+        self.moving.clear()
+        return found
 
     def _count(self, stage: str) -> None:
         self.done += 1

@@ -126,6 +126,7 @@ def test_a_rate_and_what_is_left() -> None:
 def test_what_has_arrived_is_gone() -> None:
     done: list[tuple[float, Event]] = [(0, Transfer("push", "a", 0, 10)), (1, Transfer("push", "a", 10, 10))]
     assert frame(done) == ["1.0s"]
+    assert stays(done) == ["✓ pushed 1 blob, 10B                                    1.0s"]
 
 
 def test_what_stays() -> None:
