@@ -21,7 +21,9 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.support import users
+from tests.support import registry as registries
+from tests.support import tokenserver, users
+from tests.support.cisystems import GitLab, Site, done, steps
 from tests.support.cli import CHECKOUT, pybuild, write_context
 from tests.support.commands import run
 from tests.support.images import inflate, read_image
@@ -271,3 +273,35 @@ def test_the_kubernetes_job_of_the_docs_runs(machine: Machine, busybox_rootfs: P
     assert "warning" not in done.stderr
     assert registry.tags("job/app").keys() == {"1"}
     assert registry.tags("job/app/cache")
+
+
+@dataclass
+class SiteInImage(Site):
+    """A project whose jobs run in containers of the image, with the only shell that it has."""
+
+    machine: Machine
+
+    @property
+    def context(self) -> Path:
+        return self.machine.folder / "workspace"
+
+    def run(
+        self, machine: str, commands: str | Sequence[str], variables: Mapping[str, str], shell: Sequence[str] = ()
+    ) -> subprocess.CompletedProcess[str]:
+        del machine, shell
+        assert isinstance(commands, str)
+        return self.machine.run("sh", "-e", "-c", commands, env=variables, check=False)
+
+
+def test_the_jobs_of_gitlab_run_in_it(machine: Machine, tmp_path: Path) -> None:
+    """busybox's shell is enough for the scripts of docs/ci, and accounts are kept where the image has its home."""
+    job = GitLab(yaml.safe_load((CHECKOUT / "docs/ci/gitlab-ci.yml").read_text()))
+    with tokenserver.serve(tmp_path / "tokens") as tokens, registries.serve(tmp_path / "r", token=tokens) as registry:
+        site = SiteInImage(registry, tokens, tmp_path, "gitlab/app", "", machine)
+        site.change("1")
+        assert steps(done(job(site, "protected", "a"))) == (0, 2)
+        assert site.entries()
+        assert steps(done(job(site, "merge request", "b"))) == (2, 0)
+        assert registry.tags("gitlab/app").keys() == {"main"}
+        assert registry.tags("gitlab/app/mr").keys() == {"7"}
+    assert (machine.folder / "home/.docker/config.json").stat().st_mode & 0o777 == 0o600
