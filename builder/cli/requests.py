@@ -294,7 +294,8 @@ def described(
     starts = ["."] if all(is_name(one) for one in words) else []
     starts += words[:1] if len(words) == 1 and os.path.isdir(words[0]) else []
     unwanted = options.no_project_config or environment.get(_NO_PROJECT) in ("1", "true")
-    projects = [one for start in starts if not unwanted and (one := find_project(start)) is not None]
+    found = [one for start in starts if not unwanted and (one := find_project(start)) is not None]
+    projects = found[:1] if found[1:] == found[:1] else found
     files = settings_files(options.config, environment)
     said = any(name.startswith("PYBUILD_") and name not in _READ_ELSEWHERE for name in environment)
     return (files, projects) if files or projects or said else None

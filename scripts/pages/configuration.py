@@ -82,6 +82,9 @@ With a directory or a URL, `[build]` holds and no target.
 or a tar has none. Every file is read as a whole and checked before anything else is done; a mistake is named with the
 path of its field (`pybuild.toml: target.api.args.PORT: expected a text`).
 
+[Programs](python.md) that build read registries and the store from the user's and the machine's file, and no builds:
+what they ask for is all there is.
+
 What counts most comes first:
 
 1. the command line
