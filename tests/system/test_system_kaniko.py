@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.support import githttp
 from tests.support import registry as registries
 from tests.support.certificates import make_authority
-from tests.support.cli import digest_of, environment, pybuild, write_context
+from tests.support.cli import CHECKOUT, digest_of, environment, pybuild, write_context
 from tests.support.commands import run
 from tests.support.images import read_image
 from tests.support.need import need_root, need_tool
@@ -246,3 +247,34 @@ def test_certificates(place: Place) -> None:
         write_context(place.root / "on", f"FROM {registry.host}/app:1\nCOPY Dockerfile /\n")
         place.kaniko("-c", "on", "--no-push", store="fresh", status=(69, 75))
         place.kaniko("-c", "on", "--no-push", "--insecure-pull", store="fresh")
+
+
+def test_the_job_of_the_page(place: Place) -> None:
+    """As it stands, with the account that GitLab gives its jobs and no other; the second machine finds the cache."""
+    page = (CHECKOUT / "docs/kaniko.md").read_text()
+    (block,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    ((command,),) = (job["script"] for job in yaml.safe_load(block).values())
+    program = place.root / "bin/pybuild"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nPYTHONPATH={CHECKOUT} exec {sys.executable} -m builder.cli.main "$@"\n')
+    program.chmod(0o755)
+    with registries.serve(place.root / "gitlab", htpasswd={"gitlab-ci-token": "s3cret"}) as registry:
+        for number, (cached, executed) in enumerate(((0, 3), (3, 0))):
+            variables = {
+                "PATH": f"{program.parent}:/usr/bin:/bin",
+                "HOME": str(place.root / f"home{number}"),
+                "PYBUILD_ROOT": str(place.root / f"store{number}"),
+                "CI_PROJECT_DIR": str(place.root / "context"),
+                "CI_REGISTRY": registry.host,
+                "CI_REGISTRY_IMAGE": f"{registry.host}/team/app",
+                "CI_REGISTRY_USER": "gitlab-ci-token",
+                "CI_REGISTRY_PASSWORD": "s3cret",
+                "CI_COMMIT_SHA": f"c0ffee{number}",
+            }
+            done = subprocess.run(
+                ["sh", "-e", "-c", command], env=variables, cwd=place.root, capture_output=True, text=True, check=False
+            )
+            assert done.returncode == 0, done.stderr
+            assert "s3cret" not in done.stdout + done.stderr
+            assert steps(done) == (cached, executed)
+            assert registry.tags("team/app")[f"c0ffee{number}"] == digest_of(done)
