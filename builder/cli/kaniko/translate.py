@@ -48,8 +48,13 @@ class Equivalent:
 
 
 def _shown_word(before: str, word: str) -> str:
+    option, equals, value = word.partition("=")
     if before == "--build-arg":
-        return word.partition("=")[0] + "=..."
+        return f"{option}=..."
+    if before == "--creds":
+        return "..."
+    if equals and option in ("--build-arg", "--creds"):  # only words that follow -- are written so
+        return f"{option}={_shown_word(option, value)}"
     return hidden(word)
 
 

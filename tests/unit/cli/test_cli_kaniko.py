@@ -294,6 +294,15 @@ def test_accounts_for_git_are_in_what_runs_and_not_in_what_is_shown(environment:
     assert same("-c", "git://h/a.git", "-f", "D", "--no-push", GIT_PULL_METHOD="http").words[-1].startswith("http://h/")
 
 
+def test_passwords_among_our_own_options_are_not_shown() -> None:
+    own = ("--creds", "ann:s3cret", "--creds=r.example=bob:s3cret", "--build-arg=T=s3cret", "--build-arg", "U=s3cret")
+    found = same("-c", ".", "--no-push", "--", *own, "--registry-mirror=https://a:s3cret@m.example")
+    assert "s3cret" not in found.shown
+    assert found.shown.startswith("pybuild --creds ... --creds=... --build-arg=T=... --build-arg U=... ")
+    assert own[0] in found.words
+    assert own[-1] in found.words
+
+
 GITLAB = {"CI_REGISTRY": "r.example", "CI_REGISTRY_USER": "job", "CI_REGISTRY_PASSWORD": "s3cret"}
 
 
