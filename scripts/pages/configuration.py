@@ -119,6 +119,10 @@ RULES = """\
 - `args` in a project's file have values: `args = ["TOKEN"]`, which takes the variable of whoever builds, is refused.
 - Passwords have no key in any file: `pybuild login`, or `PYBUILD_CREDS`.
 
+What a trusted file says of a target, `[target.api]`, is for that target, and for those that inherit from it in trusted
+files; `inherits` of a project's file passes nothing of it on. A group of a project's file that has such a target is an
+error: name the targets in the command, or write the group into the trusted file.
+
 `compat` is the other way round: a project's file may have it, a user's or a machine's may not.
 
 What a stranger's file still decides is what a stranger's Dockerfile decides too: what is in the image, and its name in

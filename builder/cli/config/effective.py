@@ -66,6 +66,33 @@ class Files:
                 return tuple(dict.fromkeys(found))
         raise _no_target(name, self.targets().keys() - set(seen), where)
 
+    def lent(self, name: str) -> tuple[str, Source, str] | None:
+        """Return a project's group that ``name`` is or has, a trusted file, and a target of both; None without one.
+
+        A project does not choose for which targets a command gets what others trust one of them with.
+        """
+        if any(name in source.targets for source in self.sources):
+            return None
+        for source in reversed(self.sources):
+            if name in source.groups:
+                for one in source.groups[name]:
+                    if found := self.lent(one):
+                        return found
+                if source.level != "project":
+                    return None
+                of_group = ((one, each) for each in self.members(name) for one in self.sources)
+                return next(((name, one, each) for one, each in of_group if one.trusted and each in one.targets), None)
+        return None
+
+    def trusted_chain(self, name: str, seen: tuple[str, ...] = ()) -> tuple[str, ...]:
+        """Return a target and what it inherits from by the word of trusted files, what counts most last."""
+        having = [one.targets[name] for one in self.sources if one.trusted and name in one.targets]
+        parents = next((one.inherits for one in reversed(having) if one.inherits), ())
+        found = dict.fromkeys(
+            each for one in parents if one not in seen for each in self.trusted_chain(one, (*seen, name))
+        )
+        return (*found, name)
+
     def chain(self, name: str, seen: tuple[str, ...] = (), where: str = "") -> tuple[str, ...]:
         """Return what a target inherits from and itself, what counts most last. Raises UsageError."""
         having = [source.targets[name] for source in self.sources if name in source.targets]
@@ -156,11 +183,15 @@ def of_command_line(given: Mapping[str, object]) -> Section:
 def effective(files: Files, target: str, over: Iterable[Section]) -> Build:
     """Return what holds for a target, or without one for a build of a context; ``over`` counts more than files."""
     layers: list[Section] = []
-    chain = files.chain(target) if target else ()
+    described: tuple[str, ...] = ()
+    trusted: tuple[str, ...] = ()
     if target:
+        described, trusted = files.chain(target), files.trusted_chain(target)
         layers.append({"context": (Entry(files.folder or ".", "", "project"),)})
     for source in files.sources:
         layers.append(source.build)
+        # A project does not choose which targets inherit what others trust one of them with.
+        chain = trusted if source.trusted else described
         layers += [source.targets[one].values for one in chain if one in source.targets]
     values: dict[str, tuple[Entry, ...]] = {}
     for layer in (*layers, *over):
@@ -212,12 +243,21 @@ def chosen(words: Sequence[str], files: Files) -> tuple[str, ...]:
     """Return the targets that words name; an empty one is a build of a context. Raises UsageError."""
     names = files.targets()
     if not words:
-        return files.members(DEFAULT) if DEFAULT in names else ("",)
+        if DEFAULT not in names:
+            return ("",)
+        words = [DEFAULT]
     if len(words) == 1 and words[0] not in names:
         word = words[0]
         if names and not os.path.lexists(word) and word.replace("-", "").replace("_", "").isalnum():
             raise _no_target(word, names, "", "neither a target nor a directory")
         return ("",)
+    for word in words:
+        if lent := files.lent(word):
+            group, source, target = lent
+            raise UsageError(
+                f"{source.file}: target.{target}: a project's file may not say this: that its group {group} has it",
+                hint=f"name {target} in the command, or write the group into {source.file.name}",
+            )
     return tuple(dict.fromkeys(each for one in words for each in files.members(one)))
 
 

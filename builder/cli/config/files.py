@@ -56,6 +56,11 @@ class Source:
     targets: Mapping[str, Target] = field(default_factory=dict)
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
+    @property
+    def trusted(self) -> bool:
+        """Whether it is no project's."""
+        return self.level != "project"
+
 
 def read_source(file: Path, level: Level, project: Project | None = None) -> Source:
     """Read a file; with ``project`` it is that one's, and may say less. Raises UsageError."""

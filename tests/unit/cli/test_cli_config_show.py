@@ -118,6 +118,29 @@ def test_a_trusted_file_adds_to_a_projects_target(call: Call, say: Callable[[str
     }
 
 
+def test_a_project_does_not_choose_who_inherits_trust(call: Call, say: Callable[[str, str], None]) -> None:
+    say("project", "[target.base]\nargs = { A = '1' }\n[target.api]\ninherits = ['base', 'release']\n")
+    say("named", "[target.base]\njobs = 1\n[target.release]\npush = true\nargs = { B = '2' }\n")
+    assert shown(call("config", "show", "--json", "api")) == {"context": ".", "args": ["A=1"]}
+    assert shown(call("config", "show", "--json", "base")) == {"context": ".", "args": ["A=1"], "jobs": "1"}
+    say("named", "[target.base]\njobs = 1\n[target.release]\npush = true\n[target.api]\ninherits = 'base'\n")
+    assert shown(call("config", "show", "--json", "api")) == {"context": ".", "args": ["A=1"], "jobs": "1"}
+
+
+def test_a_projects_group_has_no_trusted_target(call: Call, place: Path, say: Callable[[str, str], None]) -> None:
+    say(
+        "project",
+        "[target.api]\n[target.web]\n[group]\nall = ['web', 'more']\nmore = 'api'\nwebs = 'web'\ndefault = 'all'",
+    )
+    say("named", "[target.api]\npush = true\n[group]\nmine = ['api', 'web']\ntheirs = ['webs', 'more']\n")
+    for words in ((), ("all",), ("more",), ("default",), ("theirs",), ("web", "all")):
+        told = call("config", "show", *words, status=64).err
+        assert f"{place}/named.toml: target.api: a project's file may not say this: that its group" in told
+        assert "hint: name api in the command, or write the group into named.toml" in told
+    for words in (("mine",), ("api", "web"), ("webs",)):
+        call("config", "show", *words)
+
+
 def test_entries_with_names_are_put_together_and_lists_replaced(
     call: Call, say: Callable[[str, str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
