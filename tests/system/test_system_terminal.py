@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -217,3 +218,39 @@ def test_groups_of_a_service(service: str, options: list[str], store_root: Path,
         ["::error"] if service == "GITHUB_ACTIONS" else []
     )
     assert "##[" not in done.stderr
+
+
+OTHERS = """
+import logging, os, sys, threading, time
+from builder.cli.reporters import showing
+from builder.events import Output, VertexCompleted, VertexStarted
+
+logging.basicConfig(level=logging.INFO)
+with showing("tty", sys.stderr, os.environ) as display:
+    display.emit(VertexStarted("v", "[1/1] RUN x"))
+    go_on = threading.Event()
+    def others():
+        for number in range(200):
+            print(f"printed {number} \\x1b[2J", file=sys.stderr)
+            go_on.wait(0.005)
+        raise SystemError("in a thread")
+    thread = threading.Thread(target=others)
+    go_on.wait(0.5)
+    thread.start()
+    while thread.is_alive():
+        display.emit(Output("v", "stdout", b"a line\\n" * 3))
+        go_on.wait(0.003)
+    display.emit(VertexCompleted("v", "[1/1] RUN x", 1.0, False))
+    print("unfinished", end="", file=sys.stderr)
+print(" line", file=sys.stderr)
+"""
+
+
+def test_what_others_print_stands_above_whole(store_root: Path, tmp_path: Path) -> None:
+    with Terminal(tmp_path, [sys.executable, "-c", OTHERS], columns=80, lines=12, env={}, root=store_root) as one:
+        one.wait_for("status 0")
+        lines = one.screen(history=True).splitlines()
+    assert [line for line in lines if line.startswith("printed")] == [f"printed {n} \ufffd[2J" for n in range(200)]
+    assert "SystemError: in a thread" in lines
+    assert lines[-3:] == [f"✓ [1/1] RUN x{'1.0s':>66}", "unfinished line", "status 0"]
+    assert len([line for line in lines if "RUN x" in line]) == 1
