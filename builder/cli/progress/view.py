@@ -105,8 +105,9 @@ class View:
 
     def _row(self, sign: str, line: Line, width: int, style: str) -> Text:
         made = row(self._glyphs, sign, line, width, cell_len)
-        shown = Text(made.sign, style).append(made.text).append(made.more, "dim").append(made.gap)
-        return shown.append(made.right, style if style.startswith("bold") else "dim")
+        loud = style if style.startswith("bold") else ""
+        shown = Text().append(made.sign, style).append(made.text, loud).append(made.more, "dim").append(made.gap)
+        return shown.append(made.right, loud or "dim")
 
     def _cut(self, text: str, width: int, style: str) -> Text:
         return Text(self._glyphs.cut(self._glyphs.shown(text), width, cell_len), style)
