@@ -178,11 +178,11 @@ def test_secrets_are_not_shown(options: list[str], store_root: Path, tmp_path: P
 
 
 def test_too_much_output_is_in_a_file_of_the_store(options: list[str], store_root: Path, tmp_path: Path) -> None:
-    step = "RUN yes 0123456789012345678901234567890123456789 | head -c 6000000; echo the end; exit 1"
+    step = "RUN yes 0123456789012345678901234567890123456789 | head -c 6150000; echo the end; exit 1"
     context = write_context(tmp_path / "c", f"FROM base\n{step}\n")
     done = pybuild(*options, "--progress=plain", context, root=store_root, status=1)
     (log,) = (store_root / "logs").iterdir()
-    assert log.stat().st_size == 6000000 + len("the end\n")
+    assert log.stat().st_size == 6150000 + len("the end\n")
     assert f"all of it is in {log})" in done.stderr
     assert "#2 | the end\n" in done.stderr
     assert len(done.stderr) < 4_000_000
