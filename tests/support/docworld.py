@@ -31,6 +31,7 @@ _BASES = (
     "debian:12",
     "debian:12-slim",
     "busybox:latest",
+    "alpine:3",
     "alpine:3.20",
     "golang:1.23",
     "golang:1.24",
@@ -99,6 +100,7 @@ class Machine:
             text=True,
             errors="replace",
             check=False,
+            timeout=_SECONDS,
         )
 
     def write(self, block: Block) -> None:
@@ -133,6 +135,9 @@ def bases(world: World, rootfs: Path) -> None:
     done = machine.run(Block("bases", 1, "first", command))
     assert done.returncode == 0, done.stdout
 
+
+_SECONDS = 120
+"""No block takes longer; what waits for an answer that nobody gives would."""
 
 _PLACES = ("/ci/", "/warm", "/store", "/credentials")
 

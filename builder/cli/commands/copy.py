@@ -14,7 +14,7 @@ EXAMPLES = """
 examples:
   pybuild copy docker.io/library/debian:12 registry.example/debian:12
   pybuild copy registry.example/app:1 oci-layout://./layout:1
-  pybuild copy --platform linux/arm64 registry.example/app:1 docker-archive:app.tar:app:1
+  pybuild copy --platform linux/arm64 registry.example/app:1 docker-archive:app-arm.tar:app:1
   pybuild copy oci-archive:app.tar registry.example/app:1 registry.example/app:latest
 """
 

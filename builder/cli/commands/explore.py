@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
 EXAMPLES = """
 examples:
-  pybuild explore app:1                            writes app-1.html
+  pybuild explore app:1      # writes app-1.html
   pybuild explore app:1 -o page.html --file Dockerfile
-  pybuild explore app:1 app:2 -o changes.html      both, and where they differ
-  pybuild explore --serve app.tar                  shows the page until Ctrl-C
-  pybuild explore --summary app:1                  a few lines, no page
+  pybuild explore app:1 app:2 -o changes.html      # both, and where they differ
+  pybuild explore --serve app.tar      # shows the page until Ctrl-C
+  pybuild explore --summary app:1      # a few lines, no page
   pybuild explore --json app:1 | jq '.images[0].hidden[:3]'
 """
 

@@ -24,7 +24,7 @@ EXAMPLES = """
 examples:
   pybuild history app:1
   pybuild history --no-trunc --format '{{.CreatedBy}}' docker://registry.example/app:1
-  pybuild history --sizes app.tar        read the layers to know how big their files are
+  pybuild history --sizes app.tar      # read the layers to know how big their files are
 """
 
 _HEADERS = {"ID": "IMAGE", "CreatedSince": "CREATED", "CreatedBy": "CREATED BY", "Size": "SIZE", "Comment": "COMMENT"}

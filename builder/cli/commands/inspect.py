@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 EXAMPLES = """
 examples:
-  pybuild inspect app:1                                     what docker image inspect shows
+  pybuild inspect app:1      # what docker image inspect shows
   pybuild inspect --format '{{json .Config.Env}}' app:1
   pybuild inspect --format '{{index .Config.Labels "org.opencontainers.image.revision"}}' docker://registry.example/app
   pybuild inspect --raw docker://registry.example/app:1 | sha256sum
   pybuild inspect --config --platform linux/arm64 oci-layout://out:1
-  pybuild inspect --referrers registry.example/app:1        signatures, SBOMs and other artifacts about it
+  pybuild inspect --referrers registry.example/app:1      # signatures, SBOMs and other artifacts about it
 """
 
 _TEXTS = ("Hostname", "Domainname", "User", "Image", "StopSignal", "WorkingDir")

@@ -28,7 +28,7 @@ _PASSWORD_BYTES = 1 << 16
 
 EXAMPLES = """
 examples:
-  pybuild login -u ann registry.example            asks for the password
+  pybuild login -u ann registry.example      # asks for the password
   pybuild login -u ci --password-stdin registry.example < token.txt
   pybuild login -u ann --authfile team.json registry.example/team
   pybuild login --check registry.example/team/app:1

@@ -16,7 +16,7 @@ EXAMPLES = """
 examples:
   pybuild validate app:1
   pybuild validate app.tar
-  pybuild validate --json docker://registry.example/app:1     every platform of an index, attestations too
+  pybuild validate --json docker://registry.example/app:1      # every platform of an index, attestations too
   pybuild validate --platform linux/arm64 oci-layout://out:1
 """
 
