@@ -24,7 +24,7 @@ pybuild copy store:app:1 oci-layout://layout:1 && pybuild push oci-layout://./la
 pybuild --platform linux/amd64,linux/arm64 -o type=oci,tar=false,dest=out -t out:1 .
 pybuild -o type=oci,tar=false,dest=first -t first:latest . && cp -r first second
 pybuild -o type=docker,dest=app.tar -t tarred:1 . && cp app.tar a.tar && pybuild save app:1 --type oci -o app.oci.tar
-mkdir -p rootfs/bin config ci && tar -czf app.tar.gz main.py && tar -cf fixes.tar main.py && echo secret >token.txt
+mkdir -p rootfs/bin config/app ci && tar -czf app.tar.gz main.py && tar -cf fixes.tar main.py && echo secret >token.txt
 """
 
 _BOTH = "--platform linux/amd64,linux/arm64"
@@ -33,7 +33,8 @@ _FIRST = {
     "pybuild kaniko": "pybuild copy debian:12-slim registry.example/debian:12-slim",
     "pybuild push": "pybuild tag app:1 registry.example/app:1 && rm -rf layout && "
     "pybuild copy docker.io/library/app:1 oci-layout://layout:latest",
-    "pybuild copy": f"pybuild {_BOTH} -t registry.example/app:1 --push . && pybuild copy registry.example/app:1 oci-archive:app.tar",
+    "pybuild copy": f"pybuild {_BOTH} -t registry.example/app:1 --push . && "
+    "pybuild copy registry.example/app:1 oci-archive:app.tar",
     "pybuild digest": "rm -rf layout && pybuild copy registry.example/app:1 oci-layout://layout:1",
     "pybuild manifest create": "for one in amd64 arm64 arm; do pybuild --platform linux/$one "
     "-t registry.example/app:1-$one --push --no-base-annotations -f- . <<< 'FROM scratch'; done; "
@@ -44,7 +45,7 @@ _FIRST = {
     "pybuild config show": "printf '[target.api]\\n[target.web]\\n' >pybuild.toml",
     "pybuild warm": "rm -f pybuild.toml",
     "pybuild append": f"pybuild {_BOTH} -t app:1 .",
-    "pybuild convert": "pybuild -o type=docker,dest=app.tar -t tarred:1 .",
+    "pybuild convert": "pybuild -o type=docker,dest=app.tar -o type=oci,dest=app.oci.tar -t tarred:1 .",
     "pybuild diff": "pybuild push app:2 registry.example/app:1",
 }
 """What examples of one command need besides."""

@@ -12,10 +12,10 @@ from builder.errors import UsageError
 
 EXAMPLES = """
 examples:
-  pybuild help                     every command and every topic
-  pybuild help outputs             a topic
-  pybuild help push                a command; the same as pybuild push --help
-  pybuild help PB6401              an error, by the code that its message ends with
+  pybuild help             # every command and every topic
+  pybuild help outputs     # a topic
+  pybuild help push        # a command; the same as pybuild push --help
+  pybuild help PB6401      # an error, by the code that its message ends with
 """
 _WIDTH = 78
 
