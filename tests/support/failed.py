@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 ELSEWHERE = {
-    "PB1001": "system/test_system_ending.py::test_a_timeout_ends_all_of_the_step",
     "PB1301": "unit/cli/test_cli_results.py::test_a_run_is_interrupted",
     "PB6440": "unit/registry/test_registry_accounts.py::test_without_a_home_there_is_no_place",
     "PB6445": "system/test_system_store.py::test_no_store_to_read",
@@ -22,7 +21,6 @@ ELSEWHERE = {
     "PB7102": "unit/run/test_run_snapshots.py::test_what_is_asked_for_is_not_replaced",
     "PB7103": "system/test_system_users.py::test_other_users_with_a_single_uid",
     "PB7105": "system/test_system_foreign.py::test_without_either_the_error_names_both",
-    "PB7107": "unit/run/test_run_oci.py::test_without_a_runtime_it_is_refused",
     "PB7303": "system/test_system_disk.py::test_layers_that_cannot_fit_are_not_fetched",
     "PB7305": "unit/cli/test_cli_main.py::test_a_full_disk_is_no_bug",
     "PB7308": "unit/engine/test_engine_healing.py",
@@ -34,7 +32,6 @@ ELSEWHERE = {
     "PB6608": "unit/context/test_context_tree.py",
     "PB6908": "unit/context/test_context_http.py",
     "PB7101": "unit/run/test_run_probe.py",
-    "PB7104": "unit/run/test_run_users.py",
     "PB6723": "unit/cache/test_cache_exchange.py",
     "PB6724": "unit/rootfs/test_rootfs_contents.py",
     "PB6714": "unit/images/test_images_hostile.py",

@@ -37,6 +37,10 @@ class Case:
     before: Sequence[tuple[str, ...]] = ()
     stdin: bytes = b""
     answer: tuple[int, Mapping[str, str], bytes] | None = None
+    status: int = 0
+    """What it ends with, if that is not what the code begins with."""
+    root: bool = False
+    """Whether only root is told this."""
 
     @property
     def shown(self) -> str:
@@ -304,6 +308,14 @@ OTHERS = (
         "PB7307",
         "--platform linux/amd64,linux/arm64 -o type=local,platform-split=false,dest=out .",
         files={"Dockerfile": "FROM scratch\nARG TARGETARCH\nCOPY $TARGETARCH /app\n", "amd64": "a", "arm64": "b"},
+    ),
+    _command("PB1001", ".", files={"Dockerfile": 'FROM scratch\nRUN ["/bin/nosuch"]\n'}, status=127, root=True),
+    _command("PB7104", ".", files={"Dockerfile": 'FROM scratch\nUSER app\nRUN ["/app"]\n'}, root=True),
+    _command(
+        "PB7107",
+        "--isolation chroot --network none .",
+        files={"Dockerfile": 'FROM scratch\nRUN ["/app"]\n'},
+        root=True,
     ),
     _asked("PB6620", "ADD http://{host}/a /", 404),
     _asked("PB6621", f"ADD --checksum=sha256:{'0' * 64} http://{{host}}/a /", 200, b"other contents"),

@@ -14,9 +14,11 @@ KINDS = (
             "{command}: exit status {status} ({reason})",
             "{command}: killed by signal {signal}",
             "{command}: killed by signal {signal} ({reason})",
+            'exec "{command}" in image: {reason}',
         ),
         cause="The command ran, and ended with a status other than 0 or was killed by a signal. pybuild ends with the "
-        "same status; 128 and more are signals (137: killed, often for lack of memory).",
+        "same status; 127 says that the image has no such program, 126 that it cannot be executed; 128 and more are "
+        "signals (137: killed, often for lack of memory).",
         way_out="Read the last lines that the step printed. `--timeout` and `--memory` say what a step may take; an "
         "image of the stage before the step (`--target`) lets you try the command by hand.",
     ),
