@@ -29,7 +29,6 @@ def _elsewhere() -> dict[str, str]:
 
 
 ELSEWHERE = _elsewhere()
-_COMING = [name for name in ("errors.md", "explore.md", "progress.md") if not (ROOT / "docs" / name).exists()]
 
 
 def on_config(config: Any) -> Any:
@@ -40,21 +39,18 @@ def on_config(config: Any) -> Any:
 
 def _expanded(entry: Any) -> Any:
     if isinstance(entry, list):
-        return [each for each in map(_expanded, entry) if each]
+        return list(map(_expanded, entry))
     if isinstance(entry, Mapping):
-        filled = {title: _expanded(below) for title, below in entry.items()}
-        return {title: below for title, below in filled.items() if below}
+        return {title: _expanded(below) for title, below in entry.items()}
     if entry == "adr/":
         return [f"adr/{path.name}" for path in sorted((ROOT / "docs/adr").glob("*.md"))]
-    return entry if entry in (*ELSEWHERE.values(), *_COMING) or (ROOT / "docs" / entry).exists() else None
+    return entry
 
 
 def on_files(files: Files, config: Any) -> Files:
     """Add what does not lie in docs/."""
     for source, target in ELSEWHERE.items():
         files.append(File.generated(config, target, content=(ROOT / source).read_bytes()))
-    for name in _COMING:
-        files.append(File.generated(config, name, content=f"# {name.removesuffix('.md').capitalize()}"))
     css = (Path(__file__).parent / "site.css").read_text()
     files.append(File.generated(config, "site.css", content=css))
     return files
