@@ -32,6 +32,10 @@ _EVERY = 0.1
 _SETTLING = 0.4
 """Seconds for which a terminal must have had its size before it is drawn on: in between, nobody knows what lines do."""
 
+_STOPPED = 1.0
+_HANDLED = 0.3
+"""Seconds after which the process was probably stopped with Ctrl-Z, and in which its main thread hears that it is not."""
+
 _CLOSING = 2.0
 _USUAL = 80
 
@@ -120,7 +124,10 @@ class LiveReporter:
             self._guards = [_guard("stderr", self._foreign), _guard("stdout", self._foreign)]
         going, size, changed = True, screen.size(), 0.0
         while going and not self._lost:
+            asleep = time.monotonic()
             going = not self._ending.wait(_EVERY)
+            if time.monotonic() - asleep > _STOPPED:
+                going = not self._ending.wait(_HANDLED)
             if size != (size := screen.size()):
                 changed = time.monotonic()
             settled = time.monotonic() - changed >= _SETTLING
