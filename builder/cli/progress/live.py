@@ -34,7 +34,7 @@ _SETTLING = 0.4
 
 _STOPPED = 1.0
 _HANDLED = 0.3
-"""Seconds after which the process was probably stopped with Ctrl-Z, and in which its main thread hears that it is not."""
+"""Seconds after which the process was probably stopped with Ctrl-Z, and in which its main thread hears of its end."""
 
 _CLOSING = 2.0
 _USUAL = 80
