@@ -54,7 +54,7 @@ def test_options_in_topics_exist() -> None:
     assert spoken - known - {"--from"} == set()
 
 
-@pytest.mark.parametrize("command", set(COMMANDS))
+@pytest.mark.parametrize("command", COMMANDS)
 def test_commands(command: str, call: Call) -> None:
     text = call("help", command).out
     if command == "build":
