@@ -181,7 +181,7 @@ class Transport:
         except ImportError as error:
             raise RegistryError(
                 f"the proxy {without_account(proxy)} speaks SOCKS, which is not installed",
-                hint="pip install 'pybuild-oci[socks]', or name an http proxy",
+                hint="pip install socksio, or name an http proxy",
             ) from error
         except (ValueError, httpx.InvalidURL):
             # Not chained: the cause's message has the URL with its account.

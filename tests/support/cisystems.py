@@ -13,13 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from builder import __version__
 from tests.support.cli import CHECKOUT, write_context
 from tests.support.registry import TestRegistry
 from tests.support.tokenserver import TokenServer
 
 PULL, ALL = {"pull"}, {"pull", "push", "delete"}
 Event = Literal["merge request", "protected", "schedule"]
-PREPARATIONS = ("pipx install pybuild-oci", "sudo sysctl -q -w kernel.apparmor_restrict_unprivileged_userns=0")
+_WHEEL = f"https://files.example/pybuild_oci-{__version__}-py3-none-any.whl"
+PREPARATIONS = (f"pipx install {_WHEEL}", "sudo sysctl -q -w kernel.apparmor_restrict_unprivileged_userns=0")
 """Steps of a workflow that prepare a machine of GitHub's; here it is prepared."""
 
 
