@@ -72,6 +72,7 @@ COMMANDS = {name: summary for group in GROUPS.values() for name, summary in grou
 
 _EXIT_STATUSES = """\
 pybuild COMMAND --help says more about each, pybuild help lists topics.
+Flags may be followed by =true or =false: --push=false overrides what a file says.
 
 exit status: 0 done; of a failed RUN its own; 64 usage, 65 Dockerfile, 66 context, 67 image, 69 registry,
 71 sandbox, 73 output or store, 75 try again, 77 credentials, 130 interrupted, 70 a bug of ours.
@@ -291,7 +292,10 @@ def build_parser(prog: str, about: str, epilog: str) -> Parser:
     _add_store(parser.add_argument_group("the store"))
     add_registry_options(parser)
     parser.add_argument(
-        "--no-project-config", action="store_true", help="do not read the project's pybuild.toml or pyproject.toml"
+        "--no-project-config",
+        action="store_true",
+        default=None,
+        help="do not read the project's pybuild.toml or pyproject.toml",
     )
     return parser
 

@@ -10,7 +10,7 @@ import itertools
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn, TypeGuard
 
 from builder import __version__
 from builder.cli.reporters import PROGRESS
@@ -35,10 +35,33 @@ def _formatter(*, prog: str) -> argparse.HelpFormatter:
 
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser whose mistakes are UsageError, with what was probably meant."""
+    """An ArgumentParser whose mistakes are UsageError, with what was probably meant.
+
+    A flag may say ``=true`` or ``=false``, so that a command line can take back what a file or a variable says.
+    """
 
     pull = ""
     """What follows a bare --pull, if it looks like its value."""
+
+    # argparse has overloads for namespaces of other types, which nobody asks for here.
+    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        """Return what argparse does. Raises UsageError."""
+        words = list(sys.argv[1:] if args is None else args)
+        end = words.index("--") if "--" in words else len(words)
+        return super().parse_known_args([*map(self._as_flag, words[:end]), *words[end:]], namespace)
+
+    def _as_flag(self, word: str) -> str:
+        """Return the option that a flag with a value is: the flag, or a hidden one that says the opposite."""
+        name, equals, value = word.partition("=")
+        flag = self._option_string_actions.get(name) if equals else None
+        if not is_flag(flag):
+            return word
+        if truth(name, value):
+            return name
+        if word not in self._option_string_actions:
+            opposite = argparse._StoreFalseAction if flag.const else argparse._StoreTrueAction
+            self._option_string_actions[word] = opposite([word], flag.dest)
+        return word
 
     def error(self, message: str) -> NoReturn:
         """Raise UsageError."""
@@ -53,6 +76,30 @@ class Parser(argparse.ArgumentParser):
         elif unknown and self.pull:
             hint = f"write --pull={self.pull}"
         raise UsageError(message, hint=hint)
+
+
+def is_flag(action: argparse.Action | None) -> TypeGuard[argparse._StoreConstAction]:
+    """Say whether an option is on or off, and has no value of its own."""
+    return isinstance(action, argparse._StoreTrueAction | argparse._StoreFalseAction)
+
+
+def truth(what: str, text: str) -> bool:
+    """Return what true and false mean, in any of the spellings of other builders. Raises UsageError."""
+    if text.lower() not in TRUTHS:
+        raise UsageError(f"{what}={text}: expected true or false")
+    return TRUTHS[text.lower()]
+
+
+def wants_project(unwanted: bool | None, environment: Mapping[str, str]) -> bool:
+    """Say whether the project's file is read; ``unwanted`` is what the option says. Raises UsageError."""
+    if unwanted is not None:
+        return not unwanted
+    text = environment.get(_NO_PROJECT, "")
+    return not (text and truth(_NO_PROJECT, text))
+
+
+_NO_PROJECT = "PYBUILD_NO_PROJECT_CONFIG"
+TRUTHS = {"true": True, "t": True, "1": True, "false": False, "f": False, "0": False}
 
 
 def _of_others(option: str) -> str:
@@ -106,7 +153,9 @@ def _first_word(argv: Sequence[str]) -> int:
         word = argv[index]
         if word in _GLOBAL_WITH_VALUE:
             index += 2
-        elif word in _GLOBAL_FLAGS or word.startswith(tuple(f"{one}=" for one in _GLOBAL_WITH_VALUE)):
+        elif word in _GLOBAL_FLAGS or word.startswith(
+            tuple(f"{one}=" for one in (*_GLOBAL_WITH_VALUE, *_GLOBAL_FLAGS))
+        ):
             index += 1
         else:
             break

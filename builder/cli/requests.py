@@ -16,6 +16,7 @@ from builder.cli.dockerproxies import proxy_arguments
 from builder.cli.levels import chosen_level
 from builder.cli.options import NETWORKS, is_name
 from builder.cli.outputs import outputs
+from builder.cli.parsing import wants_project
 from builder.engine.machine import available_cpus, native_platform
 from builder.engine.request import BuildRequest, CompressionChoice, EpochChoice
 from builder.engine.services import SecretReader
@@ -293,15 +294,14 @@ def described(
     words = options.words
     starts = ["."] if all(is_name(one) for one in words) else []
     starts += words[:1] if len(words) == 1 and os.path.isdir(words[0]) else []
-    unwanted = options.no_project_config or environment.get(_NO_PROJECT) in ("1", "true")
-    found = [one for start in starts if not unwanted and (one := find_project(start)) is not None]
+    wanted = wants_project(options.no_project_config, environment)
+    found = [one for start in starts if wanted and (one := find_project(start)) is not None]
     projects = found[:1] if found[1:] == found[:1] else found
     files = settings_files(options.config, environment)
     said = any(name.startswith("PYBUILD_") and name not in _READ_ELSEWHERE for name in environment)
     return (files, projects) if files or projects or said else None
 
 
-_NO_PROJECT = "PYBUILD_NO_PROJECT_CONFIG"
 _READ_ELSEWHERE = frozenset(
     f"PYBUILD_{name}"
     for name in (

@@ -168,6 +168,7 @@ What a RUN does differently each time stays different. Name bases by digest.""",
 Options can stand in pybuild.toml: a project's, in or above the context; the
 user's in ~/.config/pybuild; the machine's in /etc/pybuild. The command line
 counts most, then variables (--build-arg is PYBUILD_BUILD_ARG), then files.
+A flag that one of them sets is taken back with =false: --push=false.
 
   [target.api]
   context = "api"

@@ -19,7 +19,7 @@ HEAD = """\
 
 Every command and every option, as `pybuild COMMAND --help` has them too. What they are for is told in
 [images](images.md), [registries](registries.md), [what a build gives](outputs.md), [the store](store.md) and
-[sharing results](caching.md).
+[sharing results](caching.md). A flag, an option without a value, may be followed by `=true` or `=false`.
 """
 
 _TITLES = {

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from builder.cli.answers import answer, answer_json
 from builder.cli.options import build_parser
-from builder.cli.parsing import Parser, add_json, base
+from builder.cli.parsing import Parser, add_json, base, wants_project
 from builder.cli.reporters import printable
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ options of a build; nothing is built. Every file that counts is read and checked
     about = "List the targets and groups that the files of this directory describe, and what they are for."
     made = base(prog, about, _TARGETS)
     made.add_argument("--config", metavar="FILE", help="the settings, as for a build")
-    made.add_argument("--no-project-config", action="store_true", help="do not read the project's file")
+    made.add_argument("--no-project-config", action="store_true", default=None, help="do not read the project's file")
     add_json(made)
     return made
 
@@ -80,7 +80,7 @@ def _targets(options: argparse.Namespace) -> None:
     from builder.cli.config.effective import Found, read_files
     from builder.settings import find_project, settings_files
 
-    project = None if options.no_project_config else find_project(".")
+    project = find_project(".") if wants_project(options.no_project_config, os.environ) else None
     named = bool(options.config or os.environ.get("PYBUILD_CONFIG"))
     found = read_files(Found(settings_files(options.config, os.environ), named, project)).targets()
     if options.json:

@@ -13,7 +13,7 @@ from typing import cast
 
 from builder.cli.completing.values import Wanted, wanted
 from builder.cli.options import COMMANDS, Command, build_parser, load
-from builder.cli.parsing import Parser, split_word
+from builder.cli.parsing import Parser, is_flag, split_word
 from builder.values import dataclass
 
 _LONGEST = 70
@@ -87,6 +87,8 @@ def _in_command(parser: Parser, before: Sequence[str], word: str, environment: M
         name, equals, value = word.partition("=")
         if equals and name in options and options[name].nargs is None:
             return _value(options[name], value, f"{name}=", parser, before, environment)
+        if equals and is_flag(options.get(name)):
+            return Answer(word, _beginning({f"{name}=true": "", f"{name}=false": ""}, word), before=f"{name}=")
         return Answer(word, _options(parser, before, word))
     action = _positional(parser, before)
     return Answer(word, {}) if action is None else _value(action, word, "", parser, before, environment)

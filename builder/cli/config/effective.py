@@ -12,6 +12,7 @@ from typing import NoReturn
 
 from builder.cli.config.files import Entry, Level, Section, Source, read_source
 from builder.cli.config.keys import BY_DEST, BY_NAME, KEYS, Key
+from builder.cli.parsing import truth
 from builder.errors import UsageError
 from builder.settings import Project
 from builder.values import dataclass, field
@@ -158,9 +159,7 @@ def of_environment(environment: Mapping[str, str]) -> Section:
 
 def _checked(key: Key, text: str) -> str:
     if key.kind == "flag":
-        if text.lower() not in ("true", "false", "1", "0"):
-            raise UsageError(f"{key.variable}={text}: expected true or false")
-        return "true" if text.lower() in ("true", "1") else "false"
+        return "true" if truth(key.variable, text) else "false"
     if key.choices and text not in key.choices:
         raise UsageError(f"{key.variable}={text}: expected one of {', '.join(key.choices)}")
     return text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from builder.cli.parsing import wants_project
 from builder.errors import BuilderError
 
 
@@ -29,7 +30,7 @@ def may_be_target(word: str, environment: Mapping[str, str], config: str | None 
 def _names(environment: Mapping[str, str], config: str | None, start: str) -> dict[str, str]:
     from builder.settings import find_project, settings_files
 
-    project = find_project(start)
+    project = find_project(start) if wants_project(None, environment) else None
     files = settings_files(config, environment)
     if project is None and not files:
         return {}

@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from builder.cli.kaniko.flags import FLAGS, OLD, SUBCOMMANDS
+from builder.cli.parsing import TRUTHS, truth
 from builder.errors import UsageError
 from builder.values import dataclass
 
-_TRUE = ("1", "t", "T", "true", "TRUE", "True")
-_FALSE = ("0", "f", "F", "false", "FALSE", "False")
 _SHORT = {flag.short: flag.name for flag in FLAGS.values() if flag.short}
 _GLOBAL = ("--root", "--progress")
 _OWN = ("--debug", "--version", "--help", "-h")
@@ -40,14 +39,7 @@ class Given:
 
     def on(self, name: str, *, usual: bool = False) -> bool:
         """Return what a switch says."""
-        return switch(f"--{name}", self.text(name)) if self.has(name) else usual
-
-
-def switch(what: str, text: str) -> bool:
-    """Return the meaning of true and false. Raises UsageError."""
-    if text not in (*_TRUE, *_FALSE):
-        raise UsageError(f"{what}={text}: expected true or false")
-    return text in _TRUE
+        return truth(f"--{name}", self.text(name)) if self.has(name) else usual
 
 
 def read(argv: Sequence[str], environment: Mapping[str, str]) -> Given:
@@ -89,7 +81,7 @@ def _divided(word: str) -> tuple[str, str | None]:
 def _following(name: str, words: list[str]) -> str:
     """Take the value from the words that follow, if there must be one. Raises UsageError."""
     if FLAGS[name].kind == "switch":
-        return words.pop(0) if words and words[0] in (*_TRUE, *_FALSE) else "true"
+        return words.pop(0) if words and words[0].lower() in TRUTHS else "true"
     if not words:
         raise UsageError(f"--{name} needs a value")
     return words.pop(0)
@@ -100,7 +92,7 @@ def _with_environment(values: dict[str, tuple[str, ...]], environment: Mapping[s
         if environment.get(variable):
             values[name] = (*values.get(name, ()), environment[variable])
     if environment.get("KANIKO_NO_PUSH"):
-        switch("KANIKO_NO_PUSH", environment["KANIKO_NO_PUSH"])
+        truth("KANIKO_NO_PUSH", environment["KANIKO_NO_PUSH"])
         values["no-push"] = (environment["KANIKO_NO_PUSH"],)
     if environment.get("KANIKO_DIR") and "kaniko-dir" not in values:
         values["kaniko-dir"] = (environment["KANIKO_DIR"],)

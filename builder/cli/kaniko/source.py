@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from urllib.parse import quote
 
 from builder.cli.kaniko.flags import FLAGS, plain
-from builder.cli.kaniko.given import Given, switch
+from builder.cli.kaniko.given import Given
+from builder.cli.parsing import truth
 from builder.errors import UsageError
 from builder.patterns import pattern
 from builder.values import dataclass
@@ -120,7 +121,7 @@ def _repository(given: Given, rest: str, part: str, environment: Mapping[str, st
     if not place.rstrip("/").endswith(".git"):
         place = place.rstrip("/") + ".git"  # what tells a repository from an archive here
     url = f"{scheme}://{account}{'@' if account else ''}{place}?keep-git-dir=true"
-    if not switch("--git recurse-submodules", fields.get("recurse-submodules", "false")):
+    if not truth("--git recurse-submodules", fields.get("recurse-submodules", "false")):
         url += "&submodules=false"
     fragment = reference + (f":{part}" if part else "")
     return url + (f"#{fragment}" if fragment else "")
@@ -141,7 +142,7 @@ def _git_fields(text: str) -> dict[str, str]:
         if not equals or name not in known:
             raise UsageError(f"--git {text}: unknown word {word!r}", hint=f"one of {', '.join(known)}, with =VALUE")
         fields[name] = value
-    if switch("--git insecure-skip-tls", fields.get("insecure-skip-tls", "false")):
+    if truth("--git insecure-skip-tls", fields.get("insecure-skip-tls", "false")):
         hint = "name the server's authority: GIT_SSL_CAINFO=FILE"
         raise UsageError("--git insecure-skip-tls: repositories are read from servers with a certificate", hint=hint)
     return fields

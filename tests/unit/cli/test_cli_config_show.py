@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from builder.cli.config.keys import KEYS, Key
 from builder.cli.config.names import target_names
 from tests.support.called import Call, Called
 from tests.support.cli import write_context
@@ -71,6 +72,51 @@ def test_what_counts_most(
     assert value() == ("variable", f"{VARIABLE} (environment)")
     words += [OPTION, "option"]
     assert value() == ("option", f"{OPTION} (command line)")
+
+
+FLAGS = [one for one in KEYS if one.kind == "flag"]
+
+
+@pytest.mark.parametrize("key", FLAGS, ids=lambda key: key.name)
+def test_a_flag_is_switched_on_and_off_by_what_counts_more(
+    call: Call, say: Callable[[str, str], None], monkeypatch: pytest.MonkeyPatch, key: Key
+) -> None:
+    option = key.option
+    # --no-base-annotations is base-annotations = false.
+    on, off = ("false", "true") if option.endswith(f"no-{key.name}") else ("true", "false")
+
+    def value(*words: str) -> str | None:
+        text: str | None = shown(call("config", "show", "--json", *words, ".")).get(key.name)
+        return text
+
+    say("user", f"[build]\n{key.name} = {on}\n")
+    assert value() == on
+    if key.project == "yes":
+        say("project", f"[build]\n{key.name} = {off}\n")
+        assert value() == off
+    say("named", f"[build]\n{key.name} = {on}\n")
+    assert value() == on
+    monkeypatch.setenv(key.variable, off)
+    assert (value(), value(option), value(f"{option}=true")) == (off, on, on)
+    monkeypatch.setenv(key.variable, on)
+    assert (value(), value(f"{option}=false"), value(option, f"{option}=false")) == (on, off, off)
+
+
+@pytest.mark.parametrize("text", ["1", "true", "TRUE", "t"])
+def test_the_projects_file_may_be_left_out(
+    call: Call, say: Callable[[str, str], None], monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    say("project", "[build]\nno-cache = true\n[target.api]\n")
+    monkeypatch.setenv("PYBUILD_NO_PROJECT_CONFIG", text)
+    assert shown(call("config", "show", "--json", ".")) == {"context": "."}
+    assert call("config", "targets").lines == ["no file describes a target"]
+    assert target_names(os.environ) == {}
+    assert shown(call("config", "show", "--json", "--no-project-config=false", ".")) == {
+        "context": ".",
+        "no-cache": "true",
+    }
+    monkeypatch.setenv("PYBUILD_NO_PROJECT_CONFIG", "yes")
+    assert "PYBUILD_NO_PROJECT_CONFIG=yes: expected true or false" in call(".", status=64).err
 
 
 def test_a_target_comes_before_what_it_inherits(call: Call, say: Callable[[str, str], None]) -> None:

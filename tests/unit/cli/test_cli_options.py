@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 from pathlib import Path
 
 import pytest
 
-from builder.cli.options import parse, split_command
+from builder.cli.commands import images
+from builder.cli.options import build_parser, parse, split_command
+from builder.cli.parsing import is_flag
 from builder.cli.requests import make_request
 from builder.engine.request import BuildRequest
 from builder.errors import BuilderError, UsageError
@@ -62,6 +65,37 @@ def test_a_bare_pull_means_always() -> None:
     assert request("--pull").pull == "always"
     assert request("--pull=missing").pull == "missing"
     assert request().pull == "auto"
+
+
+FLAGS = [
+    (command, action)
+    for command, parser in (("build", build_parser("pybuild", "", "")), ("images", images.parser()))
+    for action in parser._actions
+    if is_flag(action)
+]
+
+
+@pytest.mark.parametrize(("command", "flag"), FLAGS, ids=lambda one: getattr(one, "dest", one))
+def test_a_flag_may_say_true_or_false(command: str, flag: argparse._StoreConstAction) -> None:
+    """As docker's and kaniko's do; the last one counts."""
+
+    def value(*words: str) -> object:
+        return getattr(parse(command, [*words, *(["."] if command == "build" else [])]), flag.dest)
+
+    on, off = flag.const, not flag.const
+    for option in flag.option_strings:
+        assert [value(f"{option}={text}") for text in ("true", "1", "t", "TRUE")] == [on] * 4
+        assert [value(f"{option}={text}") for text in ("false", "0", "f", "False")] == [off] * 4
+        assert (value(option, f"{option}=false"), value(f"{option}=false", option)) == (off, on)
+        for text in ("", "yes", "2"):
+            with pytest.raises(UsageError, match=f"{option}={text}: expected true or false"):
+                value(f"{option}={text}")
+
+
+def test_a_flags_value_is_looked_for_among_options_only() -> None:
+    assert parse("build", ["--build-arg=--push=no", "--", "."]).build_arg == ["--push=no"]
+    assert split_command(["--debug=false", "images"]) == ("images", ["--debug=false"])
+    assert parse("build", ["--", "--push=no"]).context == "--push=no"
 
 
 def test_options_are_not_abbreviated() -> None:
