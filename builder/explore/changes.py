@@ -14,12 +14,12 @@ from itertools import groupby
 from operator import itemgetter
 
 from builder.explore.reading import Stack
-from builder.rootfs.entry import Entry, Kind
+from builder.rootfs.entry import Entry, Kind, LayerFormatError
+from builder.rootfs.tarreader import Member
 from builder.rootfs.toc import Toc
-from builder.rootfs.tocformat import DIRECTORY, GHOST, IMPLIED, OPAQUE, WHITEOUT, to_path
-from builder.values import dataclass
-
-_DIRECTORIES = (DIRECTORY, IMPLIED)
+from builder.rootfs.tocformat import DIRECTORY, GHOST, HARDLINK, IMPLIED, OPAQUE, WHITEOUT, to_path
+from builder.rootfs.view import Located
+from builder.values import dataclass, replace
 
 
 class Change(IntEnum):
@@ -47,12 +47,17 @@ class Difference(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """What a path is from a layer on. ``entry`` is None once it is removed; ``digest`` is that of a file's contents."""
+    """What a path is from a layer on. ``entry`` is None once it is removed; ``digest`` is that of a file's contents.
+
+    A hard link's entry says what its file is, and its target is the name that the layer calls the file by.
+    """
 
     layer: int
     change: Change
     entry: Entry | None
     digest: bytes = b""
+    linked: Located | None = None
+    """The file that a hard link means; None for all else, and for a link to nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +144,7 @@ class _History:
                 self.versions.append(Version(layer, Change.REMOVED, None))
             elif self._now is not None and self._now is not before:
                 change = _change(before, self._now)
-                self._now = Version(layer, change, self._now.entry, self._now.digest)
+                self._now = replace(self._now, change=change)
                 self.versions.append(self._now)
 
     def _apply(self, layer: int, toc: Toc, slot: int) -> None:
@@ -158,9 +163,22 @@ class _History:
         member = toc.member(slot, self._path)
         if kind != DIRECTORY:
             self.hides.add(layer)
-        file = member.entry.kind is Kind.FILE and member.entry.size
-        digest = self._stack.contents[layer].at(member.offset) if file else b""
-        self._now = Version(layer, Change.ADDED, member.entry, digest)
+        if kind == HARDLINK:
+            self._now = self._link(layer, slot, member)
+        else:
+            self._now = Version(layer, Change.ADDED, member.entry, self._digest(layer, member))
+
+    def _link(self, layer: int, slot: int, member: Member) -> Version:
+        try:
+            file = self._stack.view.linked(self._path, layer, slot)
+        except LayerFormatError:  # to nothing: it is shown as it is
+            return Version(layer, Change.ADDED, member.entry)
+        entry = replace(file.entry, kind=Kind.HARDLINK, target=member.entry.target)
+        return Version(layer, Change.ADDED, entry, self._digest(file.layer, file), file)
+
+    def _digest(self, layer: int, file: Member | Located) -> bytes:
+        there = file.entry.kind is Kind.FILE and file.entry.size
+        return self._stack.contents[layer].at(file.offset) if there else b""
 
 
 def _change(before: Version | None, after: Version) -> Change:
@@ -170,7 +188,7 @@ def _change(before: Version | None, after: Version) -> Change:
 
 
 def _compare(before: Version, after: Version) -> Change:
-    a, b = before.entry, after.entry
+    a, b = (one.entry if one.linked is None else one.linked.entry for one in (before, after))
     if a is None or b is None:
         return Change.CHANGED
     if (a.kind, a.size, a.target, a.major, a.minor) != (b.kind, b.size, b.target, b.major, b.minor):

@@ -1,6 +1,7 @@
 """What the layers of an image cost: changes and bytes by layer, files that later layers hide, contents that come twice.
 
 Sizes are those of contents, uncompressed. Hidden files are counted in full: they are in a layer and nobody sees them.
+A file with several names is counted once, and is hidden when none of them shows it any more.
 """
 
 from __future__ import annotations
@@ -10,12 +11,15 @@ from collections.abc import Sequence
 
 from builder.explore.changes import Change, Version, final
 from builder.explore.reading import Stack
-from builder.rootfs.entry import Kind
-from builder.rootfs.tocformat import to_key
+from builder.rootfs.entry import Kind, LayerFormatError
+from builder.rootfs.tocformat import HARDLINK, to_key, to_path
+from builder.rootfs.view import Located
 from builder.values import dataclass, field
 
 WASTE_LIMIT = 500
 """Hidden files, and again groups of equal files, that are listed; all are counted."""
+
+_FILE = ord(Kind.FILE)
 
 COPIES_LIMIT = 20
 """Names listed of one group of equal files."""
@@ -73,6 +77,8 @@ class Counts:
         self._hidden: list[tuple[int, str, Hidden]] = []
         self._equal: dict[bytes, int | Equal] = {}
         self._stack = stack
+        self._linked = _only_linked(stack)
+        self._met: set[tuple[int, int]] = set()
 
     def add(self, path: str, versions: Sequence[Version]) -> None:
         """Count one path."""
@@ -84,7 +90,7 @@ class Counts:
         if last is None or last.entry is None:
             return
         self.paths += 1
-        if last.entry.kind is Kind.FILE:
+        if last.entry.kind is Kind.FILE or (last.linked is not None and self._first(last.linked)):
             self.files += 1
             self.size += last.entry.size
             if last.entry.size:
@@ -129,7 +135,7 @@ class Counts:
             layer.size += _size(one)
 
     def _hide(self, path: str, versions: Sequence[Version]) -> None:
-        gone = [one for one in versions[:-1] if _size(one)]
+        gone = [one for one in versions[:-1] if _size(one) and not self._still_shown(path, one)]
         if not gone:
             return
         for one in gone:
@@ -145,6 +151,26 @@ class Counts:
             heapq.heappush(self._hidden, item)
         elif item[0] > self._hidden[0][0]:
             heapq.heapreplace(self._hidden, item)
+
+    def _still_shown(self, path: str, version: Version) -> bool:
+        """Say whether a hard link shows the file that has lost this name."""
+        if not self._linked:
+            return False
+        toc = self._stack.tables[version.layer]
+        return (version.layer, toc.member(toc.find(to_key(path))).offset) in self._linked
+
+    def _first(self, file: Located) -> bool:
+        """Say whether a hard link is the first met of a file that only such links show."""
+        place = (file.layer, file.offset)
+        if place not in self._linked or place in self._met:
+            return False
+        self._met.add(place)
+        toc, key = self._stack.tables[file.layer], to_key(file.group.partition("\0")[0])
+        slot = toc.find(key)
+        if slot < 0 or toc.kind(slot) != _FILE or toc.member(slot).offset != file.offset:
+            # The layer itself put something else under the file's own name, which is all that was met of it.
+            self.layers[file.layer].size += file.entry.size
+        return True
 
     def _same(self, last: Version, path: str) -> None:
         """Remember a file's contents: of those seen once only where, not under which name."""
@@ -168,3 +194,19 @@ class Counts:
 def _size(version: Version) -> int:
     entry = version.entry
     return entry.size if entry is not None and entry.kind is Kind.FILE else 0
+
+
+def _only_linked(stack: Stack) -> frozenset[tuple[int, int]]:
+    """Return layer and offset of the files that have lost the name they came with, and are there by a hard link."""
+    found = set()
+    for toc in stack.tables:
+        for slot in range(toc.slots):
+            if toc.kind(slot) != HARDLINK:
+                continue
+            try:
+                file = stack.view.lookup(to_path(toc.key(slot)))
+            except LayerFormatError:  # a link to nothing
+                continue
+            if file is not None and file.entry.kind is Kind.FILE and "\0" in file.group:
+                found.add((file.layer, file.offset))
+    return frozenset(found)

@@ -150,6 +150,13 @@ class View:
             if found.stack:
                 todo.append(self._inside(found.stack))
 
+    def linked(self, path: str, layer: int, slot: int) -> Located:
+        """Return the file that a layer's hard link at ``path`` means, as it was when the link was made.
+
+        Raises LayerFormatError for a link to nothing.
+        """
+        return self._linked(path, layer, slot)
+
     def small_file(self, path: str) -> bytes | None:
         """Return the contents of a file that tables of contents keep, found through symlinks.
 

@@ -13,7 +13,7 @@ from builder.explore.counting import COPIES_LIMIT, Counts
 from builder.explore.reading import Stack, read_stack
 from builder.image.artifact import Artifact
 from builder.image.digest import DigestMismatchError
-from builder.rootfs.entry import LayerFormatError
+from builder.rootfs.entry import Kind, LayerFormatError
 from tests.support import images
 
 ADDED, CHANGED, METADATA, REMOVED, REWRITTEN = Change
@@ -130,6 +130,54 @@ def test_bytes_that_nobody_sees_are_counted_in_the_layer_that_has_them(tmp_path:
         ("b", 10, (0,), 1, True),
     ]
     assert counts.efficiency == 5 / 315
+
+
+LINKED = (images.file("a", "x" * 10), images.hardlink("b", "a"), images.hardlink("c", "b"))
+
+
+@pytest.mark.parametrize(
+    ("layers", "seen", "hidden", "files"),
+    [
+        ([LINKED], 10, [], 1),
+        ([LINKED, [images.file(".wh.a")]], 10, [], 1),
+        ([LINKED, [images.file("a", "y" * 7)]], 17, [], 2),
+        ([LINKED, [images.file(".wh.b"), images.file(".wh.c")]], 10, [], 1),
+        ([LINKED, [images.file(f".wh.{name}") for name in "abc"]], 0, [("a", 10, (0,))], 0),
+        ([LINKED[:1], [images.hardlink("z", "a")], [images.file(".wh.a")]], 10, [], 1),
+        ([LINKED, [images.file("a", "y" * 7)], [images.file(".wh.a")]], 10, [("a", 7, (1,))], 1),
+        ([[*LINKED, images.file("a", "y" * 7)]], 17, [], 2),
+        ([[*LINKED, images.file("a/in", "y" * 7)]], 17, [], 2),
+        ([LINKED, LINKED], 10, [("a", 10, (0,))], 1),
+    ],
+)
+def test_a_file_is_there_as_long_as_one_of_its_names(
+    layers: list[list[tuple[object, bytes]]],
+    seen: int,
+    hidden: list[tuple[str, int, tuple[int, ...]]],
+    files: int,
+    tmp_path: Path,
+) -> None:
+    stack = _stack(tmp_path / "a", [images.layer(*members) for members in layers])  # type: ignore[arg-type]
+    counts = Counts(stack)
+    for node in walk([stack]):
+        counts.add(node.path, node.stacks[0])
+    assert (counts.size, counts.files) == (seen, files)
+    assert [(one.path, one.bytes, one.layers) for one in counts.most_hidden()] == hidden
+    assert sum(one.size for one in counts.layers) == counts.total
+    assert sum(one.hidden for one in counts.layers) == counts.hidden == sum(cost for _, cost, _ in hidden)
+
+
+def test_a_hard_link_changes_with_its_file(tmp_path: Path) -> None:
+    first = [images.file("a", "11", mode=0o640, uid=5), images.hardlink("b", "a"), images.file("c", "33")]
+    second = [images.file("a", "22", mode=0o640, uid=5), images.hardlink("b", "a"), images.hardlink("c", "a")]
+    third = [images.file("b", "22", mode=0o640, uid=5), images.file("c", "22", mode=0o600)]
+    stack = _stack(tmp_path / "a", [images.layer(*members) for members in (first, second, third)])
+    changes = _changes(stack)
+    assert changes["b"] == [(0, ADDED), (1, CHANGED), (2, REWRITTEN)]
+    assert changes["c"] == [(0, ADDED), (1, CHANGED), (2, METADATA)]
+    (link,) = (node.stacks[0][0].entry for node in walk([stack]) if node.path == "b")
+    assert link is not None
+    assert (link.kind, link.target, link.mode, link.uid, link.size) == (Kind.HARDLINK, "a", 0o640, 5, 2)
 
 
 def test_equal_files_are_counted_and_named(tmp_path: Path) -> None:
