@@ -156,9 +156,9 @@ programs.
 An option that takes part in a build has a variable: `--build-arg` is `PYBUILD_BUILD_ARG`. Lists have one entry in each
 line, flags are `true` or `false`, and an empty variable counts as unset. What a file switches on is switched off with
 `PYBUILD_PUSH=false`, and by the command line with `--push=false`: every flag of every command may be followed by
-`=true` or `=false`, also `--no-cache=false`. `PYBUILD_INSECURE_REGISTRY`, `PYBUILD_REGISTRY_MIRROR` and `PYBUILD_REGISTRY_MAP`,
-`PYBUILD_ROOT` and `PYBUILD_CONFIG` hold for all commands. `SOURCE_DATE_EPOCH` counts more than `source-date-epoch` of a
-file. `pybuild config show` tells variables that begin with `PYBUILD_` and mean nothing.
+`=true` or `=false`, also `--no-cache=false`. `PYBUILD_INSECURE_REGISTRY`, `PYBUILD_REGISTRY_MIRROR` and
+`PYBUILD_REGISTRY_MAP`, `PYBUILD_ROOT` and `PYBUILD_CONFIG` hold for all commands. `SOURCE_DATE_EPOCH` counts more than
+`source-date-epoch` of a file. `pybuild config show` tells variables that begin with `PYBUILD_` and mean nothing.
 
 ```sh
 PYBUILD_PLATFORM=linux/arm64 PYBUILD_NO_CACHE=true pybuild config show --origin api

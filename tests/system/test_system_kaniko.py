@@ -101,6 +101,36 @@ def test_archives(place: Place) -> None:
     assert "cannot read nosuch.tgz" in done.stderr
 
 
+def test_a_projects_file_changes_nothing(place: Place) -> None:
+    """Nor do its mistakes, nor what it must not say."""
+    wanted = place.native("./context")
+    for text in ("[build]\nlabels = { x = 'y' }\nno-cache = true\n", "[build]\npush = true\n", "[[["):
+        (place.root / "context/pybuild.toml").write_text(text)
+        (place.root / "context/.dockerignore").write_text("pybuild.toml\n")
+        done = place.kaniko("-c", "context", "-d", f"{place.name}:1")
+        assert digest_of(done) == place.pushed("1") == wanted
+        assert "context/pybuild.toml is not read" in done.stderr
+    done = place.kaniko("-c", "context", "-d", f"{place.name}:1", "--", "--no-project-config=false", status=64)
+    assert "not TOML" in done.stderr
+
+
+def test_nothing_is_pushed_that_should_not_be(place: Place) -> None:
+    place.kaniko("-c", "context", "-d", f"{place.name}:1", "--no-push", PYBUILD_PUSH="true")
+    assert place.registry.tags(place.repository) == {}
+
+
+def test_a_dry_run(place: Place) -> None:
+    flags = ("-c", "context", "-d", f"{place.name}:1", "--digest-file", "new/digest", "--image-name-with-digest-file=n")
+    done = place.kaniko(*flags, "--dryrun")
+    assert "the same as pybuild explain ./context" in done.stderr
+    assert [line.split()[0] for line in done.stdout.splitlines() if line[:1] != " "] == ["MISS"] * 3
+    assert place.registry.tags(place.repository) == {}
+    assert not (place.root / "new").exists()
+    assert not (place.root / "n").exists()
+    place.kaniko(*flags)
+    assert "MISS" not in place.kaniko(*flags, "--dryrun=true").stdout
+
+
 def test_outputs_and_files(place: Place) -> None:
     done = place.kaniko(
         *("-c", "context", "-d", f"{place.name}:1", "-d", f"{place.name}:2", "--no-push", "--tar-path=o.tar"),
@@ -177,7 +207,7 @@ def test_repositories(place: Place, tmp_path: Path) -> None:
 def test_errors_keep_their_status_and_secrets_stay_hidden(place: Place) -> None:
     assert "hint: add --destination" in place.kaniko("-c", "context", status=64).stderr
     done = place.kaniko("-c", "context", "--no-push", "--build-arg", "TOKEN=s3cret")
-    assert "--build-arg TOKEN=... ./context" in done.stderr
+    assert "--build-arg TOKEN=... --push=false ./context" in done.stderr
     assert "s3cret" not in done.stderr
     quiet = place.kaniko("-c", "context", "--no-push", "--verbosity=error", "--single-snapshot")
     assert (

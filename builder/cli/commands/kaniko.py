@@ -72,7 +72,8 @@ def run(options: argparse.Namespace) -> int:
         reporter.emit(Warned(text, "kaniko"))
     os.environ.update(same.environment)
     for path in filter(None, (value_of("--digest-file", same.words), same.names, same.tagged)):
-        _make_folder(path)
+        if not same.dry:
+            _make_folder(path)
     words = list(same.words)
     metadata = value_of("--metadata-file", words)
     if (same.names or same.tagged) and not metadata:
@@ -80,7 +81,7 @@ def run(options: argparse.Namespace) -> int:
         metadata = f"/proc/self/fd/{os.memfd_create('metadata')}"
         words[:0] = ["--metadata-file", metadata]
     with _standard_input(same.stdin):
-        status = main(words)
+        status = main(["explain", *words] if same.dry else words)
     if status == 0 and (same.names or same.tagged):
         _write_names(same, metadata)
     return status

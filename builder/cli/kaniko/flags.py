@@ -94,7 +94,7 @@ _WHAT = (
 
 _OUTPUT = (
     Flag("destination", "texts", "translated", "`-t REF --push`", short="d", metavar="REF"),
-    Flag("no-push", "switch", "translated", "no `--push`: the image stays in the store under its tags"),
+    Flag("no-push", "switch", "translated", "`--push=false`: the image stays in the store under its tags"),
     Flag("tar-path", "text", "translated", "`-o type=docker,dest=FILE`", metavar="FILE"),
     Flag("oci-layout-path", "text", "translated", "`-o type=oci,tar=false,dest=DIR`", metavar="DIR"),
     Flag("digest-file", "text", "translated", "`--digest-file FILE`", metavar="FILE"),
@@ -188,6 +188,7 @@ _REGISTRY = (
     _renamed("registry-certificate", "texts", "--registry-certificate", "HOST=FILE"),
     _renamed("registry-client-cert", "texts", "--registry-client-cert", "HOST=CERT,KEY"),
     Flag("credential-helpers", "texts", "ignored", _HELPERS, metavar="NAME"),
+    Flag("azure-container-registry-config", "text", "ignored", _HELPERS, metavar="FILE"),
     _always("push-retry", _RETRIES, "text"),
     _always("image-fs-extract-retry", _RETRIES, "text"),
     _always("image-download-retry", _RETRIES, "text"),
@@ -229,7 +230,12 @@ _HOW = (
     _always("pre-cleanup", _CLEAN),
     _always("preserve-context", "a build changes nothing in its context"),
     Flag("materialize", "switch", "refused", "`pybuild -o type=local,dest=DIR` writes the files of an image"),
-    Flag("dryrun", "switch", "refused", "`pybuild explain` says which steps would be executed, and why"),
+    Flag(
+        "dryrun",
+        "switch",
+        "translated",
+        "`pybuild explain`: says which steps would be executed, and why; nothing is built, pushed or written",
+    ),
     Flag(
         "kaniko-dir",
         "text",
@@ -271,6 +277,8 @@ SUBCOMMANDS = {
     "login": "pybuild login -u USER --password-stdin REGISTRY",
     "push": "pybuild push FILE REF",
     "bake": "targets in pybuild.toml, one pybuild build for each",
+    "help": "pybuild kaniko --help",
+    "completion": "pybuild completion SHELL",
 }
 """Words after the executor's name that are no flags, and what is written here."""
 

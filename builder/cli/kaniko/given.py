@@ -74,7 +74,8 @@ def _divided(word: str) -> tuple[str, str | None]:
         if name in FLAGS:
             return name, value if equals else None
     elif word[:1] == "-" and word[1:2] in _SHORT:
-        return _SHORT[word[1]], word[2:].removeprefix("=") or None
+        value = word[2:].removeprefix("=")
+        return _SHORT[word[1]], value if len(word) > 2 else None
     raise _unknown(word)
 
 

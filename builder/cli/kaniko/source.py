@@ -42,6 +42,8 @@ def source(given: Given, environment: Mapping[str, str]) -> Source:
     where = given.text("context", _WORKSPACE)
     part = given.text("context-sub-path")
     scheme, mark, rest = where.partition("://")
+    if not (rest if mark else scheme):
+        raise UsageError("--context is empty", hint="perhaps a variable is not set; add --context .")
     match scheme if mark else "":
         case "":
             _must_be_there(given, where)

@@ -14,8 +14,10 @@ from builder.cli.kaniko.flags import FLAGS, Flag, plain
 from builder.cli.kaniko.given import Given
 from builder.cli.kaniko.reach import registry_words
 from builder.cli.kaniko.source import Source, hidden, source
+from builder.cli.parsing import wants_project
 from builder.errors import UsageError
 from builder.image.reference import Reference
+from builder.settings import find_project
 from builder.values import dataclass
 
 _HOME = "/kaniko"
@@ -24,13 +26,15 @@ _HOME = "/kaniko"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Equivalent:
-    """Our words for a build. ``stdin`` is a file for standard input, empty for the one there is.
+    """Our words for a build, or with ``dry`` for ``explain``. ``stdin`` is a file for standard input, empty for the one
+    there is.
 
     ``environment`` is set before; ``notices`` tell what was left out. ``names`` and ``tagged`` are files for the name
     of each destination with the digest.
     """
 
     words: tuple[str, ...]
+    dry: bool = False
     stdin: str = ""
     environment: Mapping[str, str]
     notices: tuple[str, ...] = ()
@@ -43,7 +47,7 @@ class Equivalent:
         """The command as a person would write it, without passwords and values of build arguments."""
         given = "".join(f"{name}={shlex.quote(_shown_value(name, value))} " for name, value in self.environment.items())
         words = (_shown_word(*pair) for pair in itertools.pairwise(("", *self.words)))
-        command = shlex.join(["pybuild", *words])
+        command = shlex.join(["pybuild", *(["explain"] if self.dry else []), *words])
         return given + command + (f" < {shlex.quote(self.stdin)}" if self.stdin else "")
 
 
@@ -70,9 +74,12 @@ def equivalent(given: Given, environment: Mapping[str, str]) -> Equivalent:
     _refuse_impossible(given)
     destinations = tuple(dict.fromkeys(Reference.parse(text) for text in given.texts("destination")))
     found = source(given, environment)
+    dry = given.on("dryrun")
+    unread, notice = _project(given, environment, found)
     words = (
+        *unread,
         *_what(given, environment, found),
-        *_where(given),
+        *([] if dry else _where(given)),
         *_cache(given, destinations),
         *registry_words(given, destinations, found),
         *_renamed(given),
@@ -82,12 +89,13 @@ def equivalent(given: Given, environment: Mapping[str, str]) -> Equivalent:
     )
     return Equivalent(
         words=words,
+        dry=dry,
         stdin=found.stdin,
         environment=_environment(given, environment),
-        notices=(*found.notices, *_left_out(given)),
+        notices=(*found.notices, *notice, *_left_out(given)),
         destinations=destinations,
-        names=given.text("image-name-with-digest-file"),
-        tagged=given.text("image-name-tag-with-digest-file"),
+        names="" if dry else given.text("image-name-with-digest-file"),
+        tagged="" if dry else given.text("image-name-tag-with-digest-file"),
     )
 
 
@@ -105,7 +113,7 @@ def _left_out(given: Given) -> tuple[str, ...]:
 
 
 def _refuse_impossible(given: Given) -> None:
-    destinations, push = given.has("destination"), not given.on("no-push")
+    destinations, push = given.has("destination"), not (given.on("no-push") or given.on("dryrun"))
     if push and not destinations:
         raise UsageError("--destination is missing", hint="add --destination REGISTRY/NAME:TAG, or --no-push")
     for name in ("image-name-with-digest-file", "image-name-tag-with-digest-file"):
@@ -122,6 +130,24 @@ def _refuse_impossible(given: Given) -> None:
         raise UsageError("--target is given for several stages", hint="build one after the other; equal steps are hits")
 
 
+def _project(given: Given, environment: Mapping[str, str], found: Source) -> tuple[list[str], list[str]]:
+    """Return the option and the notice that leave a project's file out: an executor's flags say all there is.
+
+    Who asks for the file after ``--`` gets it.
+    """
+    asked = any(word.partition("=")[0] == _UNREAD for word in given.own)
+    if asked or not found.local or not wants_project(None, environment):
+        return [], []
+    project = find_project(found.context)
+    if project is None:
+        return [], []
+    place = os.path.relpath(project.file)
+    return [_UNREAD], [f"{place} is not read: an executor does not know it; -- {_UNREAD}=false reads it"]
+
+
+_UNREAD = "--no-project-config"
+
+
 # --- the parts
 
 
@@ -135,8 +161,7 @@ def _what(given: Given, environment: Mapping[str, str], found: Source) -> list[s
 
 def _where(given: Given) -> list[str]:
     words = [word for text in given.texts("destination") for word in ("-t", text)]
-    if not given.on("no-push"):
-        words.append("--push")
+    words.append("--push=false" if given.on("no-push") else "--push")
     if given.has("tar-path"):
         words += ["-o", _attributes("type=docker", f"dest={given.text('tar-path')}")]
     if given.has("oci-layout-path"):
@@ -182,7 +207,7 @@ def _renamed(given: Given) -> list[str]:
         if flag.fate != "renamed" or not given.has(flag.name):
             continue
         if flag.kind == "switch":
-            words += [flag.option] if given.on(flag.name) else []
+            words += [flag.option if given.on(flag.name) else f"{flag.option}=false"]
         else:
             values = given.texts(flag.name) if flag.kind == "texts" else given.texts(flag.name)[-1:]
             words += [word for value in values if value for word in (flag.option, value)]

@@ -66,13 +66,13 @@ TRANSLATIONS: list[tuple[str, str]] = [
     ("-c . -d a --secret id=a,src=ca.pem", "-t a --push --secret id=a,src=ca.pem ."),
     # where it goes
     ("-c . -d a -d b:1 --destination c", "-t a -t b:1 -t c --push ."),
-    ("-c . --no-push", "."),
-    ("-c . -d a --no-push", "-t a ."),
+    ("-c . --no-push", "--push=false ."),
+    ("-c . -d a --no-push", "-t a --push=false ."),
     ("-c . -d a --no-push=false", "-t a --push ."),
-    ("-c . -d a --no-push --tar-path o.tar", "-t a -o type=docker,dest=o.tar ."),
+    ("-c . -d a --no-push --tar-path o.tar", "-t a --push=false -o type=docker,dest=o.tar ."),
     ("-c . -d a --tarPath=o.tar", "-t a --push -o type=docker,dest=o.tar ."),
-    ("-c . --no-push --tar-path a,b", "-o 'type=docker,\"dest=a,b\"' ."),
-    ("-c . --no-push --oci-layout-path l", "-o type=oci,tar=false,dest=l ."),
+    ("-c . --no-push --tar-path a,b", "--push=false -o 'type=docker,\"dest=a,b\"' ."),
+    ("-c . --no-push --oci-layout-path l", "--push=false -o type=oci,tar=false,dest=l ."),
     ("-c . -d a --digest-file d", "-t a --push --digest-file d ."),
     ("-c . -d a --image-name-with-digest-file d", "-t a --push ."),
     ("-c . -d a --image-name-tag-with-digest-file d", "-t a --push ."),
@@ -80,7 +80,7 @@ TRANSLATIONS: list[tuple[str, str]] = [
     ("-c . -d a --compression zstd --compression-level 3", "-t a --push --compression-level 3 --compression zstd ."),
     ("-c . -d a --compression-level -1", "-t a --push ."),
     ("-c . -d a --reproducible", "-t a --push --reproducible ."),
-    ("-c . -d a --reproducible=false", "-t a --push ."),
+    ("-c . -d a --reproducible=false", "-t a --push --reproducible=false ."),
     # the cache
     (
         "-c . -d r.example/a:1 --cache",
@@ -94,7 +94,8 @@ TRANSLATIONS: list[tuple[str, str]] = [
     ("-c . -d a --cache=true --cache-repo=r.example/c --no-push-cache", "-t a --push --cache-from r.example/c ."),
     (
         "-c . --no-push --cache --cache-repo oci:/layers",
-        "--cache-from type=local,src=/layers --cache-to type=local,dest=/layers,mode=max,ignore-error=true .",
+        "--push=false --cache-from type=local,src=/layers"
+        " --cache-to type=local,dest=/layers,mode=max,ignore-error=true .",
     ),
     ("-c . -d a --cache=false", "-t a --push --no-cache ."),
     (
@@ -113,37 +114,38 @@ TRANSLATIONS: list[tuple[str, str]] = [
     ),
     (
         "-c . --no-push --insecure-pull",
-        "--insecure-registry reg.example --insecure-registry other.example:5000 .",
+        "--push=false --insecure-registry reg.example --insecure-registry other.example:5000 .",
     ),
     (
         "-c . --no-push --skip-tls-verify-pull --registry-mirror m.example/hub",
-        "--insecure-registry reg.example --insecure-registry other.example:5000 --insecure-registry m.example"
-        " --registry-mirror m.example/hub .",
+        "--push=false --insecure-registry reg.example --insecure-registry other.example:5000"
+        " --insecure-registry m.example --registry-mirror m.example/hub .",
     ),
     (
         "-c . --no-push --insecure-registry a.example --skip-tls-verify-registry b.example",
-        "--insecure-registry a.example --insecure-registry b.example .",
+        "--push=false --insecure-registry a.example --insecure-registry b.example .",
     ),
     (
         "-c . --no-push --registry-mirror a.example --registry-mirror b.example/hub",
-        "--registry-mirror a.example --registry-mirror b.example/hub .",
+        "--push=false --registry-mirror a.example --registry-mirror b.example/hub .",
     ),
     (
         "-c . --no-push --registry-mirror a.example --skip-default-registry-fallback",
-        "--registry-map docker.io=a.example .",
+        "--push=false --registry-map docker.io=a.example .",
     ),
     (
         "-c . --no-push --registry-map q.example=a.example;q.example=https://b.example/x --registry-map=r.example=c.io",
-        "--registry-map q.example=a.example --registry-map q.example=b.example/x --registry-map r.example=c.io"
+        "--push=false --registry-map q.example=a.example --registry-map q.example=b.example/x"
+        " --registry-map r.example=c.io"
         " --registry-map q.example=q.example --registry-map r.example=r.example .",
     ),
     (
         "-c . --no-push --registry-map q.example=http://a.example:5000 --skip-default-registry-fallback=true",
-        "--insecure-registry a.example:5000 --registry-map q.example=a.example:5000 .",
+        "--push=false --insecure-registry a.example:5000 --registry-map q.example=a.example:5000 .",
     ),
     (
         "-c . --no-push --registry-certificate r.example=ca.pem --registry-client-cert r.example=me.pem,me.pem",
-        "--registry-certificate r.example=ca.pem --registry-client-cert r.example=me.pem,me.pem .",
+        "--push=false --registry-certificate r.example=ca.pem --registry-client-cert r.example=me.pem,me.pem .",
     ),
     # how
     ("-c . -d a -v debug", "-t a --push --debug ."),
@@ -152,7 +154,9 @@ TRANSLATIONS: list[tuple[str, str]] = [
     ("-c . -d a -vinfo --log-format color", "-t a --push ."),
     ("-c . -d a --log-format json", "-t a --push --progress json ."),
     ("-c . -d a --kaniko-dir nosuch", "-t a --push ."),
-    ("--root s -c . --no-push --debug -- --jobs 2 --pull", "--root s --debug --jobs 2 --pull ."),
+    ("-c . -d a --dryrun --digest-file d --build-arg A=1", "explain --build-arg A=... ."),
+    ("-c . --dryrun=false -d a", "-t a --push ."),
+    ("--root s -c . --no-push --debug -- --jobs 2 --pull", "--push=false --root s --debug --jobs 2 --pull ."),
 ]  # fmt: skip
 
 
@@ -160,7 +164,48 @@ TRANSLATIONS: list[tuple[str, str]] = [
 def test_what_is_translated(theirs: str, ours: str) -> None:
     found = same(*theirs.split())
     assert found.shown == f"pybuild {ours}"
-    parse("build", found.words)
+    parse("explain" if found.dry else "build", found.words)
+
+
+EXECUTORS_FLAGS = """
+annotation azure-container-registry-config bucket build-arg cache cache-copy-layers cache-dir cache-repo
+cache-run-layers cache-ttl cleanup compressed-caching compression compression-level context context-sub-path
+credential-helpers custom-platform customPlatform destination digest-file dockerfile dryrun force
+force-build-metadata git ignore-path ignore-var-run image-download-retry image-format image-fs-extract-retry
+image-name-tag-with-digest-file image-name-with-digest-file insecure insecure-pull insecure-registry
+kaniko-dir label log-format log-timestamp materialize no-push no-push-cache oci-layout-path pre-cleanup
+preserve-context push-ignore-immutable-tag-errors push-retry registry-certificate registry-client-cert
+registry-map registry-mirror reproducible secret single-snapshot skip-default-registry-fallback
+skip-push-permission-check skip-tls-verify skip-tls-verify-pull skip-tls-verify-registry skip-unused-stages
+snapshot-mode snapshotMode tar-path tarPath target use-new-run verbosity whitelist-var-run
+"""
+"""Those of the last release of the executor, and of its fork; a new one belongs here first."""
+
+
+def test_there_is_an_answer_to_every_flag_of_an_executor() -> None:
+    assert sorted([*FLAGS, *OLD]) == sorted(EXECUTORS_FLAGS.split())
+    assert {flag.name for flag in FLAGS.values() if flag.fate == "refused"} == {"bucket", "materialize"}
+
+
+@pytest.mark.parametrize("name", ["pybuild.toml", "pyproject.toml"])
+def test_a_projects_file_is_not_read(folder: Path, name: str) -> None:
+    """An executor's flags say all there is; whoever wants more asks for it."""
+    (folder / name).write_text("[tool.pybuild.build]\n" if "project" in name else "[build]\n")
+    found = same("-c", "dir://.", "-d", "a")
+    assert found.shown == "pybuild --no-project-config -t a --push ."
+    assert found.notices == (
+        f"{name} is not read: an executor does not know it; -- --no-project-config=false reads it",
+    )
+    for own in ("--no-project-config=false", "--no-project-config"):
+        found = same("-c", ".", "-d", "a", "--", own)
+        assert (found.shown, found.notices) == (f"pybuild -t a --push {own} .", ())
+    found = same("-c", ".", "-d", "a", PYBUILD_NO_PROJECT_CONFIG="1")
+    assert (found.shown, found.notices) == ("pybuild -t a --push .", ())
+
+
+def test_a_dry_run_needs_no_destination_and_leaves_no_files() -> None:
+    found = same("-c", ".", "--dryrun", "--tar-path", "x.tar", "--cleanup")
+    assert (found.shown, found.dry, found.names, found.tagged) == ("pybuild explain .", True, "", "")
 
 
 def given_in(command: str) -> set[str]:
@@ -179,7 +224,7 @@ def test_every_flag_that_means_something_is_in_the_table_above() -> None:
 def test_what_needs_nothing(name: str) -> None:
     for value in ("true", "false") if FLAGS[name].kind == "switch" else ("5",):
         found = same("-c", ".", "--no-push", f"--{name}={value}")
-        assert (found.shown, found.notices) == ("pybuild .", ())
+        assert (found.shown, found.notices) == ("pybuild --push=false .", ())
 
 
 @pytest.mark.parametrize("name", [flag.name for flag in FLAGS.values() if flag.fate == "ignored"])
@@ -187,7 +232,7 @@ def test_what_is_left_out_is_said(name: str) -> None:
     flag = FLAGS[name]
     values = {True: "true", False: "false"} if flag.kind == "switch" else {True: "x", False: "x"}
     found = same("-c", ".", "--no-push", f"--{name}={values[flag.speaking]}")
-    assert found.shown == "pybuild ."
+    assert found.shown == "pybuild --push=false ."
     assert found.notices == (f"--{name} is left out: {plain(flag.here)}",)
     if flag.kind == "switch":
         assert same("-c", ".", "--no-push", f"--{name}={values[not flag.speaking]}").notices == ()
@@ -204,11 +249,13 @@ def test_what_is_refused_says_what_to_use(name: str) -> None:
         same("-c", ".", "--no-push", f"--{name}={'true' if FLAGS[name].kind == 'switch' else 'x'}")
     assert caught.value.hint == plain(FLAGS[name].here)
     if FLAGS[name].kind == "switch":
-        assert same("-c", ".", "--no-push", f"--{name}=false").shown == "pybuild ."
+        assert same("-c", ".", "--no-push", f"--{name}=false").shown == "pybuild --push=false ."
 
 
 MISTAKES: list[tuple[str, str, str]] = [
     ("-c .", "--destination is missing", "or --no-push"),
+    ("-c= --no-push", "--context is empty", "--context ."),
+    ("-c dir:// --no-push", "--context is empty", "--context ."),
     ("--no-push", "without --context it is /workspace/", "--context ."),
     ("-c s3://b/c.tgz --no-push", "not from there", "fetch the archive first"),
     ("-c gs://b/c.tgz --no-push", "not from there", "fetch the archive first"),
@@ -265,7 +312,7 @@ def test_build_arguments_without_a_value_are_the_variables_or_empty() -> None:
 @pytest.mark.parametrize(
     ("environment", "ours"),
     [
-        ({"KANIKO_NO_PUSH": "true"}, "-t a ."),
+        ({"KANIKO_NO_PUSH": "true"}, "-t a --push=false ."),
         ({"KANIKO_NO_PUSH": "0"}, "-t a --push ."),
         ({"KANIKO_REGISTRY_MIRROR": "m.example"}, "-t a --push --registry-mirror m.example ."),
         (
@@ -298,7 +345,7 @@ def test_passwords_among_our_own_options_are_not_shown() -> None:
     own = ("--creds", "ann:s3cret", "--creds=r.example=bob:s3cret", "--build-arg=T=s3cret", "--build-arg", "U=s3cret")
     found = same("-c", ".", "--no-push", "--", *own, "--registry-mirror=https://a:s3cret@m.example")
     assert "s3cret" not in found.shown
-    assert found.shown.startswith("pybuild --creds ... --creds=... --build-arg=T=... --build-arg U=... ")
+    assert found.shown.startswith("pybuild --push=false --creds ... --creds=... --build-arg=T=... --build-arg U=... ")
     assert own[0] in found.words
     assert own[-1] in found.words
 
