@@ -6,9 +6,9 @@ called, so an unused context costs nothing.
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -244,6 +244,8 @@ def _read_host_file(path: Path) -> bytes | None:
         return None
     except OSError as error:
         raise ContextError(f"cannot read {path}: {error.strerror}") from error
-    with os.fdopen(fd, "rb") as stream, contextlib.suppress(IsADirectoryError):
+    if stat.S_ISDIR(os.fstat(fd).st_mode):
+        os.close(fd)
+        return None
+    with os.fdopen(fd, "rb") as stream:
         return read_limited(stream, _LARGEST_IGNORE_FILE, lambda: ContextError(f"{path} is too large"))
-    return None

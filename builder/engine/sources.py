@@ -69,6 +69,8 @@ def read_dockerfile(request: BuildRequest, contexts: Contexts) -> Text:
 
 
 def _read(path: Path, context: str) -> bytes:
+    if os.path.islink(path):
+        _refuse_to_leave(path, context)
     try:
         with open(path, "rb") as stream:
             return stream.read(DOCKERFILE_LIMIT + 1)
@@ -78,6 +80,30 @@ def _read(path: Path, context: str) -> bytes:
         raise ContextError(
             f"cannot read the Dockerfile {path}: {error.strerror}", hint="name another with --file"
         ) from error
+
+
+def _refuse_to_leave(link: Path, context: str) -> None:
+    """Refuse a link of the project that leads out of it: a stranger's would have a file of ours shown as a mistake."""
+    project = _repository(os.path.realpath(context))
+    if _within(os.path.realpath(link.parent), project) and not _within(os.path.realpath(link), project):
+        raise ContextError(
+            f"the Dockerfile {link} is a link out of the project {project}", hint="name the file itself with --file"
+        )
+
+
+def _repository(directory: str) -> str:
+    """Return the root of the repository that a directory is in; without one the directory."""
+    root = directory
+    while not os.path.lexists(f"{root}/.git"):
+        above = os.path.dirname(root)
+        if above == root:
+            return directory
+        root = above
+    return root
+
+
+def _within(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(f"{folder.rstrip('/')}/")
 
 
 def _limited(data: bytes, name: str) -> bytes:

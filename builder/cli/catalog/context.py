@@ -32,9 +32,12 @@ KINDS = (
             "there is no standard input to read the Dockerfile from",
             "the build context has no {value}",
             "cannot read the Dockerfile {path}: {reason}",
+            "the Dockerfile {link} is a link out of the project {project}",
         ),
-        cause="The context has no file of that name, or it cannot be read.",
-        way_out="`-f PATH` names it; the path is relative to the current directory.",
+        cause="The context has no file of that name, or it cannot be read, or it is a symlink that leads out of the "
+        "repository (without one, the context): what it leads to would be shown to whoever reads the log.",
+        way_out="`-f PATH` names it; the path is relative to the current directory. A file outside of the project is "
+        "named by its own path.",
     ),
     Kind(
         code="PB6603",

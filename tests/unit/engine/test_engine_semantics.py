@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from builder.engine.build import build
+from builder.engine.request import BuildRequest
 from builder.errors import BuilderError, ContextError
 from builder.registry.client import Registry
 from tests.support.builds import Recording, Workshop
@@ -341,6 +343,37 @@ def test_the_dockerfile_may_be_a_link(shop: Workshop) -> None:
     (shop.context / "Dockerfile").unlink()
     (shop.context / "Dockerfile").symlink_to(shop.context / "docker/real")
     assert shop.build().config.config.labels == {"a": "b"}
+
+
+def test_a_link_of_the_project_to_a_file_outside_is_not_read_as_dockerfile(shop: Workshop) -> None:
+    """What is no Dockerfile is shown as a mistake in one: a stranger's link would show any file of ours."""
+    outside = shop.put({"token": "sEcReT", "Dockerfile": "FROM scratch\n"}, shop.context.parent / "outside")
+    shop.put({"folder": lambda path: path.symlink_to(outside)})
+    link = shop.context / "Dockerfile"
+
+    def try_build(named: Path | None = None) -> None:
+        with shop.environment(Recording()) as env:
+            build(BuildRequest(context=str(shop.context), dockerfile=None if named is None else str(named)), env)
+
+    for target in (outside / "token", Path("..", "outside", "Dockerfile"), Path("folder", "token")):
+        link.unlink(missing_ok=True)
+        link.symlink_to(target)
+        for named in (None, link):
+            with pytest.raises(ContextError, match="is a link out of the project"):
+                try_build(named)
+    try_build(outside / "Dockerfile")
+    elsewhere = shop.context.parent / "elsewhere"
+    elsewhere.symlink_to(outside / "Dockerfile")
+    try_build(elsewhere)  # the user's own link
+    (shop.context.parent / ".git").mkdir()
+    with pytest.raises(BuilderError, match="unknown instruction: sEcReT"):
+        try_build()  # one repository is one project
+
+
+def test_a_directory_is_no_ignore_file_of_a_dockerfile(shop: Workshop) -> None:
+    shop.put({"Dockerfile": "FROM scratch\nCOPY a /", ".dockerignore": "b\n", "a": "", "b": ""})
+    (shop.context / "Dockerfile.dockerignore").mkdir()
+    assert shop.build().tree.keys() == {"a"}
 
 
 def test_dockerfile_and_ignore_file_work_though_ignored(shop: Workshop) -> None:
