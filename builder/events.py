@@ -93,12 +93,17 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """Bytes of one blob on their way; ``total`` is 0 while unknown."""
+    """Bytes of one blob on their way; ``total`` is 0 while unknown.
+
+    ``what`` is its digest, or ``layer of STEP`` for one that is sent while it is packed. It has arrived when
+    ``current`` is ``total``; ``given_up`` means that what was sent came to nothing, and counts no more.
+    """
 
     direction: Literal["pull", "push"]
     what: str
     current: int
     total: int
+    given_up: bool = False
 
 
 @dataclass(frozen=True, slots=True)

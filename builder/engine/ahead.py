@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 from builder.engine.recompress import coding_of
 from builder.engine.request import BuildRequest, compression_of
 from builder.engine.rights import push_targets
+from builder.errors import BuilderError
+from builder.events import Reporter
 from builder.image.descriptor import Descriptor
 from builder.image.digest import Digest
 from builder.image.reference import Reference
@@ -30,20 +32,24 @@ Complete = Callable[[Descriptor], None]
 class Ahead:
     """Uploads that were begun before the push. Thread-safe; ``close`` cancels those that nobody asked for."""
 
-    def __init__(self, registry: Callable[[], Registry], target: Reference) -> None:
+    def __init__(self, registry: Callable[[], Registry], target: Reference, reporter: Reporter) -> None:
         self._registry = registry
         self._target = target
+        self._reporter = reporter
         self._lock = threading.Lock()
         self._complete: dict[Digest, Following] = {}
         self._useless = False
 
     @contextlib.contextmanager
-    def following(self, blob: Path) -> Iterator[Complete]:
-        """Send the file ``blob`` while the block writes it; the block tells when it is complete."""
+    def following(self, blob: Path, step: str) -> Iterator[Complete]:
+        """Send the file ``blob``, a layer of ``step``, while the block writes it; it tells when that is complete."""
         if self._useless:
             yield lambda _: None
             return
-        upload = self._registry().follow(self._target, blob)
+        from builder.registry.following import Telling
+
+        telling = Telling(self._reporter, f"layer of {step}")
+        upload = self._registry().follow(self._target, blob, telling)
         told = False
 
         def complete(descriptor: Descriptor) -> None:
@@ -70,7 +76,11 @@ class Ahead:
             upload = self._complete.pop(digest, None)
         if upload is None:
             return False
-        there = upload.commit()
+        try:
+            there = upload.commit()
+        except BuilderError:
+            upload.cancel()
+            raise
         # Registries differ: one where this does not work is sent no other layer like this.
         self._useless |= upload.failed
         return there
@@ -84,10 +94,12 @@ class Ahead:
             upload.cancel()
 
 
-def ahead_of(request: BuildRequest, coding: Coding, registry: Callable[[], Registry]) -> Ahead | None:
+def ahead_of(
+    request: BuildRequest, coding: Coding, registry: Callable[[], Registry], reporter: Reporter
+) -> Ahead | None:
     """Return where to send the layers of a build while they are packed as ``coding`` says, if at all."""
     pushed = [one for one in request.outputs if one.kind == "registry"]
     targets = push_targets(request)
     if len(targets) != 1 or any(coding_of(compression_of(request, one.form)) != coding for one in pushed):
         return None
-    return Ahead(registry, targets[0])
+    return Ahead(registry, targets[0], reporter)

@@ -217,7 +217,7 @@ def _ahead(request: BuildRequest, env: Environment, coding: Coding, closing: con
         return None
     from builder.engine.ahead import ahead_of
 
-    ahead = ahead_of(request, coding, env.registry)
+    ahead = ahead_of(request, coding, env.registry, env.reporter)
     if ahead is not None:
         closing.callback(ahead.close)
     return ahead

@@ -58,6 +58,7 @@ class CopyWork:
     sources: Sequence[LayerStack]
     services: Services
     span: Span | None = None
+    name: str = ""
     _chosen: dict[CopySource, tuple[Source, tuple[Selection, ...]]] = field(default_factory=dict)
     _values: dict[CopySource, Value] = field(default_factory=dict)
     _origin: Source | None = None
@@ -142,7 +143,9 @@ class CopyWork:
         if operation.link:
             target.adopt(view_of(self.parent))
         services = self.services
-        return pack_layer(services.store, target.items(), services.coding, services.ahead) if target else None
+        return (
+            pack_layer(services.store, target.items(), services.coding, services.ahead, self.name) if target else None
+        )
 
     def _choose(self, source: CopySource) -> tuple[Source, tuple[Selection, ...]]:
         found = self._chosen.get(source)
@@ -255,7 +258,7 @@ def accounts(stack: LayerStack, view: View, services: Services) -> tuple[bytes |
     )
 
 
-def make_directory(operation: MakeDirectory, parent: LayerStack, services: Services) -> StoreLayer | None:
+def make_directory(name: str, operation: MakeDirectory, parent: LayerStack, services: Services) -> StoreLayer | None:
     """Carry out WORKDIR; None when the directory is there already. Raises ContextError."""
     from builder.engine.layerbuilder import LayerBuilder, NewDirectory
 
@@ -266,7 +269,7 @@ def make_directory(operation: MakeDirectory, parent: LayerStack, services: Servi
         target.make_directories(path, NewDirectory(owner=_maker(operation, parent, view, services)))
     else:
         target.make_directories(path, NewDirectory())
-    return pack_layer(services.store, target.items(), services.coding, services.ahead) if target else None
+    return pack_layer(services.store, target.items(), services.coding, services.ahead, name) if target else None
 
 
 def _maker(operation: MakeDirectory, parent: LayerStack, view: View, services: Services) -> tuple[int, int] | None:

@@ -161,7 +161,8 @@ class Task:
         operation = self.vertex.operation
         if not isinstance(operation, CopyFiles):
             return contextlib.nullcontext()
-        work = self._kept or CopyWork(operation, self.parent, self.sources, self.services, self.vertex.span)
+        vertex = self.vertex
+        work = self._kept or CopyWork(operation, self.parent, self.sources, self.services, vertex.span, vertex.name)
         if isinstance(operation.origin, StageOrigin):
             self._kept = work  # what was read to find it need not be read again to make it
         return work
@@ -239,7 +240,7 @@ class Task:
             return work.execute()
         match operation:
             case MakeDirectory():
-                return make_directory(operation, self.parent, self.services)
+                return make_directory(self.vertex.name, operation, self.parent, self.services)
             case RunCommand():
                 from builder.engine.runs import run_command
 

@@ -28,8 +28,10 @@ LAYER_TYPES = {
 """What layers are called in the store; images in Docker's format say it in its words."""
 
 
-def pack_layer(store: Store, items: Iterable[Item], coding: Coding = USUAL, ahead: Ahead | None = None) -> StoreLayer:
-    """Write a layer with ``items``, and send it ``ahead``.
+def pack_layer(
+    store: Store, items: Iterable[Item], coding: Coding = USUAL, ahead: Ahead | None = None, step: str = ""
+) -> StoreLayer:
+    """Write a layer with ``items``, and send it ``ahead`` as that of ``step``.
 
     Raises ContextError for a file that changes meanwhile, OutputError.
     """
@@ -37,7 +39,7 @@ def pack_layer(store: Store, items: Iterable[Item], coding: Coding = USUAL, ahea
 
     blob, toc = store.temporary(".blob"), store.temporary(".toc")
     try:
-        with following(ahead, blob) as complete:
+        with following(ahead, blob, step) as complete:
             with open(blob, "xb") as file, settling(file) as blob_file, open(toc, "x+b") as toc_file:
                 packed = pack(items, blob_file, toc_file, coding=coding)
             layer = publish(store, packed, blob, toc, coding)
@@ -50,9 +52,9 @@ def pack_layer(store: Store, items: Iterable[Item], coding: Coding = USUAL, ahea
         toc.unlink(missing_ok=True)
 
 
-def following(ahead: Ahead | None, blob: Path) -> AbstractContextManager[Complete]:
+def following(ahead: Ahead | None, blob: Path, step: str) -> AbstractContextManager[Complete]:
     """Return a block that writes ``blob``, which is sent meanwhile if layers are sent ahead, and tells when it has."""
-    return nullcontext(lambda _: None) if ahead is None else ahead.following(blob)
+    return nullcontext(lambda _: None) if ahead is None else ahead.following(blob, step)
 
 
 def publish(store: Store, packed: Packed, blob: Path, toc: Path, coding: Coding) -> StoreLayer:

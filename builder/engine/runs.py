@@ -52,7 +52,7 @@ def run_command(
         fetch_all([*parent, *(layer for stack in sources for layer in stack)], least=2)
         index_all(parent, truly=True)
         spec = _spec(operation, sources, services, held)
-        complete = held.enter_context(following(services.ahead, blob))
+        complete = held.enter_context(following(services.ahead, blob, vertex.name))
         heard = held.enter_context(Heard(vertex.id, services))
         result = services.sandbox.get().run(
             spec,

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from builder.registry.following import Following
+    from builder.registry.following import Following, Telling
 
 _SCHEMA_1 = frozenset(f"application/vnd.docker.distribution.manifest.v1+{form}" for form in ("json", "prettyjws"))
 _SIZE = pattern(r"[0-9]{1,18}", re.ASCII)
@@ -216,11 +216,11 @@ class Registry:
         """
         upload(self.session, self.retry, reference, descriptor, open_blob, progress, begun, self._pieces)
 
-    def follow(self, reference: Reference, path: Path) -> Following:
+    def follow(self, reference: Reference, path: Path, telling: Telling) -> Following:
         """Begin to upload a file that is still being written; the caller completes or cancels it."""
         from builder.registry.following import Following
 
-        return Following(self.session, reference, path, self._pieces)
+        return Following(self.session, reference, path, self._pieces, telling)
 
     def check_push(self, reference: Reference) -> None:
         """Return if we may push to the repository of ``reference``; leaves nothing behind.

@@ -9,10 +9,12 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 from pathlib import Path
 from typing import BinaryIO
 
 from builder.errors import BuilderError, InterruptedBuildError
+from builder.events import Reporter, Transfer
 from builder.image.descriptor import Descriptor
 from builder.image.reference import Reference
 from builder.registry.session import Session
@@ -27,6 +29,39 @@ _WAIT_SECONDS = 60.0
 
 _PARTING_SECONDS = 2.0
 
+_TELL_SECONDS = 0.1
+
+
+class Telling:
+    """Tells how much of ``what`` is sent, not oftener than anybody looks."""
+
+    def __init__(self, reporter: Reporter, what: str) -> None:
+        self._reporter = reporter
+        self._last = Transfer("push", what, 0, 0)
+        self._told = 0.0
+
+    def sent(self, current: int, total: int) -> None:
+        """Tell of bytes that went out; the last one counts when the registry says that it has all."""
+        now = time.monotonic()
+        current = min(current, total - 1) if total else current
+        told = self._last.current, self._last.total
+        if now - self._told >= _TELL_SECONDS or total != told[1] or (current == total - 1 != told[0]):
+            self._told = now
+            self._tell(current, total)
+
+    def arrived(self, size: int) -> None:
+        """Tell that the registry has it."""
+        self._tell(size, size)
+
+    def given_up(self) -> None:
+        """Tell that nothing comes of what was told, if anything was."""
+        if self._told and not self._last.given_up:
+            self._tell(self._last.current, self._last.total, given_up=True)
+
+    def _tell(self, current: int, total: int, *, given_up: bool = False) -> None:
+        self._last = Transfer("push", self._last.what, current, total, given_up)
+        self._reporter.emit(self._last)
+
 
 class Following:
     """The upload of a file that grows at ``path``, on a thread of its own; begun once there is a whole piece.
@@ -34,11 +69,12 @@ class Following:
     ``complete`` or ``cancel`` must be called. Nothing is raised, ``commit`` says whether the blob is there.
     """
 
-    def __init__(self, session: Session, reference: Reference, path: Path, pieces: Pieces) -> None:
+    def __init__(self, session: Session, reference: Reference, path: Path, pieces: Pieces, telling: Telling) -> None:
         self._session = session.hasty(_WAIT_SECONDS)
         self._patient = session
         self._reference = reference
         self._path = path
+        self._telling = telling
         self._limit = min(PIECE, pieces.limit(reference.registry) or PIECE)
         self._action = f"cannot push a layer in the making to {reference.name}"
         self._descriptor: Descriptor | None = None
@@ -75,6 +111,8 @@ class Following:
                 # It may be there all the same: the ordinary upload looks first.
                 self.failed, self._begun = True, begun
                 self._abandon()
+        if self._there and self._descriptor is not None:
+            self._telling.arrived(self._descriptor.size)
         return self._there
 
     def cancel(self) -> None:
@@ -123,6 +161,7 @@ class Following:
             self._go_on()
             whole = self._descriptor
             if whole is not None:
+                self._telling.sent(start, whole.size)
                 # Somebody else may have built the same.
                 self._asked, asked = True, self._asked
                 self._there = not asked and exists(self._session, self._reference, whole.digest)
@@ -139,6 +178,7 @@ class Following:
             # Whoever has sent all of it waits for the answer: that says where the upload is by now.
             if sent < size:
                 self._go_on()
+            self._telling.sent(start + sent, 0 if self._descriptor is None else self._descriptor.size)
 
         location = send_piece(self._session, self._reference, self._action, begun.location, opened, start, size, report)
         return Begun(location, begun.least)
@@ -149,5 +189,7 @@ class Following:
 
     def _abandon(self) -> None:
         begun, self._begun = self._begun, None
+        if not self._there:
+            self._telling.given_up()
         if begun is not None:
             cancel(self._patient.hasty(_PARTING_SECONDS, threading.Event()), self._reference, begun.location)

@@ -109,7 +109,6 @@ def _task(push: _Push, target: Reference, blob: Descriptor) -> Callable[[], None
 def _push_blob(push: _Push, target: Reference, blob: Descriptor) -> None:
     registry = push.registry
     if push.ahead is not None and push.ahead(target, blob.digest):
-        push.reporter.emit(Transfer("push", blob.digest, blob.size, blob.size))
         return
     if registry.blob_exists(target, blob.digest, pushing=True):
         return

@@ -92,8 +92,8 @@ class PlainReporter:
                 return [*head, *self._rest(vertex, failed=True), f"#{self._number(vertex)} FAILED {seconds:.1f}s"]
             case Output(vertex, stream, data):
                 return self._output(vertex, stream, data)
-            case Transfer(direction, what, current, total):
-                return self._transfer(direction, what, current, total)
+            case Transfer(direction, what, current, total, given_up):
+                return [] if given_up else self._transfer(direction, what, current, total)
             case Notice() | Warned() | Failed():
                 return message_lines(event)
             case Stopping():
@@ -129,7 +129,7 @@ class PlainReporter:
         return [f"#{self._number(vertex)} {line}" for line in said]
 
     def _transfer(self, direction: str, what: str, current: int, total: int) -> list[str]:
-        if current < total or (direction, what) in self._transfers:
+        if current < total or not total or (direction, what) in self._transfers:
             return []
         self._transfers.add((direction, what))
         return [f"{direction}ed {printable(what)} ({total} bytes)"]

@@ -36,6 +36,9 @@ _TAIL = 12
 _WINDOW = 5.0
 """Seconds over which a rate is measured."""
 
+_STILL = 10.0
+"""Seconds without news after which nothing is on its way, as a layer that was sent ahead and waits for the push."""
+
 _SAMPLE = 0.25
 _FEW = 3
 """So many cached steps in a row get a line each; more get one together."""
@@ -114,9 +117,15 @@ class Moving:
             while self.samples[0][0] < now - _WINDOW and len(self.samples) > 2:
                 self.samples.popleft()
 
+    def drop(self, what: str) -> None:
+        """Forget a blob that does not come."""
+        lost = self.current.pop(what, 0)
+        self.totals.pop(what, None)
+        self.samples = deque((when, max(0, before - lost)) for when, before in self.samples)
+
     def rate(self, now: float) -> float:
-        """Return bytes a second, lately."""
-        if not self.samples:
+        """Return bytes a second, lately: nothing of one that waits."""
+        if not self.samples or now - self.until > _STILL:
             return 0.0
         began, before = self.samples[0]
         return max(0, self.bytes - before) / (now - began) if now - began >= _SAMPLE else 0.0
@@ -164,8 +173,8 @@ class State:
                 self.total, self.done, self.cached = total, 0, 0
                 self.stages, self.stages_done = dict(stages), {}
                 self.steps.clear()
-            case Transfer(direction, what, current, total):
-                self.moving.setdefault(direction, Moving()).take(what, current, total, self.clock())
+            case Transfer():
+                self._transfer(event)
             case WorkStarted(name):
                 self.works[printable(name)] = self.clock()
             case WorkCompleted(name, _):
@@ -193,6 +202,13 @@ class State:
                 self._failed(event)
             case _:
                 assert_never(event)
+
+    def _transfer(self, event: Transfer) -> None:
+        moving = self.moving.setdefault(event.direction, Moving())
+        if event.given_up:
+            moving.drop(event.what)
+        else:
+            moving.take(event.what, event.current, event.total, self.clock())
 
     def say(self, text: str) -> None:
         """Keep a line that somebody printed."""

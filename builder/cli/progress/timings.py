@@ -74,8 +74,8 @@ class Timings:
         match event:
             case VertexStarted() | VertexCompleted() | VertexFailed():
                 self._step(event, now)
-            case Transfer(direction, what, current, total):
-                self._transfer(direction, what, current, total, now)
+            case Transfer():
+                self._transfer(event, now)
             case WorkStarted(name):
                 self._begin(f"work {name}", "build", name, now, {})
             case WorkCompleted(name, _):
@@ -103,12 +103,15 @@ class Timings:
             case _:
                 assert_never(event)
 
-    def _transfer(self, direction: str, what: str, current: int, total: int, now: float) -> None:
-        key = f"{direction} {what}"
+    def _transfer(self, event: Transfer, now: float) -> None:
+        key = f"{event.direction} {event.what}"
+        if event.given_up:
+            self._end(key, now, {"given up": True})
+            return
         if key not in self._open:
             self._begin(key, "transfers", key, now, {})
-        self._open[key].details = {"bytes": current, "total": total}
-        if current >= total > 0:
+        self._open[key].details = {"bytes": event.current, "total": event.total}
+        if event.current >= event.total > 0:
             self._end(key, now, {})
 
     def _begin(self, key: str, kind: str, name: str, now: float, details: dict[str, object]) -> None:

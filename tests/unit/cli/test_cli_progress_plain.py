@@ -19,6 +19,7 @@ from builder.events import (
     Notice,
     Output,
     Stopping,
+    Transfer,
     VertexCompleted,
     VertexFailed,
     VertexStarted,
@@ -151,6 +152,14 @@ def test_a_line_as_people_see_it() -> None:
     assert shown_line(b"10%\r50%\r100%\r") == "100%"
     assert shown_line(b"a\x08\x1b[") == "a\ufffd\ufffd["
     assert printable("\u202eevil\u2066") == "\ufffdevil\ufffd"
+
+
+def test_transfers_are_told_when_they_have_arrived() -> None:
+    layer = "layer of [2/3] RUN make"
+    transfers = [(layer, 5, 0), (layer, 9, 10), (layer, 10, 10), (layer, 10, 10), ("sha256:b", 3, 4)]
+    events: list[Event] = [Transfer("push", *one) for one in transfers]
+    events.append(Transfer("push", "sha256:b", 0, 0, given_up=True))
+    assert said(events) == ["pushed layer of [2/3] RUN make (10 bytes)"]
 
 
 class Clock:

@@ -85,7 +85,7 @@ def test_what_runs_with_its_last_lines_and_the_bytes_on_their_way() -> None:
         "    x",
         "    x",
         "▸ push localhost:5000/app:1                             0.0s",
-        "  pull 1/2 ███████████████░░░░░ 16MB/21MB  183kB/s  ETA 27s",
+        "  pull 1/2 ███████████████░░░░░ 16MB/21MB",
         "1m04s · 1/7 steps (1 cached) · build 1/5",
     ]
 
@@ -127,6 +127,33 @@ def test_what_has_arrived_is_gone() -> None:
     done: list[tuple[float, Event]] = [(0, Transfer("push", "a", 0, 10)), (1, Transfer("push", "a", 10, 10))]
     assert frame(done) == ["1.0s"]
     assert stays(done) == ["✓ pushed 1 blob, 10B                                    1.0s"]
+
+
+def test_a_layer_that_is_sent_while_it_is_packed() -> None:
+    layer = "layer of [2/3] RUN make"
+    sent: list[tuple[float, Event]] = [(n / 10, Transfer("push", layer, n * 100_000, 0)) for n in range(21)]
+    assert frame(sent, 70)[0] == "  push 0/1 2MB  1MB/s"
+    sent += [(2.5, Transfer("push", layer, 2_500_000, 5_000_000))]
+    assert frame(sent, 70)[0] == "  push 0/1 ██████████░░░░░░░░░░ 2.5MB/5MB  1MB/s  ETA 2s"
+    sent += [(5.0, Transfer("push", layer, 4_999_999, 5_000_000)), (16.0, Stopping())]
+    assert frame(sent, 70)[0] == "  push 0/1 ███████████████████░ 5MB/5MB", "it waits for the end of the build"
+    assert stays([*sent, (17.0, Transfer("push", layer, 5_000_000, 5_000_000))]) == [
+        "✓ pushed 1 blob, 5MB                                   17.0s"
+    ]
+
+
+def test_what_was_sent_for_nothing_is_not_counted() -> None:
+    events: list[tuple[float, Event]] = [
+        (0, Transfer("push", "a", 1_000_000, 0)),
+        (0, Transfer("push", "b", 0, 8_000_000)),
+        (1, Transfer("push", "a", 3_000_000, 0)),
+        (2, Transfer("push", "b", 4_000_000, 8_000_000)),
+        (2, Transfer("push", "a", 0, 0, given_up=True)),
+    ]
+    assert frame(events, 70)[0] == "  push 0/1 ██████████░░░░░░░░░░ 4MB/8MB  2MB/s  ETA 2s"
+    events += [(3, Transfer("push", "b", 0, 0, given_up=True))]
+    assert frame(events, 70) == ["3.0s"]
+    assert stays(events) == []
 
 
 def test_what_stays() -> None:

@@ -16,8 +16,8 @@ from builder.cache.store import Store
 from builder.engine.ahead import Ahead, ahead_of
 from builder.engine.packing import pack_layer
 from builder.engine.request import BuildRequest, CompressionChoice, Form, Output
-from builder.errors import BuilderError
-from builder.events import Transfer
+from builder.errors import BuilderError, InterruptedBuildError
+from builder.events import SilentReporter, Transfer
 from builder.image.reference import Reference
 from builder.registry import following
 from builder.registry.client import Registry
@@ -92,7 +92,7 @@ def reference(fake: FakeRegistry, text: str = "app:1") -> Reference:
 
 
 def test_a_layer_is_there_when_it_is_packed(fake: FakeRegistry, client: Registry, tmp_path: Path) -> None:
-    ahead = Ahead(lambda: client, reference(fake))
+    ahead = Ahead(lambda: client, reference(fake), SilentReporter())
     with opened(tmp_path) as store:
         layer = pack_layer(store, items(fake), USUAL, ahead)
         assert fake.blobs == {}, "nothing becomes a blob before the build is done"
@@ -105,8 +105,43 @@ def test_a_layer_is_there_when_it_is_packed(fake: FakeRegistry, client: Registry
     assert fake.uploads == {}
 
 
+def test_bytes_are_told_of_while_they_are_sent(fake: FakeRegistry, client: Registry, tmp_path: Path) -> None:
+    seen = Recording()
+    ahead = Ahead(lambda: client, reference(fake), seen)
+    with opened(tmp_path) as store:
+        layer = pack_layer(store, items(fake), USUAL, ahead, "COPY noise /")
+        assert ahead.end(reference(fake), layer.descriptor.digest)
+    ahead.close()
+    told = [one for one in seen.events if isinstance(one, Transfer)]
+    size = layer.descriptor.size
+    assert {(one.direction, one.what, one.given_up) for one in told} == {("push", "layer of COPY noise /", False)}
+    assert [one.current for one in told] == sorted(one.current for one in told)
+    assert told[0].total == 0, "nobody knows yet"
+    assert 0 < told[0].current < size
+    assert [one.current for one in told if one.total][-2:] == [size - 1, size], "the last byte when the blob is there"
+
+
+@pytest.mark.parametrize("why", ["failed", "unwanted", "interrupted"])
+def test_what_comes_to_nothing_is_told(fake: FakeRegistry, tmp_path: Path, why: str) -> None:
+    seen, cancel = Recording(), threading.Event()
+    with Registry(retry=RetryPolicy(sleep=lambda _: None), cancel=cancel) as client, opened(tmp_path) as store:
+        ahead = Ahead(lambda: client, reference(fake), seen)
+        layer = pack_layer(store, items(fake), USUAL, ahead, "COPY noise /")
+        if why == "failed":
+            fake.plan = lambda seen: Fault(status=400) if seen.method in ("PUT", "PATCH") else None
+            assert not ahead.end(reference(fake), layer.descriptor.digest)
+        if why == "interrupted":
+            cancel.set()
+            with pytest.raises(InterruptedBuildError):
+                ahead.end(reference(fake), layer.descriptor.digest)
+        ahead.close()
+    told = [one for one in seen.events if isinstance(one, Transfer)]
+    assert [one.given_up for one in told] == [False] * (len(told) - 1) + [True]
+    assert (fake.uploads, fake.blobs) == ({}, {})
+
+
 def test_what_nobody_pushes_is_forgotten(fake: FakeRegistry, client: Registry, tmp_path: Path) -> None:
-    ahead = Ahead(lambda: client, reference(fake))
+    ahead = Ahead(lambda: client, reference(fake), SilentReporter())
     with opened(tmp_path) as store:
         pack_layer(store, items(fake), USUAL, ahead)
     ahead.close()
@@ -115,7 +150,7 @@ def test_what_nobody_pushes_is_forgotten(fake: FakeRegistry, client: Registry, t
 
 
 def test_a_file_that_changes_while_it_is_packed(fake: FakeRegistry, client: Registry, tmp_path: Path) -> None:
-    ahead = Ahead(lambda: client, reference(fake))
+    ahead = Ahead(lambda: client, reference(fake), SilentReporter())
     with opened(tmp_path) as store, pytest.raises(ContentChangedError):
         pack_layer(store, items(fake, size=len(NOISE) + 1), USUAL, ahead)
     assert (fake.uploads, fake.blobs) == ({}, {})
@@ -125,7 +160,7 @@ def test_a_file_that_changes_while_it_is_packed(fake: FakeRegistry, client: Regi
 
 def test_a_registry_that_fails_once_is_sent_no_more(fake: FakeRegistry, client: Registry, tmp_path: Path) -> None:
     fake.plan = lambda seen: Fault(status=405) if seen.method == "PATCH" else None
-    ahead = Ahead(lambda: client, reference(fake))
+    ahead = Ahead(lambda: client, reference(fake), SilentReporter())
     with opened(tmp_path) as store:
         layer = pack_layer(store, items(fake), USUAL, ahead)
         assert not ahead.end(reference(fake), layer.descriptor.digest)
@@ -159,7 +194,7 @@ ZSTD = Form(compression=CompressionChoice("zstd"))
     ],
 )
 def test_where_layers_go_ahead(outputs: tuple[Output, ...], names: tuple[Reference, ...], goes: bool) -> None:
-    assert (ahead_of(request(outputs, tags=names), Coding(), Registry) is not None) is goes
+    assert (ahead_of(request(outputs, tags=names), Coding(), Registry, SilentReporter()) is not None) is goes
 
 
 @pytest.fixture

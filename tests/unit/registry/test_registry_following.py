@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 
 from builder.errors import InterruptedBuildError
+from builder.events import SilentReporter
 from builder.image import descriptor as media
 from builder.image.descriptor import Descriptor
 from builder.image.digest import Digest
 from builder.image.reference import Reference
 from builder.registry import following as module
 from builder.registry.client import Registry
-from builder.registry.following import Following
+from builder.registry.following import Following, Telling
 from tests.support.fake_registry import FakeRegistry, Fault, Seen, at, first
 from tests.support.registry import TestRegistry
 
@@ -63,7 +64,7 @@ class Growing:
 @contextmanager
 def following(client: Registry, fake: FakeRegistry, path: Path) -> Iterator[tuple[Following, Growing]]:
     file = Growing(path, fake)
-    upload = client.follow(at(fake), path)
+    upload = client.follow(at(fake), path, Telling(SilentReporter(), "layer"))
     try:
         yield upload, file
     finally:
@@ -229,7 +230,7 @@ def test_dockers_registry_takes_it(registry: TestRegistry, connect: Connect, tmp
     (tmp_path / "blob").write_bytes(DATA)
     client, target = connect(), Reference.parse(f"{registry.host}/followed:1")
     mark = registry.mark()
-    upload = client.follow(target, tmp_path / "blob")
+    upload = client.follow(target, tmp_path / "blob", Telling(SilentReporter(), "layer"))
     try:
         upload.complete(DESCRIPTOR)
         assert upload.commit()
