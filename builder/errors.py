@@ -42,6 +42,7 @@ class BuilderError(Exception):
     """A failure we understand: ``message`` says the thing and the problem, ``hint`` the way out.
 
     ``place`` is where in a file the cause is (``Dockerfile:3:1``) and ``excerpt`` its lines, empty while unknown.
+    ``code`` is what docs/errors.md calls it.
     """
 
     exit_code: ClassVar[int] = 70
@@ -53,6 +54,13 @@ class BuilderError(Exception):
         self.hint = hint
         self.place = ""
         self.excerpt = ""
+
+    @property
+    def code(self) -> str:
+        """Its code in the catalogue of errors, which is loaded to find it. Every failure has one."""
+        from builder.catalog.kinds import find
+
+        return find([one.__name__ for one in type(self).__mro__], self.message, self.exit_code).code
 
     def __str__(self) -> str:
         head = f"{self.place}: {self.message}" if self.place else self.message

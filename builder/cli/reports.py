@@ -118,7 +118,7 @@ def failure(error: BaseException, recorder: Recorder, seconds: float) -> dict[st
         "status": "failed",
         "exit_code": (known or BuilderError).exit_code,
         "error": type(known or error).__name__,
-        "code": _code(known or BuilderError("a bug: ")),
+        "code": (known or BuilderError("a bug: ")).code,
         "message": str(known or "internal error"),
         "retryable": known is not None and known.retryable,
         "vertex": recorder.failed,
@@ -158,11 +158,4 @@ def understood(error: BaseException) -> BuilderError | None:
 def ending(error: BuilderError) -> Failed:
     """Return the event for an error that ends the command."""
     hint = error.hint or ""
-    return Failed(str(error).removesuffix(f"\nhint: {hint}"), hint, error.exit_code, _code(error))
-
-
-def _code(error: BuilderError) -> str:
-    """Return the code of a failure in the catalogue of errors, which is loaded for it."""
-    from builder.cli.catalog.kinds import code_of
-
-    return code_of(error)
+    return Failed(str(error).removesuffix(f"\nhint: {hint}"), hint, error.exit_code, error.code)

@@ -1,25 +1,27 @@
-"""docs/errors.md: the catalogue of errors, from the data in builder/cli/catalog and the examples in testdata/errors."""
+"""docs/errors.md: the catalogue of errors, from the data in builder/catalog and the examples in testdata/errors."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from builder.cli.catalog.kinds import Kind, kinds
+from builder.catalog.kinds import Kind, kinds
 
 HEAD = """\
-<!-- Written by scripts/docs from builder/cli/catalog: edit there. -->
+<!-- Written by scripts/docs from builder/catalog: edit there. -->
 
 # Errors
 
 Every failure ends with what was wrong, often with a hint, and with its code. `pybuild help CODE` prints what is here;
-`--progress json` has the code in the event `Failed`, and `--metadata-file` in the field `code`. A code is never given
+`--progress json` has the code in the event `Failed`, `--metadata-file` in the field `code`, and an exception of the
+Python API in its attribute `code`. A code is never given
 to another kind of failure, and its first two digits are the exit status:
 
 | codes | exit status | |
 |---|---|---|
 {rows}
 
-Words in braces stand for what differs from case to case.
+Words in braces stand for what differs from case to case. A code that ends in 00 says that the catalogue has no entry
+for the message, which is an omission of ours: please report it.
 
 """
 
@@ -48,10 +50,9 @@ def section(kind: Kind) -> str:
     example = EXAMPLES / f"{kind.code}.txt"
     if example.exists():
         parts.append("```text\n" + example.read_text(encoding="utf-8").rstrip() + "\n```")
-    if kind.texts:
-        parts.append("Its messages:")
-        shown = [text.replace("{suggestion}", "").replace("\n", " ") for text in kind.texts]
-        parts.append("```text\n" + "\n".join(shown) + "\n```")
+    parts.append("Its messages:")
+    shown = [text.replace("{suggestion}", "").replace("\n", " ") for text in kind.texts]
+    parts.append("```text\n" + "\n".join(shown) + "\n```")
     return "\n\n".join(parts) + "\n"
 
 

@@ -105,7 +105,7 @@ def _command(word: str, rest: Sequence[str]) -> str:
 def _error(word: str) -> str:
     if not word.upper().removeprefix("PB").isdigit():
         return ""
-    from builder.cli.catalog.kinds import entry
+    from builder.catalog.kinds import entry
 
     kind = entry(word)
     if kind is None:

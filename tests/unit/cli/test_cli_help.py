@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from builder.cli.catalog.kinds import kinds
+from builder.catalog.kinds import kinds
 from builder.cli.commands.help import everything, explanation
 from builder.cli.options import COMMANDS, build_parser, load, parse, split_command
 from builder.cli.topics import TOPICS

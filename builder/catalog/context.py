@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-from builder.cli.catalog.kinds import Kind
+from builder.catalog.kinds import Kind
 
 KINDS = (
-    Kind(
-        code="PB6600",
-        title="Something else about the context",
-        errors=("ContextError",),
-        cause="A file that the build needs is missing, unreadable or changing; the message says which.",
-        way_out="Look at the file that the message names.",
-    ),
     Kind(
         code="PB6601",
         title="The build context is not there",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from builder.cli.catalog.kinds import Kind
+from builder.catalog.kinds import Kind
 
 KINDS = (
     Kind(

@@ -2,19 +2,9 @@
 
 from __future__ import annotations
 
-from builder.cli.catalog.kinds import Kind
+from builder.catalog.kinds import Kind
 
 KINDS = (
-    Kind(
-        code="PB7300",
-        title="Something else about outputs and the store",
-        errors=(
-            "OutputError",
-            "CacheError",
-        ),
-        cause="Something could not be written or kept.",
-        way_out="Look at the disk and the rights of the path in the message.",
-    ),
     Kind(
         code="PB7301",
         title="There is no place for the store",

@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-from builder.cli.catalog.kinds import Kind
+from builder.catalog.kinds import Kind
 
 KINDS = (
-    Kind(
-        code="PB7700",
-        title="Something else about accounts",
-        errors=("AuthenticationError",),
-        cause="Credentials are missing, refused, or may not be sent.",
-        way_out="`pybuild login --check REF` says which account is used.",
-    ),
     Kind(
         code="PB7701",
         title="The registry does not let us in",

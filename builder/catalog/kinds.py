@@ -3,14 +3,14 @@
 A code is ``PB``, the exit status of its kind and a number that is never given twice: scripts and people look it up. A
 kind is recognised by the class of the error and by its message, of which the entry has the fixed parts; the more
 of a message is fixed, the better it fits. Texts are matched without regular expressions: compiling a thousand of them
-would take longer than most failures. Nothing here decides an exit status; the classes of errors do.
+would take longer than most failures. Nothing here decides an exit status; the classes of errors do. What no text fits
+is an omission of ours, and has a code that says so: a number that ends in 00.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from builder.errors import BuilderError
 from builder.values import dataclass
 
 _AREAS = (
@@ -37,8 +37,7 @@ class Kind:
     """One kind of failure.
 
     ``errors`` are the classes it can have, by name. ``texts`` are its messages, with a word in braces for what differs
-    (``cannot read {path}: {reason}``); a kind without any is what is left of its classes. ``cause`` and ``way_out`` are
-    paragraphs in Markdown.
+    (``cannot read {path}: {reason}``). ``cause`` and ``way_out`` are paragraphs in Markdown.
     """
 
     code: str
@@ -54,36 +53,43 @@ def kinds() -> Iterator[Kind]:
     from importlib import import_module
 
     for area in _AREAS:
-        yield from import_module(f"builder.cli.catalog.{area}").KINDS
+        yield from import_module(f"builder.catalog.{area}").KINDS
 
 
 def entry(code: str) -> Kind | None:
     """Return the kind with a code, which may be written as people do: ``pb6401`` or ``6401``."""
     wanted = code.strip().upper().removeprefix("PB")
-    return next((kind for kind in kinds() if kind.code == f"PB{wanted}"), None)
+    found = list(kinds())
+    if len(wanted) == 4 and wanted.endswith("00") and any(kind.code[2:4] == wanted[:2] for kind in found):
+        return unlisted(wanted[:2])
+    return next((kind for kind in found if kind.code == f"PB{wanted}"), None)
 
 
-def code_of(error: BuilderError) -> str:
-    """Return the code of a failure. There always is one: what no text fits is one of its class's others."""
-    return find([one.__name__ for one in type(error).__mro__], error.message).code
+def unlisted(status: int | str) -> Kind:
+    """Return what a failure with an exit status is called while the catalogue does not know its message."""
+    return Kind(
+        code=f"PB{status}00",
+        title="A failure that the catalogue does not know",
+        errors=(),
+        cause="The message says what is wrong. That it has no entry here is an omission of ours.",
+        way_out="Do what the message says; and report it, so that it gets an entry.",
+    )
 
 
-def find(classes: list[str], message: str) -> Kind:
-    """Return the kind of a message of an error with these classes, the closest one first.
+def find(classes: list[str], message: str, status: int) -> Kind:
+    """Return the kind of a message of an error with these classes, the closest one first, and an exit status.
 
-    Whoever passes an error on may put before its message what it is about. What no text fits is one of the others of
-    the closest class that has them, or the one kind that a class is.
+    Whoever passes an error on may put before its message what it is about. What no text fits is the one kind that the
+    closest class is, if it is one only.
     """
     everything = list(kinds())
-    of_class = [[kind for kind in everything if name in kind.errors] for name in classes]
+    of_class = [some for name in classes if (some := [kind for kind in everything if name in kind.errors])]
     for text in _tails(message):
         for some in of_class:
-            ranked = [(fit(kind, text), kind) for kind in some if kind.texts]
-            best, kind = max(ranked, key=lambda one: one[0], default=(-1, everything[0]))
+            best, kind = max(((fit(kind, text), kind) for kind in some), key=lambda one: one[0])
             if best >= 0:
                 return kind
-    others = [kind for some in of_class for kind in some if not kind.texts]
-    return (others or [kind for some in of_class for kind in some])[0]
+    return of_class[0][0] if of_class and len(of_class[0]) == 1 else unlisted(status)
 
 
 def _tails(message: str) -> Iterator[str]:
@@ -99,12 +105,9 @@ def _tails(message: str) -> Iterator[str]:
 
 
 def fit(kind: Kind, message: str) -> int:
-    """Return how many characters of ``message`` are fixed in the text that fits best, -1 if none does.
-
-    A kind without texts fits every message, and says nothing of it.
-    """
+    """Return how many characters of ``message`` are fixed in the text that fits best, -1 if none does."""
     lengths = [sum(map(len, parts)) for parts in map(fixed, kind.texts) if _fits(parts, message)]
-    return max(lengths, default=-1 if kind.texts else 0)
+    return max(lengths, default=-1)
 
 
 def fixed(text: str) -> list[str]:

@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-from builder.cli.catalog.kinds import Kind
+from builder.catalog.kinds import Kind
 
 KINDS = (
-    Kind(
-        code="PB6500",
-        title="Something else about the Dockerfile",
-        errors=("DockerfileError",),
-        cause="The line under the message breaks a rule of the language that has no entry of its own.",
-        way_out="docs/compatibility.md lists what there is.",
-    ),
     Kind(
         code="PB6501",
         title="The Dockerfile has no instructions",

@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-from builder.cli.catalog.kinds import Kind
+from builder.catalog.kinds import Kind
 
 KINDS = (
-    Kind(
-        code="PB6400",
-        title="Something else about the command line",
-        errors=("UsageError",),
-        cause="The command line or a setting asks for something that cannot be; the message says what.",
-        way_out="`pybuild COMMAND --help` explains the options.",
-    ),
     Kind(
         code="PB6401",
         title="The command line cannot be read",

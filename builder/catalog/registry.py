@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-from builder.cli.catalog.kinds import Kind
+from builder.catalog.kinds import Kind
 
 KINDS = (
-    Kind(
-        code="PB6900",
-        title="Something else about a registry",
-        errors=("RegistryError",),
-        cause="The registry refused, failed or answered with something unexpected.",
-        way_out="`--debug` shows the requests; docs/registries.md explains the settings.",
-    ),
     Kind(
         code="PB6901",
         title="A registry refused",

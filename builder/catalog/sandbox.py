@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-from builder.cli.catalog.kinds import Kind
+from builder.catalog.kinds import Kind
 
 KINDS = (
-    Kind(
-        code="PB7100",
-        title="Something else about the sandbox",
-        errors=("SandboxError",),
-        cause="The operating system refuses what a RUN needs.",
-        way_out="`pybuild doctor` tries each part.",
-    ),
     Kind(
         code="PB7101",
         title="A RUN cannot be isolated here",

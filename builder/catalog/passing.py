@@ -2,19 +2,9 @@
 
 from __future__ import annotations
 
-from builder.cli.catalog.kinds import Kind
+from builder.catalog.kinds import Kind
 
 KINDS = (
-    Kind(
-        code="PB7500",
-        title="Something else that may pass",
-        errors=(
-            "TransientRegistryError",
-            "TransientContextError",
-        ),
-        cause="A server failed in a way that often passes.",
-        way_out="Try again later.",
-    ),
     Kind(
         code="PB7501",
         title="A server is out of reach for now",

@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-from builder.cli.catalog.kinds import Kind
+from builder.catalog.kinds import Kind
 
 KINDS = (
-    Kind(
-        code="PB6700",
-        title="Something else about an image",
-        errors=("ImageError",),
-        cause="An image, an archive or a reference breaks its specification; the message says where.",
-        way_out="Have it made again by a current tool.",
-    ),
     Kind(
         code="PB6701",
         title="This is no archive of an image",
