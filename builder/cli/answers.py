@@ -16,14 +16,23 @@ if TYPE_CHECKING:
 
 def answer(text: str) -> None:
     """Print a result, without the end of its last line. Raises OutputError when it cannot be written."""
-    if not print_line(sys.stdout, text):
+    if not print_line(sys.stdout, _tamed(text) if sys.stdout.isatty() else text):
         raise OutputError(f"cannot write to standard output: {text[:200]}")
 
 
 def answer_bytes(data: bytes) -> None:
-    """Print bytes as they are, nothing added. Raises OutputError when they cannot be written."""
+    """Print bytes as they are, nothing added, but not what would control a terminal to one.
+
+    Raises OutputError when they cannot be written.
+    """
+    if sys.stdout.isatty():
+        data = _tamed(data.decode(errors="replace")).encode()
     if not print_bytes(sys.stdout, data):
         raise OutputError("cannot write to standard output")
+
+
+def _tamed(text: str) -> str:
+    return "\n".join(map(printable, text.split("\n")))
 
 
 def answer_json(value: object) -> None:

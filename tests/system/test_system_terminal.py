@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.cli import CHECKOUT, pybuild, write_context
+from tests.support.images import file, layer, write_layout
 from tests.support.need import need_root
 from tests.support.terminal import Terminal, command, normalised, raw_output
 
@@ -254,3 +255,17 @@ def test_what_others_print_stands_above_whole(store_root: Path, tmp_path: Path) 
     assert "SystemError: in a thread" in lines
     assert lines[-3:] == [f"✓ [1/1] RUN x{'1.0s':>66}", "unfinished line", "status 0"]
     assert len([line for line in lines if "RUN x" in line]) == 1
+
+
+@pytest.mark.parametrize("words", ["inspect --format {{.Config.Labels}}", "history --format {{.CreatedBy}}"])
+def test_texts_of_images_do_not_control_a_terminal(words: str, store_root: Path, tmp_path: Path) -> None:
+    """What was asked for is printed as it is, but not to a terminal."""
+    evil = "\x1b]0;own\x07\x1b[2J\u009b31m\u202e"
+    history = [{"created": "2020-01-01T00:00:00Z", "created_by": evil}]
+    write_layout(tmp_path / "image", [layer(file("a"))], container={"Labels": {"a": evil}}, config={"history": history})
+    asked = [*words.split(), f"oci-layout://{tmp_path}/image:latest"]
+    assert evil in pybuild(*asked, root=store_root).stdout
+    status, said = raw_output(command(*asked), columns=80, lines=24, env={}, root=store_root)
+    text = said.decode()
+    assert status == 0 and "31m" in text, text
+    assert [one for one in text if not one.isprintable() and one not in "\r\n"] == []
