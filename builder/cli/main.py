@@ -15,7 +15,16 @@ from builder.cli import upkeep
 from builder.cli.answers import answer, named
 from builder.cli.options import load, parse, split_command
 from builder.cli.parsing import value_of
-from builder.cli.reporters import PROGRESS, Display, chosen_progress, make_reporter, print_bytes, print_line, showing
+from builder.cli.reporters import (
+    PROGRESS,
+    Display,
+    chosen_progress,
+    columns_of,
+    make_reporter,
+    print_bytes,
+    print_line,
+    showing,
+)
 from builder.cli.reports import (
     ending,
     failure,
@@ -214,7 +223,7 @@ def _tell(options: argparse.Namespace, request: BuildRequest, result: BuildResul
         from builder.cli.progress.summary import summary
 
         seen = answers and sys.stdout.isatty()
-        width = os.get_terminal_size(sys.stderr.fileno()).columns - 1 if sys.stderr.isatty() else None
+        width = columns_of(sys.stderr) - 1 if sys.stderr.isatty() else None
         lines = summary(request, result, seconds, width=width, digest=not seen, advice=not os.environ.get("CI"))
         print_line(sys.stderr, "\n".join(lines))
     if options.metadata_file:

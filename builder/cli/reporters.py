@@ -24,6 +24,8 @@ VARIABLE = "PYBUILD_PROGRESS"
 _OTHERS_VARIABLE = "BUILDKIT_PROGRESS"
 _OTHERS_WORDS = {"rawjson": "json"}
 
+_USUAL_COLUMNS = 80
+
 _MARKS = ("##[", "##v", "##V", "##t", "##T")
 """How commands to services that read logs begin, anywhere in a line."""
 
@@ -65,6 +67,14 @@ def _at_once(stream: TextIO, write: Callable[[], object]) -> bool:
         os.close(nowhere)
         return False
     return True
+
+
+def columns_of(terminal: TextIO) -> int:
+    """Return how wide a terminal is; one that does not say, as of a program that plays one, is as wide as most."""
+    try:
+        return os.get_terminal_size(terminal.fileno()).columns or _USUAL_COLUMNS
+    except (OSError, ValueError):
+        return _USUAL_COLUMNS
 
 
 def message_lines(event: Notice | Warned | Failed) -> list[str]:

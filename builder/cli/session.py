@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from builder.api.opening import connector, opened
 from builder.cli.accounts import credential_source
+from builder.cli.charset import settle_characters
 from builder.cli.registries import file_settings, session_settings, upload_piece
 from builder.errors import InterruptedBuildError
 from builder.events import Reporter, Stopping, Warned
@@ -35,7 +36,10 @@ _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def open_standard_streams() -> None:
-    """Let standard streams that were closed lead nowhere: the next file opened would have their descriptors."""
+    """Let standard streams that were closed lead nowhere: the next file opened would have their descriptors.
+
+    What they cannot carry is replaced.
+    """
     for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
         if getattr(sys, name) is None:
             opened = os.open(os.devnull, os.O_RDWR)
@@ -44,6 +48,8 @@ def open_standard_streams() -> None:
                 os.close(opened)
             os.set_inheritable(number, True)
             setattr(sys, name, open(number, mode, closefd=False))  # noqa: SIM115  open until the process ends
+    settle_characters(sys.stdout, os.environ)
+    settle_characters(sys.stderr, os.environ)
 
 
 @contextlib.contextmanager

@@ -160,6 +160,29 @@ def test_what_is_sent_to_a_terminal(env: dict[str, str], options: list[str], sto
     assert b"red" in said
 
 
+@pytest.mark.parametrize("progress", ["plain", "tty"])
+def test_a_terminal_without_utf8_gets_ascii(
+    progress: str, options: list[str], store_root: Path, tmp_path: Path
+) -> None:
+    context = write_context(
+        tmp_path / "c", "FROM base\nCOPY größe /\nRUN echo größer; sleep 1; exit 4\n", {"größe": "x"}
+    )
+    words = command(*options, f"--progress={progress}", context)
+    status, said = raw_output(words, columns=80, lines=24, env={"LC_ALL": "C"}, root=store_root)
+    assert status == 4
+    assert [one for one in said.splitlines() if not one.isascii()] == []
+    assert b"COPY gr??e /" in said
+    # In a file it is what everybody reads.
+    assert "RUN echo größer" in pybuild(*words[3:], root=store_root, status=4, env={"LC_ALL": "C"}).stderr
+
+
+def test_a_terminal_of_no_size_has_the_usual_one(options: list[str], store_root: Path, tmp_path: Path) -> None:
+    context = write_context(tmp_path / "c", "FROM base\nCOPY a /a\n", {"a": "a"})
+    status, said = raw_output(command(*options, context), columns=0, lines=0, env={}, root=store_root)
+    assert status == 0
+    assert b"layer            time  step\r\n" in said
+
+
 def test_secrets_are_not_shown(options: list[str], store_root: Path, tmp_path: Path) -> None:
     value = "hunter2-hunter2"
     mount = "RUN --mount=type=secret,id=s"

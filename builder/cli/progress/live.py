@@ -15,10 +15,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from builder.cli.charset import speaks_utf8
 from builder.cli.progress.rows import ASCII, UNICODE, row
 from builder.cli.progress.state import Line, State
 from builder.cli.progress.steplog import Logs
-from builder.cli.reporters import print_line, print_text
+from builder.cli.reporters import columns_of, print_line, print_text
 from builder.events import Event
 
 if TYPE_CHECKING:
@@ -37,7 +38,6 @@ _HANDLED = 0.3
 """Seconds after which the process was probably stopped with Ctrl-Z, and in which its main thread hears of its end."""
 
 _CLOSING = 2.0
-_USUAL = 80
 
 
 class LiveReporter:
@@ -98,14 +98,12 @@ class LiveReporter:
     def _print(self, lines: list[Line]) -> None:
         for line in lines:
             sign = self._glyphs.of(line)
-            shown = str(row(self._glyphs, sign, line, self._columns() - 1)) if sign else self._glyphs.shown(line.text)
+            shown = (
+                str(row(self._glyphs, sign, line, columns_of(self._stream) - 1))
+                if sign
+                else self._glyphs.shown(line.text)
+            )
             print_line(self._stream, shown)
-
-    def _columns(self) -> int:
-        try:
-            return os.get_terminal_size(self._stream.fileno()).columns or _USUAL
-        except (OSError, ValueError):
-            return _USUAL
 
     def _on_continue(self) -> None:
         self._continued = True
@@ -200,17 +198,3 @@ def _listen_for_continue(tell: Callable[[], None]) -> Callable[[], None]:
         return lambda: None
     before = signal.signal(signal.SIGCONT, lambda *_: tell())
     return lambda: (signal.signal(signal.SIGCONT, before), None)[1]
-
-
-def speaks_utf8(stream: TextIO, environment: Mapping[str, str]) -> bool:
-    """Say whether a terminal shows UTF-8.
-
-    Python takes the C locale for UTF-8, and sets LC_CTYPE to say so to others: that is nobody's word.
-    """
-    if (stream.encoding or "").lower().replace("-", "") != "utf8":
-        return False
-    said = [environment.get(name, "") for name in ("LC_ALL", "LC_CTYPE", "LANG")]
-    if said[1] == "C.UTF-8" and not said[0]:
-        said[1] = ""
-    effective = next(filter(None, said), "")
-    return effective.lower().replace("-", "").endswith("utf8")

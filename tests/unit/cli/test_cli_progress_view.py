@@ -7,7 +7,8 @@ from collections.abc import Iterable
 
 import pytest
 
-from builder.cli.progress.live import LiveReporter, speaks_utf8
+from builder.cli.charset import settle_characters, speaks_utf8
+from builder.cli.progress.live import LiveReporter
 from builder.cli.progress.rows import ASCII, UNICODE
 from builder.cli.progress.state import State
 from builder.cli.progress.steplog import SHOWN_LIMIT, Logs
@@ -224,6 +225,17 @@ def test_durations() -> None:
 def test_which_terminals_get_more_than_ascii(environment: dict[str, str], utf8: bool) -> None:
     assert speaks_utf8(io.TextIOWrapper(io.BytesIO(), "utf-8"), environment) == utf8
     assert not speaks_utf8(io.TextIOWrapper(io.BytesIO(), "latin-1"), environment)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "shown"), [("utf-8", "größe → ?"), ("latin-1", "größe ? ?"), ("ascii", "gr??e ? ?")]
+)
+@pytest.mark.parametrize("errors", ["strict", "surrogateescape", "backslashreplace"])
+def test_what_a_stream_cannot_carry_is_a_question_mark(encoding: str, errors: str, shown: str) -> None:
+    stream = io.TextIOWrapper(raw := io.BytesIO(), encoding, errors)
+    settle_characters(stream, {"LC_ALL": "C"})
+    print("größe → \udc9b", file=stream, end="", flush=True)
+    assert raw.getvalue().decode(encoding) == shown
 
 
 def test_what_is_over_at_once_draws_nothing_and_loads_nothing() -> None:
