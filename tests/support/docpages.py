@@ -5,6 +5,9 @@ What a page says to us stands in comments that no reader sees:
 
     <!-- not run: REASON -->    before a block: nobody runs it here, and why
     <!-- first: COMMANDS -->    commands (several lines may be) that make what the next blocks take for granted
+    <!-- typed: WHEN => KEYS -->  the block runs in a terminal, where a reader types KEYS (^C is Ctrl-C) after each WHEN
+    <!-- output -->             the block is what the commands before it print; ... stands for lines left out
+    <!-- no output: WHAT -->    a block of text that no command of the page prints
 
 A block with a title (```` ```dockerfile title="Dockerfile" ````) is written as a file where the page is read from; a
 line of commands whose comment says ``exit status N`` ends with that status.
@@ -14,6 +17,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from difflib import unified_diff
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +25,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 
 _FENCE = re.compile(r"^( *)(`{3,}|~{3,})\s*([\w+-]*)(.*)$")
 _TITLE = re.compile(r"title=\"([^\"]+)\"")
-_COMMENT = re.compile(r"^<!-- (not run|first): *(.*?)(-->)?$")
+_COMMENT = re.compile(r"^<!-- (not run|first|typed|output|no output)\b:? *(.*?)(-->)?$")
 _SHELLS = frozenset(("sh", "bash", "shell"))
 _PROGRAMS = re.compile(
     r"(pybuild|docker|podman|buildah|skopeo|crane|helm|kubectl|tkn|pip|pipx|python3?|git|sudo|usermod|apt-get|curl|jq|ssh|make"
@@ -33,7 +37,10 @@ _PATHS = re.compile(r"(scripts|benchmarks|\.venv|\./|\.ci)[\w./-]*$")
 
 
 class Block(NamedTuple):
-    """One block; ``kind`` is run, first (run, and seen by nobody), file or text. ``reason`` says why it is not run."""
+    """One block; ``kind`` is run, first (run, and seen by nobody), output, file or text.
+
+    ``reason`` says why it is not run, or what the text is.
+    """
 
     page: str
     line: int
@@ -42,6 +49,7 @@ class Block(NamedTuple):
     language: str = ""
     title: str = ""
     reason: str = ""
+    typed: str = ""
 
     def __str__(self) -> str:
         return f"{self.page}:{self.line}: {self.text.partition(chr(10))[0]}"
@@ -67,7 +75,8 @@ def blocks_of(page: str, text: str | None = None) -> list[Block]:
 
 def _blocks(page: str, text: str) -> Iterator[Block]:
     lines = text.split("\n")
-    number, reason = 0, ""
+    number = 0
+    notes: dict[str, str] = {}
     while number < len(lines):
         line = lines[number]
         if comment := _COMMENT.match(line):
@@ -76,23 +85,23 @@ def _blocks(page: str, text: str) -> Iterator[Block]:
             if comment[1] == "first":
                 yield Block(page, start + 1, "first", said, "sh")
             else:
-                reason = " ".join(said.split())
+                notes[comment[1]] = " ".join(said.split())
             continue
         if fence := _FENCE.match(line):
             end = _end_of_fence(page, lines, number, fence)
             body = [each.removeprefix(fence[1]) for each in lines[number + 1 : end]]
             title = _TITLE.search(fence[4])
-            yield _block(page, number + 2, "\n".join(body), fence[3].lower(), title[1] if title else "", reason)
-            number, reason = end + 1, ""
+            yield _block(page, number + 2, "\n".join(body), fence[3].lower(), title[1] if title else "", notes)
+            number, notes = end + 1, {}
         elif line.startswith("    ") and (not number or not lines[number - 1].strip()) and not _in_list(lines, number):
             end = number
             while end < len(lines) and (lines[end].startswith("    ") or not lines[end].strip()):
                 end += 1
             body = [each[4:] for each in lines[number:end]]
-            yield _block(page, number + 1, "\n".join(body).rstrip(), "", "", reason)
-            number, reason = end, ""
+            yield _block(page, number + 1, "\n".join(body).rstrip(), "", "", notes)
+            number, notes = end, {}
         else:
-            reason = reason if not line.strip() else ""
+            notes = notes if not line.strip() else {}
             number += 1
 
 
@@ -124,8 +133,10 @@ def _in_list(lines: list[str], number: int) -> bool:
     return False
 
 
-def _block(page: str, line: int, text: str, language: str, title: str, reason: str) -> Block:
-    if title:
+def _block(page: str, line: int, text: str, language: str, title: str, notes: dict[str, str]) -> Block:
+    if "output" in notes:
+        kind = "output"
+    elif title:
         kind = "file"
     elif language == "yaml" and page in _JOBS:
         kind, text = "run", script_in(text)
@@ -133,7 +144,8 @@ def _block(page: str, line: int, text: str, language: str, title: str, reason: s
         kind = "run"
     else:
         kind = "text"
-    return Block(page, line, kind, text, language, title, reason)
+    reason = notes.get("not run", notes.get("no output", ""))
+    return Block(page, line, kind, text, language, title, reason, notes.get("typed", ""))
 
 
 def _is_commands(text: str) -> bool:
@@ -192,3 +204,45 @@ def _held(line: str) -> str:
         return line
     ended = f'[ "$__status" -eq {status[1]} ] || {{ echo "ended with $__status, not {status[1]}" >&2; exit 99; }}'
     return f"__status=0; {line[: status.start()]} || __status=$?; {ended}"
+
+
+_SAME = (
+    (re.compile(r"\x1b\[[0-9;?]*[A-Za-z]"), ""),
+    (re.compile(r"\b20[2-9]\d-\d\d-\d\dT\d\d:\d\d:\d\dZ"), "NOW"),
+    (re.compile(r"\bsha256:[0-9a-f]{64}\b"), "sha256:DIGEST"),
+    (re.compile(r"\b(?=[0-9a-f]*\d)[0-9a-f]{12}\b"), "ID"),
+    (re.compile(r"\b\d+(\.\d+)? ?[kMGTKi]*B\b(/s)?"), "SIZE"),
+    (re.compile(r"\b\d+(\.\d+)? ?m?s\b"), "TIME"),
+    (re.compile(r"\b(\d+|About an?|Less than a) (second|minute|hour|day|week|month|year)s? ago\b"), "AGO"),
+    (re.compile(r"\b\d+(\.\d+)? ?%"), "PERCENT"),
+    (re.compile(r"[ \t]+"), " "),
+)
+"""What differs from one machine and day to the next, and what stands for it."""
+
+
+def difference(shown: str, printed: str) -> str:
+    """Return what a page shows and a command did not print; "" if all is the same but for digests, sizes and times."""
+    wanted, given = _normal(shown), _normal(printed)
+    parts = [part.strip("\n").split("\n") for part in re.split(r"(?m)^\.\.\.$", "\n".join(wanted))]
+    place = 0
+    for number, part in enumerate(parts):
+        lines = [line for line in part if line]
+        first, last = number == 0, number == len(parts) - 1
+        places = [place] if first else range(place, len(given) - len(lines) + 1)
+        found = [one for one in places if given[one : one + len(lines)] == lines]
+        found = [one for one in found if not last or not lines or one + len(lines) == len(given)]
+        if not found:
+            told = "\n".join(unified_diff(wanted, given, "shown", "printed", lineterm=""))
+            return told or "lines that are shown are not printed in this order"
+        place = found[0] + len(lines)
+    return ""
+
+
+def _normal(text: str) -> list[str]:
+    lines = []
+    for line in text.split("\n"):
+        line = line.rpartition("\r")[2] if "\r" in line.rstrip("\r") else line.rstrip("\r")
+        for pattern, stand_in in _SAME:
+            line = pattern.sub(stand_in, line)
+        lines.append(line.strip())
+    return [line for line in lines if line]

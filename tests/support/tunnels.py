@@ -12,7 +12,7 @@ import socketserver
 import ssl
 import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -128,8 +128,18 @@ def _head(client: socket.socket) -> bytes:
 
 
 @contextmanager
-def http_proxy(target: str, *, account: str = "", answer: str = "", pair: Pair | None = None) -> Iterator[Tunnel]:
-    """A proxy that leads everything to ``target``; ``account`` is user:password, ``answer`` a status line instead."""
+def http_proxy(
+    target: str,
+    *,
+    account: str = "",
+    answer: str = "",
+    pair: Pair | None = None,
+    others: Mapping[str, str] | None = None,
+) -> Iterator[Tunnel]:
+    """A proxy that leads everything to ``target``, but for what ``others`` says of a name and port.
+
+    ``account`` is user:password, ``answer`` a status line instead.
+    """
     tunnel = Tunnel()
     wanted = "Basic " + base64.b64encode(account.encode()).decode()
 
@@ -146,7 +156,7 @@ def http_proxy(target: str, *, account: str = "", answer: str = "", pair: Pair |
         if refusal:
             client.sendall(f"HTTP/1.1 {refusal}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
             return
-        with _connect(target) as server:
+        with _connect((others or {}).get(lines[0].split()[1], target)) as server:
             if lines[0].startswith("CONNECT "):
                 client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
             else:
