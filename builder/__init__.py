@@ -9,11 +9,11 @@ if TYPE_CHECKING:
     from builder.api.results import BuiltImage as BuiltImage
     from builder.api.results import Layer as Layer
     from builder.api.results import Step as Step
-    from builder.api.sessions import Listener as Listener
     from builder.api.sessions import Session as Session
     from builder.api.sessions import StoredImage as StoredImage
     from builder.api.sessions import build as build
     from builder.api.sessions import open_session as open_session
+    from builder.api.stopping import Listener as Listener
     from builder.dockerfile.source import DockerfileError as DockerfileError
     from builder.engine.request import AgentSource as AgentSource
     from builder.engine.request import BuildRequest as BuildRequest
@@ -45,7 +45,8 @@ __version__ = "0.1.0"
 
 _EXPORTED = {
     "builder.api.results": ("BuildResult", "BuiltImage", "Layer", "Step"),
-    "builder.api.sessions": ("Listener", "Session", "StoredImage", "build", "open_session"),
+    "builder.api.sessions": ("Session", "StoredImage", "build", "open_session"),
+    "builder.api.stopping": ("Listener",),
     "builder.dockerfile.source": ("DockerfileError",),
     "builder.engine.request": (
         *("AgentSource", "BuildRequest", "CachePlace", "CacheTarget", "CompressionChoice", "EpochChoice", "Form"),

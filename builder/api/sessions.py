@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import threading
 import time
@@ -12,8 +13,9 @@ from typing import TYPE_CHECKING
 
 from builder.api.opening import connector, opened
 from builder.api.results import BuildResult, Recorder, told
-from builder.errors import InterruptedBuildError, UsageError
-from builder.events import Event, Reporter, SilentReporter
+from builder.api.stopping import Heard, Listener, Stop, Told
+from builder.errors import BuilderError, UsageError
+from builder.events import Reporter, SilentReporter
 from builder.values import dataclass, replace
 
 if TYPE_CHECKING:
@@ -25,9 +27,6 @@ if TYPE_CHECKING:
     from builder.registry.credentials import CredentialSource
     from builder.registry.session import SessionSettings
     from builder.settings import RegistrySettings, Settings
-
-Listener = Callable[[Event], object]
-"""Is called with every event, from any thread, and should not take long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,11 +53,18 @@ class Session:
     ``oci-layout://DIR``, ``oci-archive:FILE``, ``docker-archive:FILE``. What fails raises a BuilderError.
     """
 
-    def __init__(self, environment: Environment, variables: Mapping[str, str], heard: _Heard | None = None) -> None:
-        """``variables`` is the environment that requests get which bring none."""
+    def __init__(
+        self,
+        environment: Environment,
+        variables: Mapping[str, str],
+        listener: Listener | None = None,
+        closed: threading.Event | None = None,
+    ) -> None:
+        """``variables`` is the environment that requests get which bring none; ``closed`` is set with the store."""
         self._environment = environment
         self._variables = variables
-        self._heard = heard
+        self._listener = listener
+        self._closed = closed
 
     @property
     def root(self) -> Path:
@@ -75,18 +81,21 @@ class Session:
         *,
         tags: Iterable[str | Reference] = (),
         push: bool = False,
+        on_event: Listener | None = None,
+        cancel: threading.Event | None = None,
     ) -> BuildResult:
         """Carry out ``request``, or build a context, with more ``tags``; ``push`` sends the image to their registries.
 
         Without an output the image stays in the store under its tags. Nothing half-written stays behind an error.
+        ``on_event`` hears of this build in place of the session's listener, and ``cancel`` ends this build only.
         """
         from builder.engine.build import build
 
         request = completed(_request(request), tags, push=push, variables=self._variables)
-        recorder = Recorder(self._environment.reporter)
         started = time.monotonic()
-        with self._hearing():
-            finished = build(request, replace(self._environment, reporter=recorder))
+        with self._call(on_event, cancel) as env:
+            recorder = Recorder(env.reporter)
+            finished = build(request, replace(env, reporter=recorder))
         return told(finished, tuple(recorder.steps), time.monotonic() - started)
 
     def pull(self, name: str, *, platform: str | Platform | None = None) -> Digest:
@@ -96,8 +105,8 @@ class Session:
         from builder.images.pulling import pull
 
         wanted = native_platform() if platform is None else _platform(platform)
-        with self._hearing():
-            pulled = pull(self._environment, registry_name(name), wanted, explicit=platform is not None)
+        with self._using() as env:
+            pulled = pull(env, registry_name(name), wanted, explicit=platform is not None)
         return pulled.root.digest
 
     def push(self, source: str, *names: str) -> Digest:
@@ -107,9 +116,8 @@ class Session:
         from builder.images.places import registry_name
         from builder.registry.push import push_artifact
 
-        env = self._environment
         targets = [registry_name(one) for one in names or (source,)]
-        with self._hearing():
+        with self._using() as env:
             artifact = locate(source, env)
             for target in targets:
                 must_be(target, artifact)
@@ -124,17 +132,17 @@ class Session:
         from builder.images.deliver import deliver
         from builder.images.locate import locate
 
-        with self._hearing():
-            artifact = locate(source, self._environment)
-            deliver(artifact, destination, self._environment)
+        with self._using() as env:
+            artifact = locate(source, env)
+            deliver(artifact, destination, env)
         return artifact.digest
 
     def load(self, path: str | os.PathLike[str]) -> tuple[StoredImage, ...]:
         """Bring every image of an archive or layout into the store and return them."""
         from builder.images.loading import load
 
-        with self._hearing():
-            loaded = {one.artifact.digest for one in load(self._environment, Path(path))}
+        with self._using() as env:
+            loaded = {one.artifact.digest for one in load(env, Path(path))}
         return tuple(one for one in self.images() if one.digest in loaded)
 
     def tag(self, name: str, *more: str) -> None:
@@ -142,15 +150,18 @@ class Session:
         from builder.image.reference import Reference
         from builder.images.naming import find_record, tag
 
-        record = find_record(self._environment.store, name)
-        if record is None:
-            raise UsageError(f"{name} is not in the store")
-        tag(self._environment.store, record, [Reference.parse(one) for one in more])
+        with self._using() as env:
+            record = find_record(env.store, name)
+            if record is None:
+                raise UsageError(f"{name} is not in the store")
+            tag(env.store, record, [Reference.parse(one) for one in more])
 
     def images(self) -> tuple[StoredImage, ...]:
         """Return what is in the store under a name, the newest first."""
         from builder.images.listing import listed
 
+        with self._call(None, None) as env:
+            found = list(listed(env.store))
         return tuple(
             StoredImage(
                 name=one.name,
@@ -162,40 +173,38 @@ class Session:
                 platforms=one.platforms,
                 whole=one.whole,
             )
-            for one in listed(self._environment.store)
+            for one in found
         )
 
     @contextlib.contextmanager
-    def _hearing(self) -> Iterator[None]:
-        """Hold what is used in the store; raise what a listener raised, once everything has stopped for it."""
-        self._environment.store.hold_lease()
+    def _using(self) -> Iterator[Environment]:
+        """Yield what a call works with, and hold what it uses in the store. Raises as ``_call`` does, OutputError."""
+        with self._call(None, None) as env:
+            env.store.hold_lease()
+            yield env
+
+    @contextlib.contextmanager
+    def _call(self, listener: Listener | None, cancel: threading.Event | None) -> Iterator[Environment]:
+        """Yield what one call works with: a step that fails or a listener that raises ends this call, no other.
+
+        Raises what the listener raised, once everything has stopped for it; ValueError, as files do, once closed.
+        """
+        if self._closed is not None and self._closed.is_set():
+            raise ValueError("the session is closed: use it within the block of open_session")
+        whole = self._environment
+        stop = Stop(whole.cancel, cancel)
+        listener = listener or self._listener
+        heard = None if listener is None else Heard(listener, stop)
+        reporter: Reporter = heard or whole.reporter
+        registry = functools.cache(lambda: whole.registry().until(stop, reporter))
         try:
-            yield
-        except InterruptedBuildError:
-            if self._heard is not None and self._heard.problem is not None:
-                raise self._heard.problem from None
+            yield replace(whole, registry=registry, reporter=reporter, cancel=stop)
+        except BuilderError:
+            if heard is not None and heard.problem is not None:
+                raise heard.problem from None
             raise
-        if self._heard is not None and self._heard.problem is not None:
-            raise self._heard.problem
-
-
-class _Heard:
-    """Hands events to a program's listener. What it raises ends the work, and is raised again to who asked for it."""
-
-    def __init__(self, listener: Listener, cancel: threading.Event) -> None:
-        self._listener = listener
-        self._cancel = cancel
-        self.problem: Exception | None = None
-
-    def emit(self, event: Event) -> None:
-        """Take one event."""
-        if self.problem is not None:
-            return
-        try:
-            self._listener(event)
-        except Exception as problem:  # noqa: BLE001  strangers' code; raised again in the thread that asked
-            self.problem = problem
-            self._cancel.set()
+        if heard is not None and heard.problem is not None:
+            raise heard.problem
 
 
 @contextlib.contextmanager
@@ -224,8 +233,7 @@ def open_session(
 
     variables = os.environ if variables is None else variables
     cancel = cancel or threading.Event()
-    heard = None if on_event is None else _Heard(on_event, cancel)
-    reporter: Reporter = heard or SilentReporter()
+    reporter: Reporter = SilentReporter() if on_event is None else Told(on_event)
     settings = _settings(settings_file, variables)
     reach = _reach(registries or {}, settings, variables)
     connect = connector(
@@ -235,7 +243,11 @@ def open_session(
     named = read_only_store or variables.get("PYBUILD_STORE_RO") or settings.store_ro
     other = Path(os.path.abspath(named)) if named else None
     with opened(where, other, connect, reporter, cancel) as environment:
-        yield Session(environment, variables, heard)
+        closed = threading.Event()
+        try:
+            yield Session(environment, variables, on_event, closed)
+        finally:
+            closed.set()
 
 
 def build(
@@ -252,9 +264,7 @@ def build(
     Raises BuilderError of every kind; InterruptedBuildError once ``cancel`` is set.
     """
     if session is not None:
-        if on_event is not None or cancel is not None:
-            raise UsageError("a session has its own listener and its own cancel", hint="give them to open_session")
-        return session.build(request, tags=tags, push=push)
+        return session.build(request, tags=tags, push=push, on_event=on_event, cancel=cancel)
     request = _request(request)
     with open_session(offline=request.offline, jobs=request.jobs, on_event=on_event, cancel=cancel) as opened_here:
         return opened_here.build(request, tags=tags, push=push)

@@ -177,7 +177,6 @@ KINDS = (
         title="Options that do not go together",
         errors=("UsageError",),
         texts=(
-            "a session has its own listener and its own cancel",
             "pybuild explain looks at one target",
             "--json answers instead of a page",
             "--target is a stage of a Dockerfile",

@@ -119,6 +119,13 @@ class Session:
         hasty._seconds, hasty._cancel = seconds, cancel or self._cancel
         return hasty
 
+    def until(self, cancel: threading.Event, reporter: Reporter) -> Session:
+        """Return this session for one piece of work, with its own end and listener. It ends when this one is closed."""
+        self._connect()
+        until = copy.copy(self)
+        until._cancel, until._reporter = cancel, reporter
+        return until
+
     def close(self) -> None:
         """Close all connections."""
         with self._lock:

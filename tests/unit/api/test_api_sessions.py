@@ -19,6 +19,7 @@ from builder import (
     DockerfileError,
     InterruptedBuildError,
     Output,
+    OutputError,
     Platform,
     RegistryError,
     RegistrySettings,
@@ -192,6 +193,7 @@ def test_errors_are_values_too(session: Session, context: Path) -> None:
         session.build(request(context))
     assert (missing.value.place, missing.value.exit_code) == (f"{context}/Dockerfile:2:1", 66)
     assert "COPY nothing" in missing.value.excerpt
+    assert missing.value.code.startswith("PB66")
     with pytest.raises(DockerfileError):
         session.build(request(context, target="none"))
     with pytest.raises(UsageError, match="a push needs a name"):
@@ -203,10 +205,65 @@ def test_errors_are_values_too(session: Session, context: Path) -> None:
     assert issubclass(CommandFailedError, BuilderError)
 
 
-def test_a_session_has_its_own_listener(session: Session, context: Path) -> None:
-    with pytest.raises(UsageError, match="own listener"):
-        build(request(context), session=session, on_event=print)
-    assert build(request(context), session=session).digest
+def test_a_build_of_a_session_has_a_listener_and_an_end_of_its_own(store_root: Path, context: Path) -> None:
+    everything: list[events.Event] = []
+    own: list[events.Event] = []
+    cancel = threading.Event()
+
+    def refuse(event: events.Event) -> None:
+        raise LookupError("no")
+
+    with open_session(store_root, variables={}, on_event=everything.append) as session:
+        build(request(context), session=session, on_event=own.append)
+        assert own
+        assert not everything
+        with pytest.raises(LookupError):
+            session.build(request(context), on_event=refuse)
+        cancel.set()
+        with pytest.raises(InterruptedBuildError):
+            session.build(request(context, no_cache=True), cancel=cancel)
+        session.build(request(context, no_cache=True))
+    assert isinstance(everything[-1], events.BuildFinished)
+
+
+def test_what_fails_beside_others_ends_its_own_build_only(
+    store_root: Path, context: Path, busybox_layout: Path
+) -> None:
+    """The steps beside the one that failed are stopped: that must not be what the session's next build finds."""
+    need_root("needs root: RUN")
+    (context / "Dockerfile").write_text(
+        "FROM base AS long\nRUN sleep 1000\nFROM base AS bad\nRUN sleep 0.2; exit 7\nFROM base AS good\nRUN true\n"
+        "FROM scratch\nCOPY --from=long /bin/sh /a\nCOPY --from=bad /bin/sh /b\n"
+    )
+    base = {"base": f"oci-layout://{busybox_layout}:latest"}
+    cancel = threading.Event()
+    with open_session(store_root, variables=os.environ, cancel=cancel) as session:
+        with pytest.raises(CommandFailedError):
+            session.build(request(context, contexts=base, jobs=2))
+        assert session.build(request(context, contexts=base, target="good")).digest
+    assert not cancel.is_set()
+
+
+def test_a_closed_session_says_so(store_root: Path, context: Path) -> None:
+    with open_session(store_root, variables={}) as session:
+        pass
+    for use in (lambda: session.build(context), session.images, lambda: session.tag("a", "b")):
+        with pytest.raises(ValueError, match="the session is closed"):
+            use()
+
+
+def test_a_build_that_finds_everything_needs_no_room(store_root: Path, context: Path) -> None:
+    (context / "Dockerfile").write_text("FROM scratch\nENV A=b\n")
+    heard: list[events.Event] = []
+    with open_session(store_root, variables={}) as session:
+        made = session.build(request(context))
+    (store_root / "leases").rmdir()
+    (store_root / "leases").write_text("no room for leases")
+    with open_session(store_root, variables={}, on_event=heard.append) as session:
+        assert session.build(request(context)).digest == made.digest
+        with pytest.raises(OutputError):
+            session.tag("a", "b")
+    assert any(isinstance(one, events.Warned) and "finds everything" in one.message for one in heard)
 
 
 def test_offline_asks_nobody(store_root: Path) -> None:
