@@ -290,5 +290,6 @@ def test_texts_of_images_do_not_control_a_terminal(words: str, store_root: Path,
     assert evil in pybuild(*asked, root=store_root).stdout
     status, said = raw_output(command(*asked), columns=80, lines=24, env={}, root=store_root)
     text = said.decode()
-    assert status == 0 and "31m" in text, text
+    assert status == 0, text
+    assert "31m" in text
     assert [one for one in text if not one.isprintable() and one not in "\r\n"] == []
