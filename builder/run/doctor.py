@@ -89,10 +89,7 @@ def _ways(facts: Facts) -> Iterator[tuple[str, Attempt | Probe]]:
         except SandboxError as error:
             hint = error.hint or _HINTS[name]
             if name == "userns":
-                hint = (
-                    "Debian: apt-get install uidmap; and, with numbers that nobody else has, "
-                    f"usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {facts.name}"
-                )
+                hint = f"Debian: apt-get install uidmap; and {probe.usermod(facts)}"
             yield name, Probe(name, False, error.message, hint=hint)
 
 
@@ -144,7 +141,7 @@ def _id_programs(facts: Facts) -> Iterator[Probe]:
     for path, text in (("/etc/subuid", facts.subuid), ("/etc/subgid", facts.subgid)):
         found = subordinate_range(text, facts.name, facts.uid)
         said = f"{found[1]} ids from {found[0]}" if found else f'no range of 65536 ids for user "{facts.name}"'
-        hint = f"usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {facts.name}"
+        hint = probe.usermod(facts)
         needless = facts.uid == 0
         if needless and not found:
             said += "; root needs none"

@@ -24,6 +24,8 @@ _NOT_DROPPED = 255
 ENOUGH_IDS = 65536
 """The smallest subordinate range worth having: what images use as users lies below."""
 
+_LEAST_ID = 100000  # below are the machine's own users, as shadow's login.defs has it
+
 _libc = ctypes.CDLL(None, use_errno=True)
 
 Range = tuple[int, int, int]
@@ -69,6 +71,16 @@ def subordinate_range(text: str, name: str, number: int) -> tuple[int, int] | No
             found.append((int(fields[2]), int(fields[1])))
     count, first = max(found, default=(0, 0))
     return (first, count) if count >= ENOUGH_IDS else None
+
+
+def free_range(*texts: str) -> str:
+    """Return ids that nobody has in texts of /etc/subuid and /etc/subgid, as usermod takes them: FIRST-LAST."""
+    ends = [_LEAST_ID]
+    for line in "\n".join(texts).splitlines():
+        fields = line.strip().split(":")
+        if len(fields) == 3 and fields[1].isdigit() and fields[2].isdigit():
+            ends.append(int(fields[1]) + int(fields[2]))
+    return f"{max(ends)}-{max(ends) + ENOUGH_IDS - 1}"
 
 
 def has_id(maps: Iterable[Range], number: int) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from builder.errors import SandboxError
-from builder.run.namespaces import IdMaps, subordinate_range
+from builder.run.namespaces import IdMaps, free_range, subordinate_range
 from builder.values import dataclass
 
 Mode = Literal["root", "userns", "single", "chroot", "oci"]
@@ -159,9 +159,14 @@ def _chroot_warning(facts: Facts) -> str:
 def _single_warning(facts: Facts, problem: str) -> str:
     return (
         f"{problem or 'subordinate ids cannot be used'}; continuing with one uid (--isolation=single): file owners "
-        "are recorded, but programs cannot switch user and see files as root's. To lift this: "
-        f"usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {facts.name}"
+        "are recorded, but programs cannot switch user and see files as root's. To lift this: " + usermod(facts)
     )
+
+
+def usermod(facts: Facts) -> str:
+    """Return the command that gives the user subordinate ids, with numbers that nobody else has."""
+    free = free_range(facts.subuid, facts.subgid)
+    return f"usermod --add-subuids {free} --add-subgids {free} {facts.name}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from builder.errors import SandboxError
-from builder.run.namespaces import IdMaps, has_id, subordinate_range
+from builder.run.namespaces import IdMaps, free_range, has_id, subordinate_range
 from builder.run.probe import Attempt, Facts, Refusal, attempts, filesystem_type, refused
 
 ROOT = Facts(uid=0, gid=0, name="root", uid_map="0 0 4294967295\n", gid_map="0 0 4294967295\n")
@@ -78,6 +78,15 @@ def test_a_user_without(facts: Facts, problem: str) -> None:
     assert "usermod --add-subuids" in attempt.warning
     with pytest.raises(SandboxError, match=r"range|installed"):
         attempts("userns", facts)
+
+
+def test_ids_of_others_are_not_given_away() -> None:
+    """What a message says is typed as it stands; a range that two users have lets one be the other in containers."""
+    assert free_range("", "") == "100000-165535"
+    assert free_range("a:1000:10\nb:x:1\n", "#\n") == "100000-165535"
+    assert free_range("a:100000:65536\nb:300000:65536\n", "a:100000:400000\n") == "500000-565535"
+    (attempt,) = attempts("auto", replace(ALICE, subuid="bob:100000:65536\n", subgid="bob:100000:65536\n"))
+    assert attempt.warning.endswith("usermod --add-subuids 165536-231071 --add-subgids 165536-231071 alice")
 
 
 def test_what_is_asked_for_is_all_that_is_tried() -> None:
