@@ -62,9 +62,17 @@ class BuilderError(Exception):
 
         return find([one.__name__ for one in type(self).__mro__], self.message, self.exit_code).code
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Let errors of every class go from one process to another: what ``__init__`` takes differs."""
+        return _again, (type(self), self.args), vars(self)
+
     def __str__(self) -> str:
         head = f"{self.place}: {self.message}" if self.place else self.message
         return f"{head}\n{self.excerpt}" if self.excerpt else head
+
+
+def _again(kind: type[BuilderError], arguments: tuple[object, ...]) -> BuilderError:
+    return kind.__new__(kind, *arguments)
 
 
 class UsageError(BuilderError):

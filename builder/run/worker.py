@@ -34,6 +34,8 @@ def main() -> None:
     sock = socket.socket(fileno=int(number))
     sock.set_inheritable(False)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Ignored by who started us, it would keep us, and each RUN, from learning how a child ended.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.umask(0o022)
     try:
         maps = _enter(mode, sock, scratch)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -185,6 +186,19 @@ def test_the_status_of_a_step_is_the_errors(session: Session, context: Path, bus
         session.build(request(context, contexts=base, secrets={"s": lambda: b"hidden value"}))
     assert failed.value.exit_code == 7
     assert "hidden value" not in f"{failed.value}{failed.value!r}"
+
+
+def test_a_program_may_ignore_how_its_children_end(session: Session, context: Path, busybox_layout: Path) -> None:
+    need_root("needs root: RUN")
+    (context / "Dockerfile").write_text("FROM base\nRUN true\nRUN exit 7\n")
+    base = {"base": f"oci-layout://{busybox_layout}:latest"}
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        with pytest.raises(CommandFailedError) as failed:
+            session.build(request(context, contexts=base))
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+    assert failed.value.exit_code == 7
 
 
 def test_errors_are_values_too(session: Session, context: Path) -> None:
