@@ -5,7 +5,6 @@ from __future__ import annotations
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 _MINUTE = 60
 _HOUR = 60 * _MINUTE
-_DAY = 24 * _HOUR
 
 
 def human_size(size: int) -> str:
