@@ -86,12 +86,13 @@ def find_project(start: str) -> Project | None:
             break
         directory = above
     folder = os.path.dirname(found)
-    if found and (folder == first or (_within(first, here) and _within(folder, here))):
+    if found and (folder == first or (is_within(first, here) and is_within(folder, here))):
         return Project(Path(found), Path(folder))
     return None
 
 
-def _within(path: str, folder: str) -> bool:
+def is_within(path: str, folder: str) -> bool:
+    """Say whether a real path is a folder's or below it."""
     return path == folder or path.startswith(f"{folder.rstrip('/')}/")
 
 

@@ -68,6 +68,22 @@ def copy(source: Readable, target: Writable, *, limit: int | None = None) -> int
         total += len(chunk)
 
 
+def read_up_to(source: Readable, size: int) -> bytes:
+    """Read ``size`` bytes, less at the end only."""
+    data = b""
+    while len(data) < size and (more := source.read(size - len(data))):
+        data += more
+    return data
+
+
+def digest_of(source: Readable) -> bytes:
+    """Read all of ``source``; return its SHA-256."""
+    hasher = hashlib.sha256()
+    while chunk := source.read(CHUNK):
+        hasher.update(chunk)
+    return hasher.digest()
+
+
 def read_limited(source: Readable, limit: int, too_large: Callable[[], Exception]) -> bytes:
     """Read all of ``source``; raise ``too_large()`` as soon as it holds more than ``limit`` bytes."""
     parts: list[bytes] = []

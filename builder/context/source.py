@@ -18,7 +18,7 @@ from builder.context.ignore import IgnoreRules
 from builder.context.tree import Tree, read_file
 from builder.errors import ContextError
 from builder.rootfs.entry import Entry, Kind, LayerFormatError
-from builder.streams import CHUNK, Readable, read_limited
+from builder.streams import CHUNK, Readable, read_limited, read_up_to
 from builder.values import dataclass, field, replace
 
 if TYPE_CHECKING:
@@ -152,12 +152,12 @@ def _from_stream(stream: BinaryIO, scratch: Path, label: str) -> Context:
     from builder.rootfs.compression import PREFIX, decompress, detect
 
     try:
-        start = _read_up_to(stream, PREFIX)
+        start = read_up_to(stream, PREFIX)
         kind = detect(start)
         plain: Readable = (
             _Chained(start, stream) if kind is Compression.NONE else decompress(_Chained(start, stream), kind)
         )
-        block = _read_up_to(plain, _BLOCK)
+        block = read_up_to(plain, _BLOCK)
         whole = _Chained(block, plain)
         if is_tar(block):
             from builder.context.tartree import TarTree
@@ -228,13 +228,6 @@ class _Chained:
         if size < 0:
             return ahead + self._rest.read()
         return ahead or (self._rest.read(size) if size else b"")
-
-
-def _read_up_to(stream: Readable, size: int) -> bytes:
-    data = b""
-    while len(data) < size and (more := stream.read(size - len(data))):
-        data += more
-    return data
 
 
 def _read_host_file(path: Path) -> bytes | None:

@@ -15,6 +15,7 @@ from builder.dockerfile.source import Source
 from builder.engine.contexts import Contexts
 from builder.engine.request import BuildRequest
 from builder.errors import ContextError, UsageError
+from builder.settings import is_within
 from builder.values import dataclass
 
 DOCKERFILE_LIMIT = 16 << 20
@@ -85,7 +86,7 @@ def _read(path: Path, context: str) -> bytes:
 def _refuse_to_leave(link: Path, context: str) -> None:
     """Refuse a link of the project that leads out of it: a stranger's would have a file of ours shown as a mistake."""
     project = _repository(os.path.realpath(context))
-    if _within(os.path.realpath(link.parent), project) and not _within(os.path.realpath(link), project):
+    if is_within(os.path.realpath(link.parent), project) and not is_within(os.path.realpath(link), project):
         raise ContextError(
             f"the Dockerfile {link} is a link out of the project {project}", hint="name the file itself with --file"
         )
@@ -100,10 +101,6 @@ def _repository(directory: str) -> str:
             return directory
         root = above
     return root
-
-
-def _within(path: str, folder: str) -> bool:
-    return path == folder or path.startswith(f"{folder.rstrip('/')}/")
 
 
 def _limited(data: bytes, name: str) -> bytes:

@@ -7,7 +7,6 @@ DiffID: what a page shows is what the image's config names.
 from __future__ import annotations
 
 import bisect
-import hashlib
 import os
 from array import array
 from collections.abc import Callable, Sequence
@@ -20,7 +19,7 @@ from builder.rootfs.entry import Kind
 from builder.rootfs.tarreader import read_members
 from builder.rootfs.toc import Toc, TocWriter
 from builder.rootfs.view import View
-from builder.streams import CHUNK, HashingWriter, Readable
+from builder.streams import CHUNK, HashingWriter, Readable, digest_of
 
 _DIGEST = 16
 """Bytes of a file's SHA-256 that are kept: files of one image are told apart by them."""
@@ -79,7 +78,7 @@ def _read(layer: ContentLayer, scratch: Path, check: Callable[[], None]) -> tupl
         for member, data in read_members(tar):
             writer.add(member)
             if member.entry.kind is Kind.FILE and member.entry.size:
-                contents.add(member.offset, _digest(data))
+                contents.add(member.offset, digest_of(data))
         while tar.read(CHUNK):  # what follows the end marker belongs to the DiffID
             pass
         diff_id = DiffID(Digest.from_hex(tar.hashing.hexdigest()))
@@ -112,10 +111,3 @@ class _Hashed:
 class _Nowhere:
     def write(self, data: bytes, /) -> None:
         pass
-
-
-def _digest(contents: Readable) -> bytes:
-    hasher = hashlib.sha256()
-    while chunk := contents.read(CHUNK):
-        hasher.update(chunk)
-    return hasher.digest()

@@ -7,7 +7,6 @@ byte that does not, and what it belongs to.
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -18,7 +17,7 @@ from builder.images.tar_bytes import EntryDifference, byte_difference, first_dif
 from builder.rootfs.compression import decompress
 from builder.rootfs.entry import Entry, Kind
 from builder.rootfs.tarreader import read_members
-from builder.streams import CHUNK, Readable
+from builder.streams import CHUNK, Readable, digest_of, read_up_to
 from builder.values import dataclass, field
 
 WAITING_LIMIT = 50_000
@@ -126,7 +125,7 @@ def _items(tar: Readable, ignored: Ignored) -> Iterator[_Item]:
 
 def _meet(side: _Side, opposite: _Side, item: _Item, ignored: Ignored) -> Iterator[EntryDifference | None]:
     """Compare an entry with its waiting counterpart, or let it wait."""
-    mine = _Waiting(item.position, item.entry, _hash(item.contents) if item.entry.kind is Kind.FILE else b"")
+    mine = _Waiting(item.position, item.entry, digest_of(item.contents) if item.entry.kind is Kind.FILE else b"")
     number = 0
     while (item.name, number) in side.waiting:
         number += 1
@@ -152,13 +151,6 @@ def _only(one: _Waiting, side: _Side) -> EntryDifference:
         return EntryDifference(one.position, one.entry.path, problem, None, None)
     what = _KINDS[one.entry.kind]
     return EntryDifference(one.position, one.entry.path, "", what if side.is_a else None, None if side.is_a else what)
-
-
-def _hash(contents: Readable) -> bytes:
-    hasher = hashlib.sha256()
-    while chunk := contents.read(CHUNK):
-        hasher.update(chunk)
-    return hasher.digest()
 
 
 # --- one entry
@@ -202,11 +194,7 @@ def _contents(one: _Item, other: _Item) -> Iterator[EntryDifference]:
     """Compare the bytes of two files as they come; the place of the first other byte is told."""
     offset = lines = 0
     while True:
-        left, right = one.contents.read(CHUNK), other.contents.read(CHUNK)
-        while len(left) < CHUNK and (more := one.contents.read(CHUNK - len(left))):
-            left += more
-        while len(right) < CHUNK and (more := other.contents.read(CHUNK - len(right))):
-            right += more
+        left, right = read_up_to(one.contents, CHUNK), read_up_to(other.contents, CHUNK)
         if left != right:
             yield _content_difference(one, other, left, right, first_difference(left, right), offset, lines)
             return

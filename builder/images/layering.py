@@ -31,7 +31,7 @@ from builder.rootfs.coding import USUAL, Coding, Compression
 from builder.rootfs.compression import PREFIX, detect
 from builder.rootfs.pack import index_layer
 from builder.rootfs.recompress import recompress
-from builder.streams import HashingWriter, Readable, copy
+from builder.streams import HashingWriter, Readable, copy, read_up_to
 from builder.values import dataclass
 
 
@@ -90,7 +90,7 @@ def _opened(path: str) -> contextlib.AbstractContextManager[BinaryIO]:
 
 
 def _tar_layer(stream: BinaryIO, coding: Coding | None, store: Store) -> StoreLayer:
-    prefix = _exactly(stream, PREFIX)
+    prefix = read_up_to(stream, PREFIX)
     if not prefix:
         raise ContextError("the file is empty, and no tar")
     kind = detect(prefix)
@@ -131,13 +131,6 @@ class _Joined:
 
     def read(self, size: int = -1, /) -> bytes:
         return self._first.read(size) or self._rest.read(size)
-
-
-def _exactly(stream: Readable, size: int) -> bytes:
-    data = b""
-    while len(data) < size and (more := stream.read(size - len(data))):
-        data += more
-    return data
 
 
 def _directory_layer(path: Path, coding: Coding, times: TimePolicy, env: Environment) -> StoreLayer:

@@ -14,7 +14,7 @@ from typing import NoReturn
 from builder.cli.config.keys import TABLES, Key
 from builder.cli.config.paths import Use, divided, is_path, map_paths
 from builder.errors import UsageError
-from builder.settings import NAME, Project, Table
+from builder.settings import NAME, Project, Table, is_within
 
 _OWN = frozenset((".git", ".hg", ".svn", ".bzr", ".jj"))
 """Directories of version control, whose contents are executed or believed."""
@@ -78,7 +78,7 @@ class _Confined:
         ends = [index for index, letter in enumerate(path) if letter in ":@" and index] if use == "read" else []
         for end in (*ends, len(path)):
             found = os.path.realpath(self._project.file.parent / path[:end])
-            if found != root and not found.startswith(f"{root.rstrip('/')}/"):
+            if not is_within(found, root):
                 self.refuse(f"{path} is not in the project {root}")
         if use == "write":
             self._refuse_writing(path, os.path.relpath(found, root), found)
