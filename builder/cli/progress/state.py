@@ -265,7 +265,7 @@ class State:
             whole = Lines()
             self._ended += [Line("output", f"| {line}") for line in (*whole.take(text), *whole.end())]
             if left_out:
-                self._ended += [Line("note", "..."), *(Line("output", f"| {line}") for line in step.log.last_hidden())]
+                self._ended += [Line("note", "..."), *(Line("output", f"| {line}") for line in step.log.last())]
                 self._ended.append(Line("note", left_out))
         self._ended.append(Line("failed", name, f"failed after {event.seconds:.1f}s"))
 

@@ -83,7 +83,7 @@ class StepLog:
     def __init__(self, logs: Logs) -> None:
         self._logs = logs
         self._kept: list[bytes] = []
-        """What was shown, until there is a file."""
+        """What was shown until something was left out."""
         self._shown = 0
         self._hidden = 0
         self._skipped = 0
@@ -94,7 +94,8 @@ class StepLog:
         self._written = 0
         self._whole = True
         self._line_ended = True
-        self._last = b""
+        self._end = b""
+        """The last bytes since then, shown or not."""
 
     def take(self, data: bytes) -> bytes:
         """Return what of ``data`` is to be shown, perhaps after a line that says how much was left out."""
@@ -102,25 +103,27 @@ class StepLog:
         if len(data) > room or (self._hidden and self._shown >= SHOWN_LIMIT):
             self._hide(data)
             return b""
-        self._last = b""
         self._budget -= len(data)
         self._shown += len(data)
-        if self._file is None:
-            self._kept.append(data)
+        if self._hidden:
+            self._go_on(data)
         else:
-            self._write(data)
+            self._kept.append(data)
         note = self._note()
         self._line_ended = data.endswith(b"\n")
         return note + data
 
     def text(self) -> bytes:
-        """Return what was shown so far."""
+        """Return what was shown until something was left out."""
         return b"".join(self._kept)
+
+    def last(self) -> list[str]:
+        """Return the last lines since something was left out."""
+        return _whole_lines(self._end)
 
     def last_hidden(self) -> list[str]:
         """Return the last lines, if they were not shown."""
-        found = Lines()
-        return [*found.take(self._last), *found.end()][1 if len(self._last) == _END else 0 :]
+        return _whole_lines(self._end[-self._skipped :]) if self._skipped else []
 
     def end(self) -> str:
         """Say what was left out and where it is, or nothing; nothing more is written."""
@@ -147,7 +150,10 @@ class StepLog:
                 self._write(one)
         self._hidden += len(data)
         self._skipped += len(data)
-        self._last = (self._last + data)[-_END:]
+        self._go_on(data)
+
+    def _go_on(self, data: bytes) -> None:
+        self._end = (self._end + data)[-_END:]
         self._write(data)
 
     def _note(self) -> bytes:
@@ -168,6 +174,12 @@ class StepLog:
         except OSError:
             self._whole = False
         self._written += len(data)
+
+
+def _whole_lines(end: bytes) -> list[str]:
+    """Return the lines at the end of an output, without the first if that may be cut."""
+    found = Lines()
+    return [*found.take(end), *found.end()][1 if len(end) == _END else 0 :]
 
 
 class Lines:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 
@@ -196,6 +197,22 @@ def test_a_failure_with_too_much_output_has_the_end_of_it() -> None:
     lines = stays([(0, VertexStarted("r", "RUN x")), *pieces, (2, VertexFailed("r", "RUN x", 2.0, "no"))])
     assert lines[-3] == f"| {SHOWN_LIMIT // 1024 - 1:07}"
     assert "of its output are not shown" in lines[-2]
+
+
+def test_the_cause_is_shown_when_much_was_not(tmp_path: Path) -> None:
+    clock = Clock()
+    logs = Logs(clock)
+    logs.folder = tmp_path / "logs"
+    state = State(logs, clock)
+    state.take(VertexStarted("r", "RUN x"))
+    for _ in range(SHOWN_LIMIT // 2048):
+        state.take(Output("r", "stdout", b"noise\n" * 341))
+    clock.now = 10
+    state.take(Output("r", "stderr", b"the cause\n"))
+    state.take(VertexFailed("r", "RUN x", 2.0, "no"))
+    lines = [line.text for line in state.ended(all_of_it=True)]
+    assert lines[-3] == "| the cause"
+    assert "of its output are not shown; all of it is in" in lines[-2]
 
 
 def test_stopping_says_what_a_second_ctrl_c_does() -> None:
