@@ -1,7 +1,7 @@
 """``--timings``: where the time went, as the trace events that Perfetto and chrome://tracing open.
 
-One row for each thing that happened at a time: steps, transfers, the rest. Times are microseconds since the command
-began.
+One row for each thing that happened at a time: steps, lookups, transfers, the rest. Nothing in a row overlaps: the
+format has no meaning for that, and Perfetto drops what does. Times are microseconds since the command began.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from builder.events import (
 )
 from builder.values import dataclass
 
-_ROWS = {"build": 0, "steps": 100, "transfers": 1000}
+_ROWS = {"build": 0, "steps": 1_000, "lookups": 2_000, "transfers": 1_000_000}
 """The number of the first row of each kind."""
 
 
@@ -50,6 +50,8 @@ class Timings:
         self._open: dict[str, _Span] = {}
         self._trace: list[dict[str, object]] = []
         self._names: dict[int, str] = {}
+        self._ends: dict[int, int] = {}
+        """When the last thing in each row ended, in microseconds."""
 
     def emit(self, event: Event) -> None:
         """Take one event."""
@@ -91,11 +93,11 @@ class Timings:
         match event:
             case VertexStarted(vertex, name, stage, lines, looked):
                 if looked:
-                    self._add("build", f"look up {name}", 0, now - looked, now, {"stage": stage})
+                    self._looked_up(name, now - looked, now, {"stage": stage})
                 self._begin(f"step {vertex}", "steps", name, now, {"stage": stage, "lines": list(lines)})
             case VertexCompleted(vertex, name, seconds, cached):
                 if cached:
-                    self._add("build", f"look up {name}", 0, now - seconds, now, {"stage": event.stage, "cached": True})
+                    self._looked_up(name, now - seconds, now, {"stage": event.stage, "cached": True})
                 details = {"cached": cached, "reason": event.reason, "layer": event.layer, "size": event.size}
                 self._end(f"step {vertex}", now, details)
             case VertexFailed(vertex, _, _, message):
@@ -114,10 +116,24 @@ class Timings:
         if event.current >= event.total > 0:
             self._end(key, now, {})
 
+    def _looked_up(self, name: str, began: float, now: float, details: dict[str, object]) -> None:
+        self._add("lookups", f"look up {name}", self._row("lookups", began), began, now, details)
+
     def _begin(self, key: str, kind: str, name: str, now: float, details: dict[str, object]) -> None:
+        # A build that begins anew starts steps again of which it did not say that they ended.
+        self._end(key, now, {"ended": False})
+        self._open[key] = _Span(kind, name, self._row(kind, now), now, details)
+
+    def _row(self, kind: str, began: float) -> int:
+        """Return the first row of a kind in which nothing is from ``began`` on."""
         taken = {span.row for span in self._open.values()}
-        row = next(row for row in range(_ROWS[kind], _ROWS[kind] + len(taken) + 1) if row not in taken)
-        self._open[key] = _Span(kind, name, row, now, details)
+        row, start = _ROWS[kind], self._micro(began)
+        while row in taken or self._ends.get(row, 0) > start:
+            row += 1
+        return row
+
+    def _micro(self, when: float) -> int:
+        return max(0, round((when - self._began) * 1e6))
 
     def _end(self, key: str, now: float, details: dict[str, object]) -> None:
         span = self._open.pop(key, None)
@@ -126,13 +142,15 @@ class Timings:
 
     def _add(self, kind: str, name: str, row: int, began: float, now: float, details: dict[str, object]) -> None:
         self._names.setdefault(row, kind if row == _ROWS[kind] else f"{kind} {row - _ROWS[kind] + 1}")
+        start, end = self._micro(began), self._micro(now)
+        self._ends[row] = end
         self._trace.append(
             {
                 "name": name,
                 "cat": kind,
                 "ph": "X",
-                "ts": round((began - self._began) * 1e6),
-                "dur": round((now - began) * 1e6),
+                "ts": start,
+                "dur": end - start,
                 "pid": 1,
                 "tid": row,
                 "args": details,
@@ -140,5 +158,5 @@ class Timings:
         )
 
     def _instant(self, name: str, now: float) -> None:
-        when = round((now - self._began) * 1e6)
+        when = self._micro(now)
         self._trace.append({"name": name, "cat": "build", "ph": "i", "s": "p", "ts": when, "pid": 1, "tid": 0})
