@@ -64,12 +64,13 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line and return the exit status."""
     open_standard_streams()
     words = sys.argv[1:] if argv is None else argv
+    asked: list[argparse.Namespace] = []
     try:
         command, asked = _parsed(words)
         _set_up_logging(asked[0])
         return _build_all(asked) if command == "build" else load(command).run(asked[0])
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  the end of every failure: a message and an exit status
-        return _report(error, words)
+        return _report(error, words, asked[0].progress if asked else _progress(words))
 
 
 def _parsed(words: Sequence[str]) -> tuple[str, list[argparse.Namespace]]:
@@ -95,7 +96,7 @@ def _parsed(words: Sequence[str]) -> tuple[str, list[argparse.Namespace]]:
         raise
 
 
-def _report(error: BaseException, words: Sequence[str]) -> int:
+def _report(error: BaseException, words: Sequence[str], progress: str) -> int:
     """Tell what ended the command and return its exit status; a bug of ours keeps its traceback."""
     known = understood(error)
     if known is None or "--debug" in words:
@@ -103,7 +104,7 @@ def _report(error: BaseException, words: Sequence[str]) -> int:
 
         print_line(sys.stderr, "".join(traceback.format_exception(error)).rstrip())
     known = known or BuilderError(f"a bug: {error!r}", hint="please report it with the traceback above")
-    make_reporter(_progress(words), sys.stderr).emit(ending(known))
+    make_reporter(progress, sys.stderr).emit(ending(known))
     return known.exit_code
 
 

@@ -60,5 +60,11 @@ class JsonReporter:
         value: dict[str, object] = {"event": type(event).__name__, "time": round(time.monotonic() - _STARTED, 6)}
         for name in type(event).__slots__:
             item = getattr(event, name)
-            value[name] = text if isinstance(item, bytes) else item
-        print_line(self._stream, json.dumps(value))
+            if isinstance(item, bytes):
+                item = text
+            elif isinstance(item, str) and not item.isascii():
+                # A name of a file that is no text has halves of characters, which most readers of JSON refuse.
+                item = item.encode("utf-8", "replace").decode()
+            value[name] = item
+        # It means the same, and no service that reads the log takes it for a command.
+        print_line(self._stream, json.dumps(value).replace("##", "#\\u0023"))

@@ -94,6 +94,26 @@ def test_what_a_build_says_is_as_the_schema_has_it(store_root: Path, tmp_path: P
     assert completed["layer"].startswith("sha256:")
 
 
+def test_nobody_gives_commands_to_a_service_nor_breaks_a_line() -> None:
+    said = io.StringIO()
+    reporter = JsonReporter(said)
+    text = "\n::error::x\n##[add-path]/evil ###vso[x] \x1b[2J\x9b2J\u202e\u2028"
+    reporter.emit(VertexStarted("v", f"COPY a\udcff\ud800 {text}"))
+    reporter.emit(Output("v", "stdout", text.encode()))
+    lines = said.getvalue().split("\n")
+    assert lines.pop() == ""
+    assert [line[0] for line in lines] == ["{", "{"]
+    assert [line for line in lines if "##" in line or not (line.isascii() and line.isprintable())] == []
+    assert [json.loads(line).get("data", json.loads(line).get("name")) for line in lines] == [f"COPY a?? {text}", text]
+
+
+def test_a_failure_is_told_as_the_configuration_says(store_root: Path, tmp_path: Path) -> None:
+    context = write_context(tmp_path / "context", "FROM scratch\nCOPY missing /\n")
+    (tmp_path / "own.toml").write_text('[build]\nprogress = "json"\n')
+    done = pybuild("--config", tmp_path / "own.toml", context, root=store_root, status=66)
+    assert json.loads(done.stderr.splitlines()[-1])["event"] == "Failed"
+
+
 def test_a_character_that_a_write_cuts_comes_whole() -> None:
     said = io.StringIO()
     reporter = JsonReporter(said)
