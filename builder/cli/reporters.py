@@ -33,11 +33,16 @@ _MARKS = ("##[", "##v", "##V", "##t", "##T")
 def printable(text: str) -> str:
     """Return ``text`` without what would control a terminal, or a service that reads the log."""
     if not text.isprintable():
-        text = "".join(char if char == "\t" or char.isprintable() else "\ufffd" for char in text)
+        text = "".join(char if char == "\t" or char.isprintable() else _shown(char) for char in text)
     if "##" in text:
         for mark in _MARKS:
             text = text.replace(mark, f"# #{mark[2:]}")
     return text
+
+
+def _shown(char: str) -> str:
+    """Return what stands for a character that is not printed: a space for any other kind of space, as of ``tree``."""
+    return " " if char.isspace() and char > "\x9f" and char not in "\u2028\u2029" else "\ufffd"
 
 
 def print_line(stream: TextIO, line: str) -> bool:

@@ -67,7 +67,9 @@ class Screen:
         columns, _ = self.size()
         text = [_BEGIN, self._back(columns)]
         for line in above:
-            text += (self._rendered(line), _CLEAR_LINE, "\n")
+            # Behind a full row the cursor still stands on its last character, which some terminals would clear.
+            full = line.cell_len > 0 and line.cell_len % columns == 0
+            text += (self._rendered(line), "" if full else _CLEAR_LINE, "\n")
         text.append(_NO_WRAP)
         for line in block:
             text += (self._rendered(line), _CLEAR_LINE, "\n")

@@ -36,7 +36,8 @@ _END = 8 << 10
 _KEPT = 7 * 86400
 """Seconds for which a file is kept, whoever trims the store."""
 
-_COLOURS = pattern(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-Z\\^-~])")
+_SEQUENCES = pattern(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-Z\\`-~])")
+"""Colours and the like, and titles, links, pictures with what they hold."""
 
 
 class Logs:
@@ -213,4 +214,4 @@ class Lines:
 def shown_line(line: bytes) -> str:
     """Return a line as people see it: without its colours, and only what was written last in its place."""
     text = line.rstrip(b"\r").rpartition(b"\r")[2].decode("utf-8", "replace")
-    return printable(_COLOURS.sub("", text) if "\x1b" in text else text)
+    return printable(_SEQUENCES.sub("", text) if "\x1b" in text else text)

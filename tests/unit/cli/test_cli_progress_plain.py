@@ -151,7 +151,15 @@ def test_a_line_as_people_see_it() -> None:
     assert shown_line(b"\x1b[1;31mred\x1b[0m \x1b]0;title\x07x\x1b(B") == "red x"
     assert shown_line(b"10%\r50%\r100%\r") == "100%"
     assert shown_line(b"a\x08\x1b[") == "a\ufffd\ufffd["
-    assert printable("\u202eevil\u2066") == "\ufffdevil\ufffd"
+    assert shown_line(b"\x1b[") == "\ufffd["
+    assert (
+        shown_line(b"\x1bP1;2|a\x1b\\b\x1b_c\x1b\\d\x1b^e\x07f\x1b]8;;http://x\x1b\\link\x1b]8;;\x1b\\ \x1bXg")
+        == "bdflink "
+    )
+    assert shown_line("\x9b2J \x90q\x9c \x9d0;t\x07 \x85".encode()) == "\ufffd2J \ufffdq\ufffd \ufffd0;t\ufffd \ufffd"
+    assert shown_line(b"\x9b2J") == "\ufffd2J"
+    assert shown_line("├──\u00a0a\u3000b".encode()) == "├── a b"
+    assert printable("\u202eevil\u2066 \u200bx\u2028y\u0085") == "\ufffdevil\ufffd \ufffdx\ufffdy\ufffd"
 
 
 def test_transfers_are_told_when_they_have_arrived() -> None:

@@ -7,10 +7,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+from rich.text import Text
 
 from builder.cli.charset import settle_characters, speaks_utf8
 from builder.cli.progress.live import LiveReporter
 from builder.cli.progress.rows import ASCII, UNICODE
+from builder.cli.progress.screen import Screen
 from builder.cli.progress.state import State
 from builder.cli.progress.steplog import SHOWN_LIMIT, Logs
 from builder.cli.progress.view import View, duration
@@ -253,6 +255,14 @@ def test_what_a_stream_cannot_carry_is_a_question_mark(encoding: str, errors: st
     settle_characters(stream, {"LC_ALL": "C"})
     print("größe → \udc9b", file=stream, end="", flush=True)
     assert raw.getvalue().decode(encoding) == shown
+
+
+def test_the_last_character_of_a_full_row_stays() -> None:
+    """On a terminal of 80 columns: to clear the rest of the line would clear the 80th character on some."""
+    said = io.StringIO()
+    Screen(said, {}).draw([Text("a" * 80), Text("b" * 79), Text("c" * 160), Text("")], [])
+    shown = said.getvalue()
+    assert all(text in shown for text in ("a" * 80 + "\n", "b" * 79 + "\x1b[K\n", "c" * 160 + "\n\x1b[K\n"))
 
 
 def test_what_is_over_at_once_draws_nothing_and_loads_nothing() -> None:
