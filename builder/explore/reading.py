@@ -7,6 +7,7 @@ DiffID: what a page shows is what the image's config names.
 from __future__ import annotations
 
 import bisect
+import hashlib
 import os
 from array import array
 from collections.abc import Callable, Sequence
@@ -16,13 +17,19 @@ from builder.image.artifact import ContentLayer
 from builder.image.digest import DiffID, Digest, DigestMismatchError
 from builder.rootfs.compression import decompress
 from builder.rootfs.entry import Kind
-from builder.rootfs.tarreader import read_members
+from builder.rootfs.sparse import Spread
+from builder.rootfs.tarreader import Member, read_members
 from builder.rootfs.toc import Toc, TocWriter
 from builder.rootfs.view import View
 from builder.streams import CHUNK, HashingWriter, Readable, digest_of
 
 _DIGEST = 16
 """Bytes of a file's SHA-256 that are kept: files of one image are told apart by them."""
+
+
+_SPREAD = 1 << 30
+"""Bytes up to which a sparse file is compared by what a reader sees. Of larger ones, a terabyte of nothing in a tar of
+some kilobytes, the map is compared instead, and its data."""
 
 
 class Contents:
@@ -61,11 +68,12 @@ def read_stack(layers: Sequence[ContentLayer], scratch: Path, check: Callable[[]
 
     Raises LayerFormatError, UnsafePathError, DigestMismatchError, and what opening the layers raises.
     """
-    known: dict[DiffID, tuple[Toc, Contents]] = {}
-    for layer in layers:
-        if layer.diff_id not in known:
-            known[layer.diff_id] = _read(layer, scratch, check)
-    found = [known[layer.diff_id] for layer in layers]
+    known: dict[tuple[Digest, DiffID], tuple[Toc, Contents]] = {}
+    keys = [(layer.descriptor.digest, layer.diff_id) for layer in layers]
+    for key, layer in zip(keys, layers, strict=True):
+        if key not in known:
+            known[key] = _read(layer, scratch, check)
+    found = [known[key] for key in keys]
     return Stack([toc for toc, _ in found], [contents for _, contents in found])
 
 
@@ -78,7 +86,7 @@ def _read(layer: ContentLayer, scratch: Path, check: Callable[[], None]) -> tupl
         for member, data in read_members(tar):
             writer.add(member)
             if member.entry.kind is Kind.FILE and member.entry.size:
-                contents.add(member.offset, digest_of(data))
+                contents.add(member.offset, _digest(member, data))
         while tar.read(CHUNK):  # what follows the end marker belongs to the DiffID
             pass
         diff_id = DiffID(Digest.from_hex(tar.hashing.hexdigest()))
@@ -111,3 +119,10 @@ class _Hashed:
 class _Nowhere:
     def write(self, data: bytes, /) -> None:
         pass
+
+
+def _digest(member: Member, contents: Readable) -> bytes:
+    if isinstance(contents, Spread) and member.entry.size > _SPREAD:
+        said = f"{member.entry.size} {member.segments} "
+        return hashlib.sha256(said.encode() + digest_of(contents.packed)).digest()
+    return digest_of(contents)

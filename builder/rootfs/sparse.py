@@ -86,7 +86,8 @@ class Spread:
     """Reads a sparse file as its logical contents: zeros between the runs of packed data."""
 
     def __init__(self, packed: Readable, segments: Segments, size: int) -> None:
-        self._packed = packed
+        self.packed = packed
+        """The runs of data without what lies between them; for those who do not ask for more."""
         self._segments = segments
         self._size = size
         self._position = 0
@@ -106,7 +107,7 @@ class Spread:
         if self._position < start:
             data = bytes(min(size, start - self._position))
         else:
-            data = self._packed.read(min(size, start + length - self._position))
+            data = self.packed.read(min(size, start + length - self._position))
             if not data:
                 raise LayerFormatError("a sparse file's data ends too early")
             if self._position + len(data) == start + length:

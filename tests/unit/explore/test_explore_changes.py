@@ -198,6 +198,26 @@ def test_equal_files_are_counted_and_named(tmp_path: Path) -> None:
     assert counts.equal_bytes == group.wasted
 
 
+def test_holes_are_what_a_reader_sees_and_a_terabyte_of_them_takes_no_time(tmp_path: Path) -> None:
+    def sparse(size: int, data: str) -> bytes:
+        headers = {"GNU.sparse.map": f"0,{len(data)}", "GNU.sparse.size": str(size)}
+        return images.layer(images.file("f", data, pax_headers=headers))
+
+    plain = images.layer(images.file("f", b"data" + bytes(9_996)))
+    assert _changes(_stack(tmp_path / "a", (sparse(10_000, "data"), plain)))["f"] == [(0, ADDED), (1, REWRITTEN)]
+    large = [sparse(1 << 40, data) for data in ("data", "data", "else")]
+    large[1] += bytes(512)  # another layer
+    assert _changes(_stack(tmp_path / "b", large))["f"] == [(0, ADDED), (1, REWRITTEN), (2, CHANGED)]
+
+
+def test_a_layer_is_checked_also_where_another_has_its_name(tmp_path: Path) -> None:
+    one, other = (images.layer(images.file(name)) for name in "ab")
+    claimed = images.layer_digests([one, one])
+    images.write_layout(tmp_path, [one, other], config={"rootfs": {"type": "layers", "diff_ids": claimed}})
+    with pytest.raises(DigestMismatchError, match="unpacks to"):
+        read_stack(_artifact(tmp_path).image().layers, tmp_path, lambda: None)
+
+
 def test_layers_that_are_not_what_the_config_names(tmp_path: Path) -> None:
     one, other = (images.layer(images.file(name)) for name in "ab")
     images.write_layout(
