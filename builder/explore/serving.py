@@ -6,9 +6,11 @@ that no site can reach the page by making its own name mean this machine.
 
 from __future__ import annotations
 
+import contextlib
 import hmac
 import os
 import secrets
+import threading
 from http.server import BaseHTTPRequestHandler
 from socketserver import TCPServer, ThreadingMixIn
 from typing import BinaryIO
@@ -20,6 +22,23 @@ from builder.streams import CHUNK
 _TOKEN = 24
 _TIMEOUT = 30.0
 """Seconds that a request may take to come in."""
+_IN_TERMINAL = ("www-browser", "links", "elinks", "lynx", "w3m")
+"""Browsers that would take the terminal from us."""
+
+
+def open_browser(url: str) -> None:
+    """Have the user's browser show an address, if there is one with windows; return at once, whatever becomes of it."""
+
+    def look() -> None:
+        import webbrowser
+
+        with contextlib.suppress(webbrowser.Error):
+            browser = webbrowser.get()
+            if os.path.basename(getattr(browser, "name", "")) not in _IN_TERMINAL:
+                browser.open(url)
+
+    # A browser that was not running yet may be what is waited for.
+    threading.Thread(target=look, daemon=True).start()
 
 
 class Viewer:

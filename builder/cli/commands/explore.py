@@ -40,6 +40,8 @@ _SHOWN = 10
 _COMMAND = 60
 _PIECE = 1 << 16
 _ENDINGS = (".gz", ".zst", ".xz", ".bz2", ".tar", ".oci")
+_DISPLAYS = ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
+"""Where one of these is set, somebody may see a browser; BROWSER alone where another machine has the windows."""
 _HEADER = ("LAYER", "SIZE", "ADDED", "CHANGED", "REMOVED", "HIDDEN LATER", "MADE BY")
 
 
@@ -61,10 +63,11 @@ def parser() -> Parser:
     what.add_argument(
         "-o", "--output", metavar="PAGE.html", help="default: the image's name, here; - is standard output"
     )
-    what.add_argument("--serve", action="store_true", help="show the page to a browser on this machine, until Ctrl-C")
+    what.add_argument("--serve", action="store_true", help="show the page in a browser on this machine, until Ctrl-C")
     what.add_argument("--summary", action="store_true", help="a few lines, and no page")
     add_json(parser)
     parser.add_argument("--port", metavar="N", help="port for --serve (default: any that is free)")
+    parser.add_argument("--no-open", action="store_true", help="with --serve: print the address, and open no browser")
     add_registry_options(parser)
     return parser
 
@@ -87,7 +90,7 @@ def run(options: argparse.Namespace) -> int:
             else:
                 page = closing.enter_context(_page(subjects, env))
         if page is not None:
-            _serve(page, port)
+            _serve(page, port, opening=not options.no_open)
     if isinstance(target, Path):
         answer(str(target))
     return 0
@@ -99,10 +102,11 @@ def _checked(options: argparse.Namespace) -> int:
         raise UsageError("--json answers instead of a page", hint="drop -o, --serve and --summary")
     if options.target and not options.file:
         raise UsageError("--target is a stage of a Dockerfile", hint="name it with --file")
+    for given, flag in ((options.port is not None, "--port"), (options.no_open, "--no-open")):
+        if given and not options.serve:
+            raise UsageError(f"{flag} goes with --serve")
     if options.port is None:
         return 0
-    if not options.serve:
-        raise UsageError("--port goes with --serve")
     if not (options.port.isascii() and options.port.isdigit() and 0 < len(options.port) < 6):
         raise UsageError(f"--port {options.port}: expected a number")
     number = int(options.port)
@@ -219,12 +223,14 @@ def _answer_json(subjects: Sequence[Subject], env: Environment) -> None:
     output.write(bytes(pending))
 
 
-def _serve(page: BinaryIO, port: int) -> None:
-    from builder.explore.serving import Viewer
+def _serve(page: BinaryIO, port: int, *, opening: bool) -> None:
+    from builder.explore.serving import Viewer, open_browser
 
     viewer = Viewer(page, port)
     with contextlib.closing(viewer):
         answer(viewer.url)
+        if opening and sys.stdout.isatty() and any(os.environ.get(name) for name in _DISPLAYS):
+            open_browser(viewer.url)
         with contextlib.suppress(KeyboardInterrupt):
             viewer.run()
 

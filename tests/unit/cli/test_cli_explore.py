@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
+import os
 import re
+import select
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -106,6 +109,7 @@ def test_the_dockerfile_tells_the_lines_behind_layers(app: Path, tmp_path: Path,
         (["--json", "--serve"], "answers instead of a page"),
         (["--target", "x"], "is a stage of a Dockerfile"),
         (["--port", "80"], "--port goes with --serve"),
+        (["--no-open"], "--no-open goes with --serve"),
         (["--serve", "--port", "x"], "expected a number"),
         (["--serve", "--port", "65536"], "ports end at 65535"),
         (["--serve", "-o", "x.html"], "not allowed with"),
@@ -184,6 +188,53 @@ def test_serving_ends_with_an_interrupt_and_leaves_nothing(app: Path, store_root
         assert process.communicate(timeout=30) == ("", "")
     assert process.returncode == 0
     assert list((store_root / "tmp").iterdir()) == []
+
+
+def _browser(folder: Path, name: str) -> str:
+    """Return a program that writes down what it is to show."""
+    program = folder / name
+    program.write_text(f'#!/bin/sh\nprintf %s "$1" >{folder}/shown\n')
+    program.chmod(0o755)
+    return str(program)
+
+
+@contextlib.contextmanager
+def _served(app: Path, root: Path, browser: str, *words: str) -> Iterator[str]:
+    """Serve to a terminal, yield the address, and interrupt."""
+    ours, theirs = os.openpty()
+    env = {"DISPLAY": None, "WAYLAND_DISPLAY": None, "BROWSER": browser}
+    command = [sys.executable, "-m", "builder.cli.main", "explore", "--serve", *words, str(app)]
+    process = subprocess.Popen(command, env=environment(root, env), cwd=CHECKOUT, stdout=theirs)
+    os.close(theirs)
+    with process, open(ours, encoding="ascii") as screen:
+        try:
+            yield screen.readline().strip()
+        finally:
+            process.send_signal(signal.SIGINT)
+            assert process.wait(timeout=30) == 0
+
+
+@pytest.mark.parametrize(("name", "opened"), [("firefox-like", True), ("lynx", False)])
+def test_a_browser_with_windows_is_opened(name: str, opened: bool, tmp_path: Path) -> None:
+    text = "import sys, threading, builder.explore.serving as s; s.open_browser(sys.argv[1])"
+    text += "; [one.join() for one in threading.enumerate() if one.daemon]"
+    env = environment(tmp_path, {"BROWSER": _browser(tmp_path, name), "DISPLAY": None, "WAYLAND_DISPLAY": None})
+    subprocess.run([sys.executable, "-c", text, "http://127.0.0.1:1/x"], env=env, cwd=CHECKOUT, check=True)
+    assert (tmp_path / "shown").exists() == opened
+    if opened:
+        assert (tmp_path / "shown").read_text() == "http://127.0.0.1:1/x"
+
+
+def test_the_page_is_opened_for_somebody_at_a_terminal(app: Path, tmp_path: Path, store_root: Path) -> None:
+    browser = _browser(tmp_path, "open")
+    with _served(app, store_root, browser, "--no-open") as url:
+        assert _ask(url, urlsplit(url).path).status == 200
+    assert not (tmp_path / "shown").exists()
+    os.mkfifo(tmp_path / "shown")
+    with open(os.open(tmp_path / "shown", os.O_RDWR), "rb") as shown, _served(app, store_root, browser) as url:
+        readable, _, _ = select.select([shown], [], [], 30)
+        assert readable, "no browser was opened"
+        assert os.read(shown.fileno(), 1000).decode() == url
 
 
 def test_an_image_of_a_registry_and_of_the_store(
