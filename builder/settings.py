@@ -7,6 +7,7 @@ What the words of a field mean is the business of who uses it; ``Registry.place`
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping
@@ -60,10 +61,14 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Project:
-    """The file of a project, and the directory that is the project: its repository, or what the file lies in."""
+    """The file of a project, and the directory that is the project: its repository, or what the file lies in.
+
+    ``stranger`` is the uid of the file's owner if that is neither this user, root nor whose the build context is.
+    """
 
     file: Path
     root: Path
+    stranger: int | None = None
 
 
 def find_project(start: str) -> Project | None:
@@ -80,15 +85,24 @@ def find_project(start: str) -> Project | None:
     while True:
         found = found or _project_file(directory)
         if os.path.lexists(f"{directory}/.git"):
-            return Project(Path(found), Path(directory)) if found else None
+            return _project(found, directory, first) if found else None
         above = os.path.dirname(directory)
         if above == directory:
             break
         directory = above
     folder = os.path.dirname(found)
     if found and (folder == first or (is_within(first, here) and is_within(folder, here))):
-        return Project(Path(found), Path(folder))
+        return _project(found, folder, first)
     return None
+
+
+def _project(file: str, root: str, start: str) -> Project:
+    known = {os.geteuid(), 0}
+    owners = set()
+    with contextlib.suppress(OSError):  # who cannot be asked now is named when the file is read
+        known.add(os.stat(start).st_uid)
+        owners |= {os.lstat(file).st_uid, os.stat(file).st_uid}
+    return Project(Path(file), Path(root), next(iter(owners - known), None))
 
 
 def is_within(path: str, folder: str) -> bool:
@@ -194,10 +208,17 @@ def parse_table(raw: bytes, path: Path) -> Table:
 
 
 def _has_nul(value: object) -> bool:
-    """Say whether any text in a value has what no argument and no path can have."""
-    if isinstance(value, dict):
-        return any(_has_nul(one) for pair in value.items() for one in pair)
-    return any(_has_nul(one) for one in value) if isinstance(value, list) else isinstance(value, str) and "\0" in value
+    """Say whether any text in a value, however deep, has what no argument and no path can have."""
+    waiting = [value]
+    while waiting:
+        match waiting.pop():
+            case str() as text if "\0" in text:
+                return True
+            case list() as values:
+                waiting += values
+            case dict() as fields:
+                waiting += [*fields, *fields.values()]
+    return False
 
 
 def _registry(table: Table) -> RegistrySettings:

@@ -217,6 +217,7 @@ KINDS = (
             "--{name} {text}: a file is written here",
             "--verbosity {level}: there is no such level",
             "--destination is missing",
+            "--context is empty",
             "--{name} needs a --destination, whose name it is",
             "--cache needs to know where",
             "--target is given for several stages",
@@ -243,7 +244,7 @@ KINDS = (
         code="PB6450",
         title="A project's file may not say this",
         errors=("UsageError",),
-        texts=("{place}: a project's file may not say this: {why}",),
+        texts=("{place}: a project's file may not say this: {why}", "{file}: it is not the project's own: {why}"),
         cause="The pybuild.toml or pyproject.toml beside the context may come from a stranger's merge request. What "
         "gives access (permissions, secrets, credentials, mirrors, the network, the store, places outside the "
         "project) counts only from the command line, the environment, or a file of yours.",
@@ -258,6 +259,7 @@ KINDS = (
             "{where}there is {what} called {name}",
             "{file}: group.{name}: it contains itself",
             "{place}.inherits: it inherits from itself",
+            "{place}: more than {limit} in a row",
             "{place}: there is a target of this name",
             "{option}: {number} targets are built, and each has its own",
             "there is nothing to build: no CONTEXT was given",

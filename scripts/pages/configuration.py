@@ -80,7 +80,8 @@ With a directory or a URL, `[build]` holds and no target.
 
 `--no-project-config`, or `PYBUILD_NO_PROJECT_CONFIG=1`, leaves the project's out. A context that is a URL, a repository
 or a tar has none. Every file is read as a whole and checked before anything else is done; a mistake is named with the
-path of its field (`pybuild.toml: target.api.args.PORT: expected a text`).
+path of its field (`pybuild.toml: target.api.args.PORT: expected a text`). A file has at most 1 MiB, and at most 100
+targets inherit, or groups contain each other, in a row.
 
 [Programs](python.md) that build read registries and the store from the user's and the machine's file, and no builds:
 what they ask for is all there is.
@@ -113,7 +114,10 @@ RULES = """\
 
 - Paths (`inside`) must be in the repository, or without one in the directory of the file, also behind symlinks.
   Nothing is written into directories of version control, over the whole project, or into a directory with a
-  repository in it.
+  repository in it; nor to standard output, whose line is believed. No path is in a directory that an output of the
+  same command fills with an image's files, among which may be links to anywhere.
+- The file itself is no link out of the project. One above the context counts only if it belongs to you, to root or to
+  whoever owns the context: in `/tmp` anybody may put a repository above yours.
 - `context` and `contexts` are directories of the project; `contexts` may be images too, as in `FROM`. `outputs` do
   not push.
 - `args` in a project's file have values: `args = ["TOKEN"]`, which takes the variable of whoever builds, is refused.

@@ -38,6 +38,16 @@ class Build:
     values: Section = field(default_factory=dict)
 
 
+_Known = dict[str, tuple[str, ...]]
+_DEEPEST = 100
+"""Targets that inherit from one another in a row, and groups in groups."""
+
+
+def _not_too_deep(seen: Sequence[str], place: str) -> None:
+    if len(seen) >= _DEEPEST:
+        raise UsageError(f"{place}: more than {_DEEPEST} in a row")
+
+
 @dataclass(frozen=True, slots=True)
 class Files:
     """What all files say; those that count most come last. ``folder`` is where targets are built by default."""
@@ -54,17 +64,28 @@ class Files:
                 found[name] = target.description or found.get(name, "")
         return found
 
-    def members(self, name: str, seen: tuple[str, ...] = (), where: str = "") -> tuple[str, ...]:
-        """Return the targets that a name stands for, each once. Raises UsageError for a name nobody has."""
+    def members(
+        self, name: str, seen: tuple[str, ...] = (), where: str = "", known: _Known | None = None
+    ) -> tuple[str, ...]:
+        """Return the targets that a name stands for, each once. Raises UsageError for a name nobody has.
+
+        ``known`` are the answers so far: a file may name every group in many others.
+        """
+        known = {} if known is None else known
+        if name in known:
+            return known[name]
         if any(name in source.targets for source in self.sources):
             return (name,)
         for source in reversed(self.sources):
             if name in source.groups:
                 if name in seen:
                     raise UsageError(f"{source.file}: group.{name}: it contains itself")
-                place = f"{source.file}: group.{name}: "
-                found = (each for one in source.groups[name] for each in self.members(one, (*seen, name), place))
-                return tuple(dict.fromkeys(found))
+                place = f"{source.file}: group.{name}"
+                _not_too_deep(seen, place)
+                inner = (self.members(one, (*seen, name), f"{place}: ", known) for one in source.groups[name])
+                found = [each for one in inner for each in one]
+                known[name] = tuple(dict.fromkeys(found))
+                return known[name]
         raise _no_target(name, self.targets().keys() - set(seen), where)
 
     def lent(self, name: str) -> tuple[str, Source, str] | None:
@@ -72,17 +93,19 @@ class Files:
 
         A project does not choose for which targets a command gets what others trust one of them with.
         """
-        if any(name in source.targets for source in self.sources):
-            return None
-        for source in reversed(self.sources):
-            if name in source.groups:
-                for one in source.groups[name]:
-                    if found := self.lent(one):
-                        return found
-                if source.level != "project":
-                    return None
-                of_group = ((one, each) for each in self.members(name) for one in self.sources)
-                return next(((name, one, each) for one, each in of_group if one.trusted and each in one.targets), None)
+        waiting, seen = [name], {name}
+        while waiting:
+            group = waiting.pop()
+            having = [one for one in reversed(self.sources) if group in one.groups]
+            if not having or any(group in one.targets for one in self.sources):
+                continue
+            if having[0].level == "project":
+                for each in self.members(group):
+                    for one in self.sources:
+                        if one.trusted and each in one.targets:
+                            return group, one, each
+            waiting += [one for one in having[0].groups[group] if one not in seen]
+            seen.update(waiting)
         return None
 
     def trusted_chain(self, name: str, seen: tuple[str, ...] = ()) -> tuple[str, ...]:
@@ -94,25 +117,35 @@ class Files:
         )
         return (*found, name)
 
-    def chain(self, name: str, seen: tuple[str, ...] = (), where: str = "") -> tuple[str, ...]:
+    def chain(
+        self, name: str, seen: tuple[str, ...] = (), where: str = "", known: _Known | None = None
+    ) -> tuple[str, ...]:
         """Return what a target inherits from and itself, what counts most last. Raises UsageError."""
+        known = {} if known is None else known
+        if name in known:
+            return known[name]
         having = [source.targets[name] for source in self.sources if name in source.targets]
         if name in seen:
             raise UsageError(f"{having[-1].place}.inherits: it inherits from itself")
         if not having:
             raise _no_target(name, self.targets().keys() - set(seen), where)
         heir = next((one for one in reversed(having) if one.inherits), having[-1])
-        place = f"{heir.place}.inherits: "
-        found = dict.fromkeys(each for one in heir.inherits for each in self.chain(one, (*seen, name), place))
-        return (*found, name)
+        place = f"{heir.place}.inherits"
+        _not_too_deep(seen, place)
+        inner = (self.chain(one, (*seen, name), f"{place}: ", known) for one in heir.inherits)
+        found = [each for one in inner for each in one]
+        known[name] = (*dict.fromkeys(found), name)
+        return known[name]
 
     def check(self) -> None:
         """Raise UsageError for groups and targets that name what is not there."""
+        members: _Known = {}
+        chains: _Known = {}
         for source in self.sources:
             for name in source.groups:
-                self.members(name)
+                self.members(name, known=members)
             for name in source.targets:
-                self.chain(name)
+                self.chain(name, known=chains)
 
 
 def read_files(found: Found) -> Files:

@@ -64,6 +64,8 @@ class Source:
 
 def read_source(file: Path, level: Level, project: Project | None = None) -> Source:
     """Read a file; with ``project`` it is that one's, and may say less. Raises UsageError."""
+    if project is not None:
+        confine.refuse_file(project)
     root = read_table(file)
     if project is not None:
         confine.refuse_tables(root, project)

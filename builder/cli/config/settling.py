@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from builder.cli.config.confine import refuse_meetings
 from builder.cli.config.effective import Build, Files, Found, apply, builds, of_environment, read_files
 from builder.cli.requests import given_words
 from builder.errors import UsageError
@@ -45,4 +46,6 @@ def asked(
     else:
         chosen = read[-1]
     variables = of_environment(environment)
-    return chosen, builds(words, given_words(options), chosen, variables)
+    found = builds(words, given_words(options), chosen, variables)
+    refuse_meetings(one.values for one in found)
+    return chosen, found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 from pathlib import Path
@@ -11,11 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from builder.cli.config.effective import Found, chosen, read_files
 from builder.cli.config.files import Source, read_source
 from builder.cli.config.keys import KEYS
 from builder.errors import UsageError
 from builder.settings import Project, find_project
 from tests.support.cli import write_context
+from tests.support.need import need_root
 
 
 @pytest.fixture
@@ -48,8 +51,7 @@ def read(project: Path, text: str) -> Source:
         "args = ['A=1', 'B=']",
         "contexts = { a = 'src', b = 'docker-image://debian:12' }",
         "contexts = { a = 'oci-layout://src:1', b = 'docker-archive:src/x' }",
-        "outputs = [{ type = 'oci', dest = 'out.tar' }, { type = 'local', dest = 'new' }, 'type=image', 'src', '-']",
-        "outputs = 'type=oci,dest=-'",
+        "outputs = [{ type = 'oci', dest = 'out.tar' }, { type = 'local', dest = 'new' }, 'type=image', 'src']",
         "outputs = [{ type = 'image', name = 'a:1,b:2' }]",
         "iidfile = 'src/iid'",
         "digest-file = 'd'\nmetadata-file = 'm.json'",
@@ -108,6 +110,13 @@ def test_what_lies_in_the_project(project: Path, text: str) -> None:
         ("outputs = [{ type = 'local', dest = 'git/hooks' }]", "version control's own"),
         ("outputs = [{ type = 'oci', dest = 'new/.git/config' }]", "version control's own"),
         ("outputs = [{ type = 'local', dest = 'sub' }]", "there is a repository in sub"),
+        ("outputs = '-'", "answer on standard output"),
+        ("outputs = ['type=image', '-']", "answer on standard output"),
+        ("outputs = 'type=oci,dest=-'", "answer on standard output"),
+        ("outputs = [{ type = 'tar', dest = '-' }]", "answer on standard output"),
+        ("outputs = 'type=tar, dest =-'", "answer on standard output"),
+        ("iidfile = '-'", "answer on standard output"),
+        ("metadata-file = '-'", "answer on standard output"),
         ("iidfile = '../x'", "is not in the project"),
         ("iidfile = '.git/hooks/post-checkout'", "version control's own"),
         ("digest-file = '/home/me/.bashrc'", "is not in the project"),
@@ -134,6 +143,92 @@ def test_the_whole_repository_is_the_project(project: Path) -> None:
     read_source(file, "project", Project(file, project))
     with pytest.raises(UsageError, match="is not in the project"):
         read_source(file, "project", Project(file, folder))
+
+
+def test_a_file_that_is_a_link_out_of_the_project_is_not_the_projects(project: Path) -> None:
+    outside = project.parent / "outside/pybuild.toml"
+    outside.write_text("[build]\nargs = { A = 'mine' }\n")
+    file = project / "pybuild.toml"
+    file.symlink_to(outside)
+    with pytest.raises(UsageError, match=r"pybuild\.toml: it is not the project's own: it is a link out") as caught:
+        read_source(file, "project", Project(file, project))
+    assert "--no-project-config" in (caught.value.hint or "")
+    file.unlink()
+    (project / "src/settings").write_text("[build]\n")
+    file.symlink_to("src/settings")
+    read_source(file, "project", Project(file, project))
+
+
+def test_another_users_file_above_is_not_the_projects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in /tmp, where anybody may put a repository above what we build."""
+    need_root()
+    folder = write_context(tmp_path / "shared/mine", "FROM scratch\n", {})
+    (tmp_path / "shared/.git").mkdir()
+    file = tmp_path / "shared/pybuild.toml"
+    file.write_text("[build]\n")
+    monkeypatch.chdir(folder)
+
+    def owners(of_file: int, of_folder: int) -> int | None:
+        os.chown(file, of_file, -1)
+        os.chown(folder, of_folder, -1)
+        found = find_project(".")
+        assert found is not None
+        if found.stranger is None:
+            read_source(file, "project", found)
+        else:
+            with pytest.raises(UsageError, match=f"it belongs to user {of_file}, and what is built does not"):
+                read_source(file, "project", found)
+        return found.stranger
+
+    assert [owners(0, 0), owners(0, 4711), owners(4711, 4711)] == [None] * 3  # the last is a stranger's checkout
+    assert [owners(4711, 0), owners(4711, 4712)] == [4711] * 2
+    os.chown(file, 0, -1)
+    file.rename(tmp_path / "real")
+    file.symlink_to(tmp_path / "real")
+    os.chown(file, 4711, -1, follow_symlinks=False)
+    found = find_project(".")
+    assert found is not None
+    assert found.stranger == 4711
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("labels = " + "[" * 400 + "]" * 400, "build.labels[0]: expected a text"),
+        ("labels." + ".".join("a" * 900) + " = 1", "build.labels.a: expected a name without = and a text"),
+        ("labels = " + "[" * 5000, "not TOML"),
+        ("labels." + ".".join("a" * 5000) + " = 1", "not TOML"),
+        (
+            "".join(f"[target.t{one}]\ninherits = 't{one + 1}'\n" for one in range(2000)) + "[target.t2000]",
+            "target.t100.inherits: more than 100 in a row",
+        ),
+        (
+            "[target.t]\n[group]\n" + "".join(f"g{one} = 'g{one + 1}'\n" for one in range(2000)) + "g2000 = 't'",
+            "group.g100: more than 100 in a row",
+        ),
+        ("#" * (1 << 20), "larger than"),
+    ],
+    ids=["brackets", "dots", "more brackets", "more dots", "targets", "groups", "size"],
+)
+def test_no_depth_is_a_bug_of_ours(tmp_path: Path, text: str, problem: str) -> None:
+    file = tmp_path / "pybuild.toml"
+    file.write_text(f"[build]\n{text}\n")
+    with pytest.raises(UsageError) as caught:
+        read_files(Found((), project=Project(file, tmp_path)))
+    assert problem in caught.value.message
+
+
+def test_targets_and_groups_that_are_named_by_many_are_looked_at_once(tmp_path: Path) -> None:
+    """One after the other this would be a thousand million."""
+    names = [(f"a{one}", f"b{one}") for one in range(31)]
+    both = [(name, below) for above, below in itertools.pairwise(names) for name in above]
+    targets = "".join(f"[target.{name}]\ninherits = {list(below)}\n" for name, below in both)
+    groups = "[group]\n" + "".join(f"g{name} = {[f'g{one}' for one in below]}\n" for name, below in both)
+    file = tmp_path / "pybuild.toml"
+    file.write_text(f"{targets}[target.a30]\n[target.b30]\n{groups}ga30 = 'a0'\ngb30 = 'b0'\n")
+    files = read_files(Found((), project=Project(file, tmp_path)))
+    assert chosen(["ga0"], files) == ("a0", "b0")
+    assert len(files.chain("a0")) == 61
 
 
 TEXTS = st.text(st.sampled_from("ab/.~-=,:@\"' \n\0ÿ"), max_size=20)

@@ -252,7 +252,7 @@ def test_paths_are_beside_their_file(
         context = "sub"
         dockerfile = "sub/Dockerfile"
         contexts = { a = "sub", b = "docker-image://debian", c = "oci-layout://sub:1" }
-        outputs = [{ type = "oci", dest = "a,b.tar" }, "type=oci,dest=-", "type=local,dest=out"]
+        outputs = [{ type = "oci", dest = "a,b.tar" }, "type=local,dest=out"]
         iidfile = "iid"
         """,
     )
@@ -273,13 +273,50 @@ def test_paths_are_beside_their_file(
     assert found == {
         "dockerfile": f"{top}/sub/Dockerfile",
         "contexts": [f"a={top}/sub", "b=docker-image://debian", f"c=oci-layout://{top}/sub:1"],
-        "outputs": [f'type=oci,"dest={top}/a,b.tar"', "type=oci,dest=-", f"type=local,dest={top}/out"],
+        "outputs": [f'type=oci,"dest={top}/a,b.tar"', f"type=local,dest={top}/out"],
         "iidfile": f"{top}/iid",
         "secrets": [f"id=a,src={place}/secret", "id=b,env=B"],
         "ssh": ["default", f"x={place}/key,{place}/other"],
         "cache-from": ["registry.example/a", f"type=local,src={place}/cache"],
         "cache-to": ["type=local,dest=/cache"],
     }
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["a"], "target.a.timings: {0}/out/l/x is in what an output writes ({1}: target.a.outputs)"),
+        (["c", "b"], "target.b.context: {0}/out/l is in what an output writes ({1}: target.c.outputs)"),
+        (["c", "f"], "target.f.contexts.x: {0}/out/l is in what an output writes ({1}: target.c.outputs)"),
+        (["c", "g"], "target.g.dockerfile: {0}/out/D is in what an output writes ({1}: target.c.outputs)"),
+        (["c", "h"], "target.h.outputs: {0}/out/h.tar is in what an output writes ({1}: target.c.outputs)"),
+        (["-o", "out", "b"], "target.b.context: {0}/out/l is in what an output writes (--output)"),
+        (["--iidfile", "out/iid", "c"], "target.c.outputs: {0}/out/iid would be in what it writes (--iidfile)"),
+    ],
+)
+def test_nothing_of_a_project_goes_where_an_image_puts_links(
+    call: Call, place: Path, say: Callable[[str, str], None], words: list[str], problem: str
+) -> None:
+    say(
+        "project",
+        """
+        [target]
+        a = { outputs = "out", timings = "out/l/x" }
+        b = { context = "out/l" }
+        c = { outputs = "type=local,dest=out" }
+        d = { iidfile = "out/../iid", context = "out" }
+        f = { contexts = { x = "out/l" } }
+        g = { dockerfile = "out/D" }
+        h = { outputs = "type=tar,dest=out/h.tar" }
+        """,
+    )
+    project = place / "project"
+    text = problem.format(project, f"{project}/pybuild.toml").replace(": ", ": a project's file may not say this: ", 1)
+    assert text in call("config", "show", *words, status=64).err
+    assert text in call(*words, status=64).err
+    assert not (project / "out").exists()
+    call("config", "show", "c", "d")
+    call("config", "show", "--no-project-config", "-o", "out", "--iidfile", "out/iid", ".")
 
 
 def test_show_for_people(
