@@ -85,6 +85,7 @@ class World:
             "PIP_DISABLE_PIP_VERSION_CHECK": "1",
             "PIP_CONFIG_FILE": os.devnull,
             "SOURCES": str(CHECKOUT),
+            "FILES": str(self.files),
         }
 
     def with_docker(self, host: str) -> None:
@@ -209,7 +210,7 @@ def served(folder: Path) -> Iterator[World]:
     pair = authority.server([*HOSTS, "files.example", "localhost", "127.0.0.1"])
     (folder / "files").mkdir()
     with (
-        registries.serve(folder / "registry", tls=pair) as registry,
+        registries.serve(folder / "registry", tls=pair, elsewhere="^https://files.example/") as registry,
         _files(folder / "files") as files,
         tls_front(files, pair) as front,
         http_proxy(registry.host, others={"files.example:443": front.host}) as proxy,

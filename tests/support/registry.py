@@ -159,11 +159,12 @@ def serve(
     htpasswd: Mapping[str, str] | None = None,
     tls: tuple[Path, Path] | None = None,
     token: TokenServer | None = None,
+    elsewhere: str = "",
 ) -> Iterator[TestRegistry]:
     """Run a registry that keeps everything under ``directory`` until the block ends.
 
     ``htpasswd`` has the passwords of its accounts, ``tls`` the PEM files of its certificate and key, ``token`` is the
-    token server it believes.
+    token server it believes. Layers may lie under URLs that match the expression ``elsewhere``.
     """
     program = need_tool("docker-registry")
     storage, log_path = directory / "storage", directory / "access.log"
@@ -178,6 +179,8 @@ def serve(
     if token is not None:
         settings += f"auth:\n  token:\n    realm: {token.realm}\n    service: {token.service}\n"
         settings += f"    issuer: {token.issuer}\n    rootcertbundle: {token.certificate}\n"
+    if elsewhere:
+        settings += f"validation:\n  manifests:\n    urls:\n      allow: ['{elsewhere}']\n"
     configuration = directory / "config.yml"
     configuration.write_text(settings)
     messages = directory / "messages.log"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -13,6 +13,8 @@ from builder.cli.options import COMMANDS, load
 from tests.support import docworld
 from tests.support.docpages import Block
 from tests.support.docworld import Machine
+
+T = TypeVar("T")
 
 # What examples take for granted: images here and in the registry, archives and layouts of them, and files.
 _GRANTED = """
@@ -44,21 +46,22 @@ _FIRST = {
     "pybuild logout": "echo '{}' >team.json",
     "pybuild config show": "printf '[target.api]\\n[target.web]\\n' >pybuild.toml",
     "pybuild warm": "rm -f pybuild.toml",
-    "pybuild append": f"pybuild {_BOTH} -t app:1 .",
+    "pybuild append": f"pybuild {_BOTH} -t app:1 . && cp app.tar.gz $FILES/layer.tar.gz && "
+    "export SIZE=$(stat -c %s app.tar.gz) LAYER=$(sha256sum app.tar.gz | cut -c -64) && "
+    "pybuild --platform windows/amd64 -t windows:1 -f- . <<< 'FROM scratch'",
     "pybuild convert": "pybuild -o type=docker,dest=app.tar -o type=oci,dest=app.oci.tar -t tarred:1 .",
     "pybuild diff": "pybuild push app:2 registry.example/app:1",
+    "pybuild rmi": "pybuild tag app:1 other:1 && export ID=$(pybuild images -q app:1)",
+    "pybuild completion": "cd system && mkdir -p bash-completion/completions zsh/site-functions "
+    "~/.config/fish/completions && cd ..",
 }
 """What examples of one command need besides."""
 
-_NOT_RUN = {
-    "pybuild kaniko --context dir:///workspace": "a volume of a cluster is mounted there",
-    "pybuild login -u ann": "asks at the terminal; tests/unit/cli/test_cli_login.py answers",
-    "pybuild rmi --force 4f53cda18c2b": "the ID of an image of the reader's",
-    "pybuild append windows:1": "a layer of Windows, on a server elsewhere; test_cli_changes has one",
-    "pybuild catalog --json localhost:5000": "whatever listens there on the reader's machine",
-    "pybuild explore --serve": "ends with Ctrl-C only; tests/unit/cli/test_cli_explore.py serves a page",
-    "pybuild completion": "writes for all users of the machine; tests/unit/cli/test_cli_completion.py asks the shells",
-}
+_TYPED = {"pybuild login -u ann": "Password of => secret", "pybuild explore --serve": "http:// => ^C"}
+"""What a reader types, and when."""
+
+_MEANT = {"4f53cda18c2b": '"$ID"', "sha256:... --size 1234": "sha256:$LAYER --size $SIZE"}
+"""Words that are others for each reader."""
 
 _STATUS = {
     "pybuild diff app:1 app:2": 1,
@@ -86,10 +89,6 @@ def _examples() -> dict[str, list[str]]:
 EXAMPLES = _examples()
 
 
-def _not_run(example: str) -> str:
-    return next((reason for words, reason in _NOT_RUN.items() if example.startswith(words)), "")
-
-
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory: pytest.TempPathFactory, busybox_rootfs: Path) -> Iterator[Machine]:
     with docworld.served(tmp_path_factory.mktemp("world")) as world:
@@ -103,22 +102,24 @@ def machine(tmp_path_factory: pytest.TempPathFactory, busybox_rootfs: Path) -> I
 def test_examples(machine: Machine, command: str) -> None:
     _run(machine, _FIRST.get(command, "true"))
     for example in map(str.strip, EXAMPLES[command]):
-        if not _not_run(example):
-            expected = next((status for words, status in _STATUS.items() if example.startswith(words)), 0)
-            _run(machine, example, expected)
+        for words, meant in _MEANT.items():
+            example = example.replace(words, meant)
+        _run(machine, example, _of(_STATUS, example, 0), _of(_TYPED, example, ""))
 
 
-def _run(machine: Machine, text: str, expected: int = 0) -> None:
-    done = machine.run(Block("--help", 1, "run", text))
+def _of(table: dict[str, T], example: str, otherwise: T) -> T:
+    return next((value for words, value in table.items() if example.startswith(words)), otherwise)
+
+
+def _run(machine: Machine, text: str, expected: int = 0, typed: str = "") -> None:
+    done = machine.run(Block("--help", 1, "run", text, typed=typed))
     assert done.returncode == expected, f"{text}\nended with {done.returncode}:\n{done.stdout}"
     assert "Traceback" not in done.stdout, done.stdout
 
 
-def test_how_many_are_run(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_said_of_examples_is_of_some() -> None:
+    """No word here is left over from an example that is not there any more."""
     every = [example.strip() for examples in EXAMPLES.values() for example in examples]
-    left = {example: reason for example in every if (reason := _not_run(example))}
-    assert [words for words in _NOT_RUN if not any(one.startswith(words) for one in left)] == []
-    with capsys.disabled():
-        print(f"\nexamples of --help: {len(every) - len(left)} are run, {len(left)} are not")
-        for example, reason in left.items():
-            print(f"  {example}: {reason}")
+    assert [words for words in (*_TYPED, *_STATUS) if not any(one.startswith(words) for one in every)] == []
+    assert [words for words in _MEANT if not any(words in one for one in every)] == []
+    assert _FIRST.keys() - EXAMPLES.keys() == set()
