@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import pytest
 
 from tests.support.cli import CHECKOUT, pybuild, write_context
 from tests.support.images import file, layer, write_layout
-from tests.support.need import need_root
+from tests.support.need import need_root, need_tool
 from tests.support.terminal import Terminal, command, normalised, raw_output
 from tests.support.traces import overlapping
 
@@ -135,6 +136,38 @@ def test_a_terminal_may_change_its_size(options: list[str], store_root: Path, tm
     assert screen.endswith("status 130\n")
     assert "COPY a a" in everything
     assert "Traceback" not in everything
+
+
+def test_ctrl_z_and_fg(options: list[str], store_root: Path, tmp_path: Path) -> None:
+    """The view goes on below what the shell and others have printed meanwhile, and draws over nothing of it."""
+    context = write_context(tmp_path / "c", RUNNING, {"a": "a"})
+    words = command(*options, context)
+    (tmp_path / "go").write_text(f'cd "{CHECKOUT}" && exec {shlex.join(words)}\n')
+    shell = [need_tool("bash"), "--norc", "--noprofile", "-i"]
+    env = {"PS1": "ready$ "}
+    with Terminal(tmp_path, shell, columns=100, lines=40, env=env, root=store_root) as one:
+        one.wait_for(r"ready\$")
+        one.press(f"sh {tmp_path}/go", "Enter")
+        one.wait_for(" +50%")
+        one.press("C-z")
+        one.wait_for(r"ready\$")
+        one.press("sleep 0.5; echo be'tw'een", "Enter")  # nobody is faster
+        one.wait_for("between")
+        one.press("fg", "Enter")
+        view = r"(?:.*\n)* +50%\n(\d+\.\ds) · .*"
+        screen = one.wait_for(rf"ready\$ fg\n.*go\n{view}\n")
+        began = re.findall(r"^(\d+\.\ds) · ", screen, re.MULTILINE)[-1]
+        again = one.wait_for(rf"ready\$ fg\n.*go\n(?:.*\n)* +50%\n(?!{re.escape(began)})\d+\.\ds · .*\n")
+        one.press("C-c")
+        one.wait_for(r"ready\$")
+        one.press("exit", "Enter")
+        end = one.wait_for("status 130")
+    before, shown, after = again.partition("ready$ fg\n")
+    assert shown
+    assert (before.count("Stopped"), before.count("\nbetween\n")) == (1, 1)
+    assert (after.count("50%"), len(re.findall(r"^▸ ", after, re.MULTILINE))) == (1, 1), again
+    assert end.startswith(before), "what was there is there"
+    assert end.count("the build was interrupted") == 1
 
 
 _SEQUENCE = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|[^\[])")

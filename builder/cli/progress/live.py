@@ -33,7 +33,7 @@ _EVERY = 0.1
 _SETTLING = 0.4
 """Seconds for which a terminal must have had its size before it is drawn on: in between, nobody knows what lines do."""
 
-_STOPPED = 1.0
+_STOPPED = 0.3
 _HANDLED = 0.3
 """Seconds after which the process was probably stopped with Ctrl-Z, and in which its main thread hears of its end."""
 
