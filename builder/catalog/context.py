@@ -13,9 +13,11 @@ KINDS = (
             "{spec} is a file, and {label} a directory",
             "{label} {spec} does not exist",
             "the build context {context} is no directory",
+            "the current directory does not exist any more",
         ),
-        cause="The directory does not exist, or a file was named.",
-        way_out="Name a directory, usually `.`; the Dockerfile is named with `-f`.",
+        cause="The directory does not exist, or a file was named; or the shell's directory was deleted, perhaps to be "
+        "made anew.",
+        way_out='Name a directory, usually `.`; the Dockerfile is named with `-f`. `cd "$PWD"` goes to the new one.',
     ),
     Kind(
         code="PB6602",

@@ -50,6 +50,8 @@ def is_local(context: str) -> bool:
 
 def read_dockerfile(request: BuildRequest, contexts: Contexts) -> Text:
     """Return the Dockerfile of ``request``. Raises ContextError, UsageError."""
+    if is_local(request.context) and not os.path.isabs(request.context):
+        _require_here()
     if request.dockerfile == "-":
         if request.context == "-":
             raise UsageError("the Dockerfile and the build context cannot both come from standard input")
@@ -67,6 +69,13 @@ def read_dockerfile(request: BuildRequest, contexts: Contexts) -> Text:
         if data is not None:
             return Text(data, name)
     raise ContextError(f"the build context has no {request.dockerfile or 'Dockerfile'}", hint="name it with --file")
+
+
+def _require_here() -> None:
+    try:
+        os.getcwd()
+    except FileNotFoundError as error:
+        raise ContextError("the current directory does not exist any more", hint="cd to one that does") from error
 
 
 def _read(path: Path, context: str) -> bytes:

@@ -370,6 +370,18 @@ def test_a_link_of_the_project_to_a_file_outside_is_not_read_as_dockerfile(shop:
         try_build()  # one repository is one project
 
 
+@pytest.mark.parametrize("context", [".", ".."])
+def test_the_current_directory_may_be_gone(shop: Workshop, monkeypatch: pytest.MonkeyPatch, context: str) -> None:
+    shop.put({"Dockerfile": "FROM scratch\nCOPY . /", "here/Dockerfile": "FROM scratch"})
+    monkeypatch.chdir(shop.context / "here")
+    (shop.context / "here/Dockerfile").unlink()
+    (shop.context / "here").rmdir()
+    with shop.environment(Recording()) as env:
+        with pytest.raises(ContextError, match="the current directory does not exist any more"):
+            build(BuildRequest(context=context), env)
+        build(BuildRequest(context=str(shop.context)), env)
+
+
 def test_a_directory_is_no_ignore_file_of_a_dockerfile(shop: Workshop) -> None:
     shop.put({"Dockerfile": "FROM scratch\nCOPY a /", ".dockerignore": "b\n", "a": "", "b": ""})
     (shop.context / "Dockerfile.dockerignore").mkdir()
