@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import os
 import threading
 import time
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from pathlib import Path
+from typing import BinaryIO
 
 import xxhash
 
@@ -58,22 +60,43 @@ class ContentHasher:
 
     def listed(self, directory: str, name: str, node: Node) -> bytes:
         """Return SHA-256 and xxh3_128, and maybe more, of a regular file as a directory on disk lists it."""
-        tree, (_, key, known, special) = self._tree, node
-        found = known or self._known.get(key)
-        if found:
+        if found := node[2] or self._known.get(node[1]):
             return found
-        size = size_of(node)
-        if size > CHUNK or not isinstance(tree, DirectoryTree):
+        tree = self._tree
+        if size_of(node) > CHUNK or not isinstance(tree, DirectoryTree):
             return b"".join(self.digest(entry_of(f"{directory}/{name}" if directory else name, node)))
+        return self._take(tree, directory, name, node)[1]
+
+    def known(self, node: Node) -> bytes:
+        """Return what ``listed`` would of a file that need not be read, else nothing."""
+        return node[2] or self._known.get(node[1], b"")
+
+    def take(self, directory: str, name: str, node: Node) -> bytes:
+        """Return the contents of a regular file as a directory on disk lists it, read once, and keep their digests.
+
+        One byte more of a file that grew. Raises ContextError if it cannot be read.
+        """
+        assert isinstance(self._tree, DirectoryTree)
+        return self._take(self._tree, directory, name, node)[0]
+
+    def open(self, path: str) -> BinaryIO:
+        """Open a regular file of a directory on disk; its digests are kept when its last byte has been read.
+
+        Raises ContextError if that cannot be.
+        """
+        tree = self._tree
+        node = tree.file(path) if isinstance(tree, DirectoryTree) else None
+        if node is None:
+            return tree.open(path)
         started = time.time_ns()
-        data, opened = tree.read(directory, name, size)
-        both = hashlib.sha256(data).digest() + xxhash.xxh3_128_digest(data)
-        # One that grew is counted somehow: nobody can pack it.
-        settled = opened == key and len(data) == size
-        plain = special is None or not special.xattrs
-        if not (settled and self._learn(directory, name, node, both, started=started, plain=plain)):
-            self._known[key] = both
-        return both
+        stream = tree.open(path)
+        opened = identity(os.fstat(stream.fileno()))
+
+        def done(both: bytes, size: int) -> None:
+            settled = opened == node[1] and size == size_of(node)
+            self._keep(*split(path), node, both, started=started, settled=settled)
+
+        return _Hashed(stream, done)
 
     def forget(self) -> None:
         """Read again what this build has read: for a second attempt, after the tree's ``refresh``."""
@@ -99,13 +122,29 @@ class ContentHasher:
         except OSError as error:
             raise ContextError(f"cannot read {entry.path}: {error.strerror}") from error
         both = sha256.digest() + fast.digest()
-        directory, _, name = entry.path.rpartition("/")
-        same = node is not None and opened == node[1]
-        if node is None or not (
-            same and self._learn(directory, name, node, both, started=started, plain=not entry.xattrs)
-        ):
-            self._known[entry.path if node is None else node[1]] = both
+        if node is None:
+            self._known[entry.path] = both
+        else:
+            self._keep(*split(entry.path), node, both, started=started, settled=opened == node[1])
         return both
+
+    def _take(self, tree: DirectoryTree, directory: str, name: str, node: Node) -> tuple[bytes, bytes]:
+        started, size = time.time_ns(), size_of(node)
+        data, opened = tree.read(directory, name, size)
+        both = hashlib.sha256(data).digest() + xxhash.xxh3_128_digest(data)
+        # One that grew is counted somehow: nobody can pack it.
+        settled = opened == node[1] and len(data) == size
+        self._keep(directory, name, node, both, started=started, settled=settled)
+        return data, both
+
+    def _keep(self, directory: str, name: str, node: Node, both: bytes, *, started: int, settled: bool) -> None:
+        """Remember both digests, for the next build too if the file is ``settled`` and has been for a while."""
+        special = node[3]
+        plain = special is None or not special.xattrs
+        if not (settled and self._learn(directory, name, node, both, started=started, plain=plain)):
+            self._known[node[1]] = both
+        elif special is not None and special.link is not None:
+            self._known[node[1]] = both  # its other names have nodes of their own
 
     def _learn(self, directory: str, name: str, node: Node, both: bytes, *, started: int, plain: bool) -> bool:
         """Keep both digests for the next build too, if the file has settled; say whether it has."""
@@ -114,6 +153,38 @@ class ContentHasher:
         kept = record is not None and isinstance(tree, DirectoryTree) and tree.learn(directory, name, node, record)
         self._learnt |= kept
         return kept
+
+
+def split(path: str) -> tuple[str, str]:
+    """Return the directory of a path and its name there."""
+    directory, _, name = path.rpartition("/")
+    return directory, name
+
+
+class _Hashed(io.FileIO):
+    """A file that is hashed as it is read. ``done`` hears of both digests, and of the count of bytes, at its end."""
+
+    def __init__(self, stream: BinaryIO, done: Callable[[bytes, int], None]) -> None:
+        super().__init__(stream.fileno(), "rb", closefd=False)
+        self._stream = stream
+        self._done = done
+        self._sha256, self._fast, self._count = hashlib.sha256(), xxhash.xxh3_128(), 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Return up to ``size`` bytes."""
+        data: bytes = super().read(-1 if size is None else size)
+        if data:
+            self._sha256.update(data)
+            self._fast.update(data)
+            self._count += len(data)
+        elif size:
+            self._done(self._sha256.digest() + self._fast.digest(), self._count)
+        return data
+
+    def close(self) -> None:
+        """Close the file."""
+        super().close()
+        self._stream.close()
 
 
 def record(entry: Entry, sha256: bytes | None) -> Record:

@@ -35,11 +35,12 @@ from builder.plan.graph import (
     StageOrigin,
 )
 from builder.rootfs.entry import Entry, Kind
-from builder.values import dataclass, field
+from builder.values import dataclass, field, replace
 
 if TYPE_CHECKING:
     from builder.engine.copying import CopyRules
     from builder.engine.extracting import Archive
+    from builder.engine.sketches import Sketch
     from builder.engine.trees import StageTree
     from builder.rootfs.view import View
 
@@ -88,6 +89,16 @@ class CopyWork:
             # The same layer on every image that shows the same directories on the way.
             yield keys.copy_identity(operation, self._way(), times, contents, selections)
 
+    def sketch(self) -> Sketch | None:
+        """Return under what to look before the contents are read; None where reading them is soon done."""
+        operation = self.operation
+        if not isinstance(operation.origin, ContextOrigin) or operation.instruction != "COPY":
+            return None
+        from builder.engine.sketches import sketch_of
+
+        selections = (one for source in operation.sources for one in self._selected(source))
+        return sketch_of(operation, self._tree(), selections, self.services.times)
+
     def _way(self) -> Value:
         """Return the directories down to the destination as the layer will have them."""
         from builder.engine.layerbuilder import plain_or_own
@@ -117,8 +128,11 @@ class CopyWork:
     def _selected(self, source: CopySource) -> tuple[Selection, ...]:
         return () if isinstance(source, InlineFile) else self._choose(source)[1]
 
-    def execute(self) -> StoreLayer | None:
-        """Assemble and pack the layer; None when it would be empty. Raises ContextError, OutputError."""
+    def execute(self, *, unseen: bool = False) -> StoreLayer | None:
+        """Assemble and pack the layer; None when it would be empty. Raises ContextError, OutputError.
+
+        Of ``unseen`` files nobody has asked for contents yet; afterwards ``identities`` are those of what was packed.
+        """
         from builder.engine.copying import check_files, place
         from builder.engine.extracting import place_archive
         from builder.engine.layerbuilder import LayerBuilder
@@ -137,7 +151,8 @@ class CopyWork:
         check_files(target, files, operation.dest, self._rules(owner, None))
         for source, tree, selection, archive in work:
             if archive is None:
-                place(target, tree, selection, operation.dest, self._rules(owner, source))
+                seen = replace(tree, unseen=True) if unseen else tree
+                place(target, seen, selection, operation.dest, self._rules(owner, source))
             else:
                 place_archive(target, archive, operation.dest, self._rules(owner, None))
         if operation.link:

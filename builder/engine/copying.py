@@ -124,8 +124,7 @@ def _put_below(target: LayerBuilder, source: Source, selection: Selection, path:
     prefix = f"{path}/" if path else ""
     whole = selection.picked
     if isinstance(whole, Whole) and isinstance(whole.tree, DirectoryTree) and target.takes_graft(path):
-        hasher = source.hasher if source.mutable else None
-        graft = Graft(whole.tree, hasher, whole.top.path, path, rules, target.view)
+        graft = Graft(source, whole.tree, whole.top.path, path, rules, target.view)
         target.graft(path, graft, functools.partial(_put_each, target, source, whole, prefix, rules))
     else:
         _put_each(target, source, whole, prefix, rules)
@@ -149,7 +148,7 @@ def _put(target: LayerBuilder, source: Source, picked: Picked, path: str, rules:
         return
     target.add(
         changed,
-        functools.partial(source.tree.open, entry.path),
-        confirm=source.hasher.digest(entry)[1] if source.mutable else None,
+        functools.partial(source.hasher.open if source.unseen else source.tree.open, entry.path),
+        confirm=source.hasher.digest(entry)[1] if source.mutable and not source.unseen else None,
         link=source.tree.link_key(entry.path),
     )

@@ -20,9 +20,9 @@ from builder.rootfs.tarwriter import WHITEOUT_PREFIX
 from builder.values import replace
 
 if TYPE_CHECKING:
-    from builder.context.contenthash import ContentHasher
     from builder.context.directory import DirectoryTree
     from builder.engine.copying import CopyRules
+    from builder.engine.selecting import Source
     from builder.rootfs.view import View
 
 _AT_ONCE = 1 << 18
@@ -35,14 +35,13 @@ _DIGEST = slice(32, 48)
 class Graft:
     """What is below ``top`` in ``tree``, placed below ``path`` in a tree that showed ``view``. Iterate it once.
 
-    A file's contents must have the digest that ``hasher`` knows, unless that is None.
+    ``tree`` is that of ``source``. If that may change, a file's contents must have the digest that is known of them.
     """
 
-    def __init__(
-        self, tree: DirectoryTree, hasher: ContentHasher | None, top: str, path: str, rules: CopyRules, view: View
-    ) -> None:
+    def __init__(self, source: Source, tree: DirectoryTree, top: str, path: str, rules: CopyRules, view: View) -> None:
         self._tree = tree
-        self._hasher = hasher
+        self._hasher = source.hasher if source.mutable else None
+        self._unseen = source.unseen
         self._top = top
         self._path = path
         self._rules = rules
@@ -93,12 +92,21 @@ class Graft:
                 return Item(replace(entry, kind=Kind.HARDLINK, target=first, size=0))
         if not stat.S_ISREG(node[0]):
             return Item(entry, b"")
-        size, tree = entry.size, self._tree
-        confirm = self._hasher.listed(source, name, node)[_DIGEST] if self._hasher is not None else None
+        size, tree, hasher = entry.size, self._tree, self._hasher
+        confirm, opener = None, tree.open
+        if hasher is not None:
+            if not self._unseen:
+                confirm = hasher.listed(source, name, node)[_DIGEST]
+            elif known := hasher.known(node):
+                confirm = known[_DIGEST]
+            elif size <= _AT_ONCE:
+                return Item(entry, hasher.take(source, name, node))
+            else:
+                opener = hasher.open
         if size <= _AT_ONCE:
             data = tree.read(source, name, size)[0] if confirm is None else tree.read_again(source, name, size)
             return Item(entry, data, confirm)
-        return Item(entry, functools.partial(tree.open, f"{source}/{name}" if source else name), confirm)
+        return Item(entry, functools.partial(opener, f"{source}/{name}" if source else name), confirm)
 
 
 def check_name(path: str, name: str) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
 
 from builder.cache.blobs import UnreadableBlobError
 from builder.cache.keys import Identity, Key
@@ -24,6 +24,9 @@ from builder.events import Notice
 from builder.plan.graph import BaseImage, ContextOrigin, CopyFiles, MakeDirectory, RunCommand, StageOrigin, Vertex
 from builder.rootfs.entry import ContentChangedError
 from builder.values import dataclass, replace
+
+if TYPE_CHECKING:
+    from builder.engine.sketches import Sketch
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,7 @@ class Task:
     below: BaseImage | None = None
     reason: str = ""
     _kept: CopyWork | None = None
+    _sketch: Sketch | None = None
 
     def find(self) -> Result | None:
         """Return the recorded result, None where the vertex has to be executed. Raises LostLayersError."""
@@ -70,6 +74,8 @@ class Task:
         if self.fresh:
             return None
         with self._doubting(), healing(self.services.store, self._layers), self._work() as work:
+            if self._never_seen(work):
+                return None
             found = self._lookup(one.key for one in self._identities(work))
             if found is None and isinstance(operation, RunCommand) and self.services.sandbox.surely_single:
                 found = self._lookup(one.key for one in self._flat(operation, self._identities(work)))
@@ -116,6 +122,7 @@ class Task:
                 if last or not isinstance(operation, CopyFiles) or not isinstance(operation.origin, ContextOrigin):
                     raise
                 self.services.contexts.refresh(operation.origin.name)
+                self._sketch = None
             except (ImageError, UnreadableBlobError) as error:
                 self._kept = None
                 lost = lost_layers(self.services.store, self._layers())
@@ -130,19 +137,55 @@ class Task:
         for stack in self.sources:
             yield from stack
 
+    def _never_seen(self, work: CopyWork | None) -> bool:
+        """Say whether so many files are copied, and their like never was here, that they are read once only."""
+        services = self.services
+        if work is None or services.imports is not None:
+            return False
+        self._sketch = sketch = work.sketch()
+        return sketch is not None and sketch.worth_it and services.store.selectors.find(sketch.key) is None
+
     def _execute(self) -> Result:
         with self._work() as work:
+            made = self._at_once(work) if work is not None else None
+            return self._in_turn(work) if made is None else made
+
+    def _at_once(self, work: CopyWork) -> Result | None:
+        """Read, hash and pack what is copied in one go; None where that does not pay, or the result may be here."""
+        sketch = self._sketch = self._sketch or work.sketch()
+        if sketch is None or not sketch.worth_it or not (self.fresh or self.services.imports is None):
+            return None
+        with self._lock(sketch.key):
+            if not self.fresh and self.services.store.selectors.find(sketch.key) is not None:
+                return None
+            layer = work.execute(unseen=True)
             identities = list(self._identities(work))
-            operation = self.vertex.operation
-            if isinstance(operation, RunCommand) and self.services.sandbox.get().mode == "single":
-                identities = list(self._flat(operation, identities))
             known = [one.key for one in identities]
-            with self.services.store.lock(known[-1], cancel=self.services.cancel, waiting=self._say_waiting):
-                if not self.fresh and (found := self._lookup(iter(known))) is not None:
-                    return found
-                result = self._record(known, self._perform(work))
-            self._remember(identities)
-            return result
+            if not self.fresh and (found := self._lookup(iter(known))) is not None:
+                # An older store did not record sketches.
+                selector = Selector(found.stack[-1].diff_id if found.added else None, found.created)
+                self.services.store.selectors.record(sketch.key, selector)
+                return found
+            result = self._record(known, layer)
+        self._remember(identities)
+        return result
+
+    def _in_turn(self, work: CopyWork | None) -> Result:
+        """Hash what there is to hash, look once more, then do the work."""
+        identities = list(self._identities(work))
+        operation = self.vertex.operation
+        if isinstance(operation, RunCommand) and self.services.sandbox.get().mode == "single":
+            identities = list(self._flat(operation, identities))
+        known = [one.key for one in identities]
+        with self._lock(known[-1]):
+            if not self.fresh and (found := self._lookup(iter(known))) is not None:
+                return found
+            result = self._record(known, self._perform(work))
+        self._remember(identities)
+        return result
+
+    def _lock(self, key: Key) -> contextlib.AbstractContextManager[None]:
+        return self.services.store.lock(key, cancel=self.services.cancel, waiting=self._say_waiting)
 
     def _remember(self, identities: Sequence[Identity]) -> None:
         from builder.engine.comparing import remember
@@ -261,6 +304,8 @@ class Task:
             winner = selectors.record(known[-1], mine)
             for key in known[:-1]:
                 selectors.record(key, winner)
+            if self._sketch is not None:
+                selectors.record(self._sketch.key, winner)
         if winner.diff_id != mine.diff_id and (adopted := self._result(winner)) is not None:
             return replace(adopted, keys=tuple(known), source=source)
         stack = self.parent if layer is None else (*self.parent, layer)

@@ -22,11 +22,15 @@ from builder.values import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Files to copy from, and the digests of their contents. ``mutable`` ones may change while they are copied."""
+    """Files to copy from, and the digests of their contents. ``mutable`` ones may change while they are copied.
+
+    If they are ``unseen``, their digests are those of the bytes that are copied, and not known before.
+    """
 
     tree: Tree
     hasher: ContentHasher
     mutable: bool
+    unseen: bool = False
 
 
 @dataclass(frozen=True, slots=True)

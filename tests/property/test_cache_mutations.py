@@ -30,7 +30,7 @@ from builder.engine.request import BuildRequest, EpochChoice
 from builder.events import VertexCompleted
 from builder.image.platform import Platform
 from tests.support import images
-from tests.support.builds import NATIVE, Built, Recording, Workshop
+from tests.support.builds import NATIVE, Built, Recording, Workshop, hash_first, pack_at_once
 from tests.support.mutations import (
     Change,
     Project,
@@ -48,9 +48,10 @@ MANY_PROJECTS, MANY_CHANGES = 110, 20
 """The latter ones times each other are more than 2,000."""
 
 
-@pytest.fixture(autouse=True)
-def _observing(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, params=[hash_first, pack_at_once])
+def _observing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch)
+    request.param(monkeypatch)
 
 
 @pytest.fixture

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from builder.cache.store import Store
 from builder.engine.build import BuildResult, Environment, build
 from builder.engine.built import BuiltImage
@@ -179,3 +181,19 @@ class Workshop:
         options["tags"] = tuple(Reference.parse(one) for one in options.get("tags", ()))
         with self.environment(seen) as env:
             return build(BuildRequest(**{**request, **options}), env)
+
+
+def hash_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every COPY look for its result by content before it packs anything, however many its files are."""
+    _take_for_many(monkeypatch, 0, 1 << 60)
+
+
+def pack_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every COPY of files whose like was never seen read, hash and pack them in one go, however few they are."""
+    _take_for_many(monkeypatch, 0, 0)
+
+
+def _take_for_many(monkeypatch: pytest.MonkeyPatch, count: int, unread: int) -> None:
+    for name in ("_FEW", "_SMALL"):
+        monkeypatch.setattr(f"builder.engine.sketches.{name}", count)
+        monkeypatch.setattr(f"builder.engine.sketches.{name}_UNREAD", unread)

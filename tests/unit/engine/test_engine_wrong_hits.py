@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.builds import Built, Files, Workshop
+from tests.support.builds import Built, Files, Workshop, hash_first, pack_at_once
 from tests.support.images import directory, file, layer, write_layout
 from tests.support.observing import install
 
@@ -38,6 +38,12 @@ class Twice:
         fresh = Workshop(self.shop.store.with_name(f"fresh-{self.count}"), self.shop.context)
         assert fresh.build(text, epoch=EPOCH, **options).digest == built.digest
         return built
+
+
+@pytest.fixture(autouse=True, params=[hash_first, pack_at_once])
+def _way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways of carrying out a COPY."""
+    request.param(monkeypatch)
 
 
 @pytest.fixture

@@ -1,0 +1,115 @@
+"""Whether files like those of a COPY were ever copied here, found out without reading them (docs/adr/0015).
+
+A sketch is a key that equal contents have in common, made of names, sizes and the first bytes of a few files. It is
+recorded with every result. Where it is missing no result can be found, so that a COPY may read, hash and pack its
+files in one go; where it is there, nothing is known, and the files are hashed first as always.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import stat
+from collections.abc import Iterable, Sequence
+
+from builder.cache.keys import Key, key
+from builder.context.contenthash import split
+from builder.context.directory import DirectoryTree
+from builder.context.listing import Node, size_of, sizes_in
+from builder.engine.selecting import Selection, Source, Whole, check_depth
+from builder.engine.times import TimePolicy
+from builder.plan.graph import CopyFiles, LocalPath
+from builder.rootfs.entry import Kind
+from builder.values import dataclass
+
+_VERSION = 1
+
+_SAMPLES = 64
+"""Files of a directory that are looked into, about."""
+
+_SAMPLE = 1 << 16
+"""Bytes of a file that are looked at."""
+
+_FEW, _SMALL = 512, 16 << 20
+"""Files and bytes of them that nobody makes a sketch of: fewer of both are soon hashed."""
+
+_FEW_UNREAD, _SMALL_UNREAD = _FEW, _SMALL
+"""The same of what no stat cache knows, and so has to be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sketch:
+    """A key, and whether so much has to be read that it is worth looking under it."""
+
+    key: Key
+    worth_it: bool
+
+
+def sketch_of(
+    operation: CopyFiles, source: Source, selections: Iterable[Selection], times: TimePolicy
+) -> Sketch | None:
+    """Return the sketch of a COPY from a directory on disk; None for other operations and for what is soon hashed.
+
+    Raises ContextError.
+    """
+    tree = source.tree
+    if operation.instruction != "COPY" or not source.mutable or not isinstance(tree, DirectoryTree):
+        return None
+    if not all(isinstance(one, LocalPath) for one in operation.sources):
+        return None
+    work = _Sketching(tree)
+    for one in selections:
+        work.add(one)
+    if work.files < _FEW and work.bytes < _SMALL:
+        return None
+    worth_it = work.unread_files >= _FEW_UNREAD or work.unread_bytes >= _SMALL_UNREAD
+    return Sketch(key("sketch of a copy", _VERSION, (times.identity(), work.digest())), worth_it)
+
+
+class _Sketching:
+    """What is counted and hashed of the files; nothing that could differ where what a key says of them is equal."""
+
+    def __init__(self, tree: DirectoryTree) -> None:
+        self._tree = tree
+        self._digest = hashlib.sha256()
+        self.files = self.bytes = self.unread_files = self.unread_bytes = 0
+
+    def digest(self) -> bytes:
+        """Return the SHA-256 of what was added."""
+        return self._digest.digest()
+
+    def add(self, selection: Selection) -> None:
+        """Count what is selected in."""
+        picked = selection.picked
+        if not isinstance(picked, Whole):
+            for one in picked:
+                if one.entry.kind is Kind.FILE and (node := self._tree.file(one.entry.path)) is not None:
+                    self._count([node])
+                    self._sample(*split(one.entry.path), node)
+            return
+        start = self.files
+        for directory, nodes in self._tree.walk(picked.top.path):
+            check_depth(directory)
+            self._digest.update("\0".join([name for name, _ in nodes]).encode("utf-8", "surrogateescape") + b"\0\0")
+            self._count([node for _, node in nodes if node[3] is None or stat.S_ISREG(node[0])])
+        self._look_into(picked.top.path, max(1, (self.files - start) // _SAMPLES))
+
+    def _count(self, nodes: Sequence[Node]) -> None:
+        sizes, unread = sizes_in(nodes), [node for node in nodes if not node[2]]
+        self._digest.update(b"%d %b" % (len(nodes), sizes.tobytes()))
+        self.files += len(nodes)
+        self.bytes += sum(sizes)
+        self.unread_files += len(unread)
+        self.unread_bytes += sum(sizes_in(unread))
+
+    def _look_into(self, top: str, step: int) -> None:
+        """Take a sample of every file whose turn it is."""
+        skip = 0
+        for directory, nodes in self._tree.walk(top):
+            files = [one for one in nodes if one[1][3] is None or stat.S_ISREG(one[1][0])]
+            for name, node in files[skip::step]:
+                self._sample(directory, name, node)
+            skip = (skip - len(files)) % step
+
+    def _sample(self, directory: str, name: str, node: Node) -> None:
+        begins = self._tree.read(directory, name, min(size_of(node), _SAMPLE))[0]
+        self._digest.update(hashlib.sha256(begins[:_SAMPLE]).digest())
