@@ -107,6 +107,50 @@ def test_two_images_show_where_they_differ(page: Page, app: Path) -> None:
     _quiet(page, url)
 
 
+def test_the_map_of_two_images_shows_what_is_new(page: Page, app: Path) -> None:
+    page.open(_explored(app, "before", "app"))
+    page.run("document.getElementById('tab-map').click()")
+    cells = "[...document.querySelectorAll('.cell')].map((one) => one.title)"
+    assert page.run(cells) == ["/etc/, 51 B", "/etc/one, 50 B", "/etc/three, 1 B"]
+    page.run("document.getElementById('tab-files').click()")
+    assert page.run("document.querySelector('.row .size').innerText") == "51 B"
+
+
+def test_a_map_of_many_files_leaves_no_directory_out(page: Page, app: Path) -> None:
+    members = [images.file(f"{top}/{middle}/{n}", "12") for top in "ab" for middle in range(3) for n in range(900)]
+    images.write_layout(app / "many", [images.layer(*members)])
+    page.open(_explored(app, "many"), width=1900, height=2400)
+    page.run("document.getElementById('tab-map').click()")
+    cells = page.run("[...document.querySelectorAll('.cell')].map((one) => one.title.split(',')[0])")
+    assert len(cells) == 1500
+    assert {"/a/", "/b/", "/a/0/", "/a/1/", "/a/2/", "/b/0/", "/b/1/", "/b/2/"} <= set(cells)
+
+
+def test_choosing_a_layer_shows_what_it_does(page: Page, app: Path) -> None:
+    page.open(_explored(app, "app"))
+    page.run("document.getElementById('tab-config').click()")
+    page.run("document.querySelectorAll('#layers input')[2].click()")
+    assert _rows(page) == ["▾ etc/", "one changed", "three added", "two removed"]
+
+
+def test_names_that_differ_look_different(page: Page, app: Path) -> None:
+    names = ["a b", "a  b", "a\u00a0b", "a\u3000b", "a\u3164b", "a\ufe0fb", "a\u034fb", "a\u0085b", "a\udc85b", "a\tb"]
+    images.write_layout(app / "names", [images.layer(*(images.file(name) for name in names))])
+    page.open(_explored(app, "names"))
+    shown = page.run("[...document.querySelectorAll('.row .text')].map((one) => one.innerText)")
+    written = ["\\u{a0}", "\\u{3000}", "\\u{3164}", "\\u{fe0f}", "\\u{34f}", "\\u{85}", "\\x85", "\\t"]
+    assert sorted(shown) == sorted(["a b", "a  b", *(f"a{one}b" for one in written)])
+
+
+def test_a_page_that_is_cut_short_says_so(page: Page, app: Path) -> None:
+    _explored(app, "app")
+    text = (app / "page.html").read_text()
+    at = text.index('type="text/plain">\n') + 40
+    (app / "page.html").write_text(text[:at] + text[at + 40 :])
+    page.open((app / "page.html").as_uri())
+    assert "cannot be shown" in page.run("document.getElementById('problem').innerText")
+
+
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("size", [(1280, 900), (400, 800)])
 def test_every_view_fits(page: Page, app: Path, size: tuple[int, int], dark: bool) -> None:

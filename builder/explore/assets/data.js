@@ -139,7 +139,7 @@ function versionAt(number, first, last) {
 /**
  * Return what is to be seen of every path: `version` (-1: not there), `change` (-1: none), `size` of all in it,
  * `changed`: whether something in it changes. `what` is {image, layer, own} (layer null: all of them; own: only
- * what the layer wrote counts) or {differences: true}.
+ * what the layer wrote counts) or {differences: true} (own: only what differs counts).
  */
 function look(what) {
   const count = model.names.length;
@@ -151,7 +151,7 @@ function look(what) {
     words: what.differences ? DIFFERENCES : CHANGES,
   };
   for (let number = 0; number < count; number += 1) {
-    if (what.differences) lookDifference(number, seen);
+    if (what.differences) lookDifference(number, what, seen);
     else lookLayer(number, what, seen);
   }
   for (let number = count - 1; number > 0; number -= 1) {
@@ -161,14 +161,14 @@ function look(what) {
   return seen;
 }
 
-function lookDifference(number, seen) {
+function lookDifference(number, { own: only }, seen) {
   const [a, b] = model.images.map((image) => versionAt(number, image.first, image.end - 1));
   const there = (version) => version >= 0 && model.changes[version] !== REMOVED;
   const difference = model.differences[number];
   if (there(b)) seen.version[number] = b;
   else if (there(a)) seen.version[number] = a;
   else return;
-  seen.size[number] = there(b) ? sizeOf(b) : 0;
+  seen.size[number] = there(b) && (difference || !only) ? sizeOf(b) : 0;
   if (difference) {
     seen.change[number] = difference;
     seen.changed[number] = 1;

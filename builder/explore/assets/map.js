@@ -2,7 +2,7 @@
 
 const map = { at: 0, seen: null };
 const LEAST = 14; // pixels: what is smaller is not drawn
-const DEEP = 4; // levels
+const DEEP = 6; // levels
 const MANY = 1500; // elements
 
 /** Lay sizes out in a rectangle; yields [index, x, y, width, height]. Sizes are sorted, the largest first. */
@@ -69,32 +69,38 @@ function drawMap() {
   const { width, height } = box.getBoundingClientRect();
   drawCrumbs();
   const cells = [];
-  const children = inside(map.at);
-  for (const [at, x, y, wide, high] of squares(children.map((one) => map.seen.size[one]), 0, 0, width, height)) {
-    fill(children[at], x, y, wide, high, at % 8, 0, cells);
-  }
+  const todo = [];
+  spread(inside(map.at), [0, 0, width, height], 0, null, todo);
+  // Level by level: where there are too many, small ones are left out everywhere, and not all of one directory.
+  for (let at = 0; at < todo.length && cells.length < MANY; at += 1) fill(todo[at], cells, todo);
   box.replaceChildren(...cells);
   if (!cells.length) box.replaceChildren(make("p", { class: "empty", text: "Nothing here has a size." }));
 }
 
-/** Draw what is at a path, and in it what is inside as long as that can be told apart. */
-function fill(number, x, y, wide, high, colour, level, cells) {
-  if (wide < LEAST / 2 || high < LEAST / 2 || cells.length >= MANY) return;
+/** Note where paths are to be drawn; without a colour, each has its own. */
+function spread(children, [left, top, width, height], level, colour, todo) {
+  for (const [at, x, y, wide, high] of squares(children.map((one) => map.seen.size[one]), left, top, width, height)) {
+    if (wide < LEAST / 2 || high < LEAST / 2) continue;
+    todo.push({ number: children[at], x, y, wide, high, level, colour: colour === null ? at % 8 : colour });
+  }
+}
+
+/** Draw what is at a path, and note what is inside as long as that can be told apart. */
+function fill(place, cells, todo) {
+  const { x, y, wide, high, level, colour } = place;
+  let number = place.number;
   let children = isFileTree(number) ? inside(number) : [];
-  const first = number;
   // Directories with nothing but one more are drawn as one.
   while (children.length === 1 && isFileTree(children[0])) {
     number = children[0];
     children = inside(number);
   }
-  cells.push(cell(first, number, x, y, wide, high, colour, level));
+  cells.push(cell(place.number, number, x, y, wide, high, colour, level));
   const head = level ? 18 : 34;
+  if (level === DEEP || wide < 60 || high < head + 22) return;
   // Where one directory is nearly all, colours tell apart what is in it.
   const most = level < 2 && map.seen.size[number] > 0.6 * map.seen.size[map.at];
-  if (level === DEEP || wide < 60 || high < head + 22) return;
-  for (const [at, left, top, w, h] of squares(children.map((one) => map.seen.size[one]), x + 3, y + head, wide - 6, high - head - 3)) {
-    fill(children[at], left, top, w, h, most ? at % 8 : colour, level + 1, cells);
-  }
+  spread(children, [x + 3, y + head, wide - 6, high - head - 3], level + 1, most ? null : colour, todo);
 }
 
 function isFileTree(number) {
@@ -113,6 +119,7 @@ function cell(first, number, x, y, wide, high, colour, level) {
   });
   const above = pathOf(model.parents[first]);
   const name = pathOf(number).slice(above === "/" ? 1 : above.length + 1) + end;
+  if (wide < 12 || high < 12) element.classList.add("tiny");
   if (wide > 34 && high > 15) element.append(make("span", { text: level && goes ? name + "  " + size : name }));
   if (wide > 44 && high > 31 && !(level && goes)) element.append(make("span", { class: "much", text: size }));
   Object.assign(element.style, { left: x + "px", top: y + "px", width: wide + "px", height: high + "px" });

@@ -77,14 +77,7 @@ function listen() {
 }
 
 async function start() {
-  try {
-    await load();
-  } catch (error) {
-    $("problem").hidden = false;
-    $("problem").textContent = "This page cannot be shown: " + (typeof DecompressionStream === "undefined" ? "the browser is too old." : String(error));
-    say($("name"), "pybuild explore");
-    return;
-  }
+  await load();
   state.image = model.images[model.images.length - 1];
   state.compare = model.images.length > 1;
   $("main").hidden = false;
@@ -94,4 +87,8 @@ async function start() {
   document.documentElement.dataset.ready = "yes";
 }
 
-start();
+start().catch((error) => {
+  $("problem").hidden = false;
+  say($("problem"), "This page cannot be shown: " + (typeof DecompressionStream === "undefined" ? "the browser is too old." : error));
+  say($("name"), "pybuild explore");
+});

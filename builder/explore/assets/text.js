@@ -1,6 +1,6 @@
 // Text of strangers, shown so that it can neither act nor pretend: characters that control, hide or reorder are written out.
 
-const ODD = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
+const ODD = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}]|(?! )\p{Zs}/gu;
 
 function written(char) {
   const code = char.codePointAt(0);
@@ -9,7 +9,7 @@ function written(char) {
   if (char === "\r") return "\\r";
   // A byte that is no UTF-8 comes as a lone surrogate.
   if (code >= 0xdc80 && code <= 0xdcff) return "\\x" + (code - 0xdc00).toString(16);
-  if (code < 0x100) return "\\x" + code.toString(16).padStart(2, "0");
+  if (code < 0x80) return "\\x" + code.toString(16).padStart(2, "0");
   return "\\u{" + code.toString(16) + "}";
 }
 

@@ -90,6 +90,7 @@ function drawLayers() {
   picks($("layers"), "layer", choices, (at) => {
     state.layer = at ? at - 1 : null;
     drawFiles(true);
+    if ($("view-files").hidden && $("view-map").hidden) showTab("files");
   });
   document.querySelector("aside").hidden = compare;
   $("main").classList.toggle("alone", compare);
@@ -108,9 +109,11 @@ function drawFiles(fresh) {
   const only = $("only").checked && !whole;
   $("only").parentElement.hidden = whole;
   $("only-text").textContent = compare ? "Only what differs" : "Only what this layer changes";
-  const seen = look(compare ? { differences: true } : { image, layer, own: only });
+  const seen = look(compare ? { differences: true, own: only } : { image, layer, own: only });
   tree.seen = seen;
   tree.only = only;
+  say($("map-told"), "Areas are sizes of contents" + (!only ? "" : compare ? ", of files that are new or changed" : ", of files that this layer wrote")
+    + ". Choose a directory to go into it" + (compare ? "." : ", a layer to see only what it wrote."));
   if (fresh) {
     openSome();
     $("tree").scrollTop = 0;
