@@ -6,6 +6,7 @@ Written layouts are deterministic: entries sorted, no times. A directory that is
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import io
@@ -229,13 +230,21 @@ def write_oci_directory(entries: Sequence[Entry], target: Path) -> None:
     described, blobs = index_entries(entries), blobs_of(entries)
     with _writing(target), _alone(target):
         kept = _kept_entries(target, described)
-        (target / "blobs" / "sha256").mkdir(parents=True, exist_ok=True)
+        _make_folders(target)
         for blob in blobs:
             _place(target / blob_name(blob.digest), blob)
         with replacing(target / "oci-layout") as stream:
             stream.write(LAYOUT_FILE)
         with replacing(target / "index.json") as stream:
             stream.write(Index(media_type=media.OCI_INDEX, manifests=(*kept, *described)).to_bytes())
+
+
+def _make_folders(target: Path) -> None:
+    """Make where blobs go. Whoever reads a layout follows no links in it, and a stranger's may lead anywhere."""
+    for name in ("blobs", "blobs/sha256"):
+        if (target / name).is_symlink():
+            raise OutputError(f"cannot write the OCI layout {target}: {name} is a symbolic link")
+        (target / name).mkdir(exist_ok=True)
 
 
 @contextlib.contextmanager
@@ -303,12 +312,14 @@ def _place(path: Path, blob: Blob) -> None:
 
 def _is_there(path: Path, blob: Blob) -> bool:
     try:
-        with open(path, "rb") as stream:
+        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
             if os.fstat(stream.fileno()).st_size != blob.size:
                 return False
             hasher = hashlib.sha256()
             while chunk := stream.read(CHUNK):
                 hasher.update(chunk)
-    except FileNotFoundError:
-        return False
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ELOOP):
+            return False
+        raise
     return hasher.hexdigest() == blob.digest.hex

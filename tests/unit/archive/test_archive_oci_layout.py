@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -205,6 +206,26 @@ def test_a_directory_of_something_else_is_not_written_into(layout: Path, tmp_pat
     with pytest.raises(OutputError):
         write_oci_directory([Entry(opened(layout).artifact)], tmp_path / "home/thesis.txt")
     assert os.listdir(tmp_path / "home") == ["thesis.txt"]
+
+
+def test_a_layout_is_not_written_behind_links(layout: Path, tmp_path: Path, opened: Any) -> None:
+    """What stands in a checkout before may be a stranger's."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    for number, name in enumerate(("blobs", "blobs/sha256")):
+        target = tmp_path / f"target{number}"
+        (target / name).parent.mkdir(parents=True)
+        (target / name).symlink_to(outside)
+        with pytest.raises(OutputError, match=f"{name} is a symbolic link"):
+            write_oci_directory([Entry(opened(layout).artifact)], target)
+    assert os.listdir(outside) == []
+    image, target = opened(layout), tmp_path / "target"
+    name = f"blobs/sha256/{image.layers[1].descriptor.digest.hex}"
+    shutil.copy(layout / name, outside / "blob")
+    (target / name).parent.mkdir(parents=True)
+    (target / name).symlink_to(outside / "blob")
+    write_oci_directory([Entry(image.artifact)], target)
+    assert not (target / name).is_symlink(), "who reads the layout would refuse it"
 
 
 def test_an_output_that_fails_leaves_nothing_behind(layout: Path, tmp_path: Path, opened: Any) -> None:
