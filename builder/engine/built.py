@@ -123,11 +123,6 @@ class Built:
         """The digest of the index, or of the only image's manifest."""
         return self.descriptor.digest
 
-    @property
-    def image_id(self) -> Digest:
-        """The config's digest; several images have none in common, and the index's stands for it."""
-        return self.digest if self.raw_index else self.images[0].image_id
-
     def artifact(self) -> Artifact:
         """Return it as writers and pushes take it."""
         if not self.raw_index:

@@ -74,7 +74,7 @@ class Built:
 
     @property
     def image_id(self) -> str:
-        return str(self.result.built.image_id)
+        return str(self.image.image_id)
 
     @property
     def config(self) -> ImageConfig:
