@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from builder.api.results import BuiltImage as BuiltImage
     from builder.api.results import Layer as Layer
     from builder.api.results import Step as Step
+    from builder.api.results import StoredImage as StoredImage
     from builder.api.sessions import Session as Session
-    from builder.api.sessions import StoredImage as StoredImage
     from builder.api.sessions import build as build
     from builder.api.sessions import open_session as open_session
     from builder.api.stopping import Listener as Listener
@@ -44,8 +44,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _EXPORTED = {
-    "builder.api.results": ("BuildResult", "BuiltImage", "Layer", "Step"),
-    "builder.api.sessions": ("Session", "StoredImage", "build", "open_session"),
+    "builder.api.results": ("BuildResult", "BuiltImage", "Layer", "Step", "StoredImage"),
+    "builder.api.sessions": ("Session", "build", "open_session"),
     "builder.api.stopping": ("Listener",),
     "builder.dockerfile.source": ("DockerfileError",),
     "builder.engine.request": (

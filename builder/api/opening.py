@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder.events import Reporter, Warned
+from builder.values import replace
 
 if TYPE_CHECKING:
     from builder.engine.build import Environment
     from builder.registry.client import Registry
     from builder.registry.credentials import CredentialSource
     from builder.registry.session import SessionSettings
+    from builder.settings import RegistrySettings, Settings
 
 _TRANSFERS = 4
 """Blobs at a time, also on machines with fewer processors: they wait for the network most of the time."""
@@ -98,3 +101,43 @@ def _once(connect: Callable[[], Registry]) -> tuple[Callable[[], Registry], Call
             one.close()
 
     return make, close
+
+
+def account_source(given: Mapping[str, tuple[str, str]], variables: Mapping[str, str]) -> CredentialSource:
+    """Return the accounts a program gives, user and password by host, before those that are configured."""
+    from builder.registry.credentials import ConfiguredCredentials, Credential, GivenCredentials
+
+    configured = ConfiguredCredentials(variables)
+    if not given:
+        return configured
+    source = "the program"
+    return GivenCredentials(
+        {host: Credential(username=user, password=password, source=source) for host, (user, password) in given.items()},
+        configured,
+    )
+
+
+def read_files(named: str | os.PathLike[str] | None, variables: Mapping[str, str]) -> Settings:
+    """Return what the file ``named`` says, else those of the user and the machine. Raises UsageError."""
+    from builder.settings import Settings, read_settings, settings_files
+
+    files = settings_files(None if named is None else os.fspath(named), variables)
+    return read_settings(files) if files else Settings()
+
+
+def reached(
+    given: Mapping[str, RegistrySettings], settings: Settings, variables: Mapping[str, str]
+) -> Callable[[], SessionSettings]:
+    """Return what makes the settings of the registry client when one is needed. Mistakes in files are found now."""
+    own = {host: replace(one, place=one.place or f'registries["{host}"]') for host, one in given.items()}
+    settings = replace(settings, registries={**settings.registries, **own})
+
+    def make() -> SessionSettings:
+        from builder.registry.configured import session_settings
+
+        return session_settings(settings, variables)
+
+    if not (settings.registries or settings.maps):
+        return make
+    made = make()
+    return lambda: made

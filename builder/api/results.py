@@ -10,10 +10,12 @@ from builder.values import dataclass, field
 
 if TYPE_CHECKING:
     from builder.engine.build import BuildResult as Finished
+    from builder.engine.explaining import Explanation
     from builder.image.descriptor import Descriptor
     from builder.image.digest import Digest
     from builder.image.platform import Platform
     from builder.image.reference import Reference
+    from builder.images.listing import Listed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +128,23 @@ class BuildResult:
         return self.digest if self.is_index else self.images[0].image_id
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredImage:
+    """A name in the store. ``image_id`` is the config's digest, of an index its own; ``size`` is what is stored of it.
+
+    ``created`` is in unix seconds, None if unknown; ``whole`` says whether all that the image needs is here.
+    """
+
+    name: Reference | None
+    digest: Digest
+    image_id: Digest
+    created: int | None
+    size: int
+    labels: Mapping[str, str]
+    platforms: tuple[str, ...]
+    whole: bool
+
+
 def told(finished: Finished, steps: tuple[Step, ...], seconds: float) -> BuildResult:
     """Return what is told of a build that the engine finished."""
     built = finished.built
@@ -140,6 +159,30 @@ def told(finished: Finished, steps: tuple[Step, ...], seconds: float) -> BuildRe
         bases=finished.bases,
         steps=steps,
         seconds=seconds,
+    )
+
+
+def stored(one: Listed) -> StoredImage:
+    """Return what is told of a name in the store."""
+    return StoredImage(
+        name=one.name,
+        digest=one.digest,
+        image_id=one.identity,
+        created=one.created,
+        size=one.size,
+        labels=one.labels,
+        platforms=one.platforms,
+        whole=one.whole,
+    )
+
+
+def expected(one: Explanation) -> Step:
+    """Return what is told of a step that a build would have."""
+    from builder.engine.explaining import reasons
+
+    cached = one.cause == "hit"
+    return Step(
+        name=one.vertex.name, seconds=0.0, cached=cached, reason="; ".join(reasons(one)), stage=one.vertex.stage
     )
 
 

@@ -1,4 +1,4 @@
-"""An open store with the registries around it, and what can be done with them: build, pull, push, copy, load, list."""
+"""An open store with the registries around it, and what can be done with them."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import functools
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builder.api.opening import connector, opened
-from builder.api.results import BuildResult, Recorder, told
+from builder.api.opening import account_source, connector, opened, reached, read_files
+from builder.api.results import BuildResult, BuiltImage, Recorder, Step, StoredImage, expected, stored, told
 from builder.api.stopping import Heard, Listener, Stop, Told
 from builder.errors import BuilderError, UsageError
 from builder.events import Reporter, SilentReporter
-from builder.values import dataclass, replace
+from builder.values import replace
 
 if TYPE_CHECKING:
     from builder.engine.build import Environment
@@ -24,26 +24,7 @@ if TYPE_CHECKING:
     from builder.image.digest import Digest
     from builder.image.platform import Platform
     from builder.image.reference import Reference
-    from builder.registry.credentials import CredentialSource
-    from builder.registry.session import SessionSettings
-    from builder.settings import RegistrySettings, Settings
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredImage:
-    """A name in the store. ``image_id`` is the config's digest, of an index its own; ``size`` is what is stored of it.
-
-    ``created`` is in unix seconds, None if unknown; ``whole`` says whether all that the image needs is here.
-    """
-
-    name: Reference | None
-    digest: Digest
-    image_id: Digest
-    created: int | None
-    size: int
-    labels: Mapping[str, str]
-    platforms: tuple[str, ...]
-    whole: bool
+    from builder.settings import RegistrySettings
 
 
 class Session:
@@ -110,19 +91,17 @@ class Session:
         return pulled.root.digest
 
     def push(self, source: str, *names: str) -> Digest:
-        """Push an image of the store, or of another place, under ``names`` or its own; return its digest."""
-        from builder.images.deliver import must_be
-        from builder.images.locate import locate
-        from builder.images.places import registry_name
-        from builder.registry.push import push_artifact
+        """Push an image of the store, or of another place, under ``names`` or its own; return its digest.
 
-        targets = [registry_name(one) for one in names or (source,)]
+        Of an archive with several images, each under its own names, it is the first one's.
+        """
+        from builder.images.places import registry_name
+        from builder.images.pushing import push
+
+        targets = [registry_name(one) for one in names]
         with self._using() as env:
-            artifact = locate(source, env)
-            for target in targets:
-                must_be(target, artifact)
-            push_artifact(env.registry(), targets, artifact, env.reporter, foreign=False)
-        return artifact.digest
+            pushed = push(env, source, targets)
+        return pushed[0][1].digest
 
     def copy(self, source: str, destination: str) -> Digest:
         """Copy an image with all its platforms to another place; return its digest.
@@ -148,13 +127,66 @@ class Session:
     def tag(self, name: str, *more: str) -> None:
         """Give an image of the store more names."""
         from builder.image.reference import Reference
-        from builder.images.naming import find_record, tag
+        from builder.images.naming import tag
+
+        names = [Reference.parse(one) for one in more]
+        with self._using() as env:
+            tag(env.store, name, names)
+
+    def remove(self, name: str) -> None:
+        """Take a name from the store, or the only name of an image ID; ``prune`` removes what nothing needs then."""
+        from builder.images.naming import names_of
 
         with self._using() as env:
-            record = find_record(env.store, name)
-            if record is None:
-                raise UsageError(f"{name} is not in the store")
-            tag(env.store, record, [Reference.parse(one) for one in more])
+            for record in names_of(env.store, name, force=False):
+                env.store.refs.remove(record.reference, built_here=record.built_here)
+
+    def prune(self, *, max_size: int | None = None, max_age: float | None = None) -> int:
+        """Remove what was not used lately, until ``max_size`` bytes are left, or since ``max_age`` seconds.
+
+        Without a limit it is everything but images with names. What running builds and open sessions have used stays.
+        Returns how many bytes are free now.
+        """
+        from builder.cache.prune import Limits
+        from builder.cache.store import Store
+        from builder.images.tidying import Tidying
+
+        # As somebody else: what this session has used is used.
+        with self._call(None, None) as env, Store.open(env.store.root, warn=env.store.warn) as store:
+            tidying = Tidying(store, env.reporter)
+            try:
+                return tidying.prune(Limits(size=max_size, age=max_age), go_on=lambda: not env.cancel.is_set()).size
+            finally:
+                tidying.close()
+
+    def digest(self, name: str) -> Digest:
+        """Ask a registry what a name is now, with one request; nothing is fetched."""
+        from builder.images.places import registry_name
+
+        with self._call(None, None) as env:
+            return env.registry().resolve(registry_name(name)).digest
+
+    def inspect(self, image: str, *, platform: str | Platform | None = None) -> BuiltImage:
+        """Return an image's documents, of an index those for ``platform``, else this machine's. No layer is read."""
+        from builder.engine.machine import native_platform
+        from builder.image.config import ImageConfig
+        from builder.images.choosing import fitting
+        from builder.images.locate import locate
+
+        wanted = None if platform is None else _platform(platform)
+        with self._using() as env:
+            artifact = fitting(locate(image, env), [] if wanted is None else [wanted])
+            found = artifact.image(wanted or native_platform())
+        own = ImageConfig.parse(found.raw_config).platform
+        return BuiltImage(platform=own, raw_manifest=found.raw_manifest, raw_config=found.raw_config)
+
+    def explain(self, request: BuildRequest | str | os.PathLike[str]) -> tuple[Step, ...]:
+        """Say which steps a build would find, and why not the others. Nothing is executed and nothing written."""
+        from builder.engine.explaining import explain
+
+        request = completed(_request(request), (), push=False, variables=self._variables)
+        with self._call(None, None) as env:
+            return tuple(expected(one) for one in explain(request, env))
 
     def images(self) -> tuple[StoredImage, ...]:
         """Return what is in the store under a name, the newest first."""
@@ -162,19 +194,7 @@ class Session:
 
         with self._call(None, None) as env:
             found = list(listed(env.store))
-        return tuple(
-            StoredImage(
-                name=one.name,
-                digest=one.digest,
-                image_id=one.identity,
-                created=one.created,
-                size=one.size,
-                labels=one.labels,
-                platforms=one.platforms,
-                whole=one.whole,
-            )
-            for one in found
-        )
+        return tuple(stored(one) for one in found)
 
     @contextlib.contextmanager
     def _using(self) -> Iterator[Environment]:
@@ -234,10 +254,10 @@ def open_session(
     variables = os.environ if variables is None else variables
     cancel = cancel or threading.Event()
     reporter: Reporter = SilentReporter() if on_event is None else Told(on_event)
-    settings = _settings(settings_file, variables)
-    reach = _reach(registries or {}, settings, variables)
+    settings = read_files(settings_file, variables)
+    reach = reached(registries or {}, settings, variables)
     connect = connector(
-        lambda: _accounts(accounts or {}, variables), reach, reporter, cancel, jobs=jobs, offline=offline
+        lambda: account_source(accounts or {}, variables), reach, reporter, cancel, jobs=jobs, offline=offline
     )
     where = choose_root(variables, chosen_store(root, variables, settings), os.geteuid())
     named = read_only_store or variables.get("PYBUILD_STORE_RO") or settings.store_ro
@@ -309,41 +329,3 @@ def _platform(given: str | Platform) -> Platform:
     from builder.image.platform import Platform
 
     return Platform.parse(given) if isinstance(given, str) else given
-
-
-def _accounts(given: Mapping[str, tuple[str, str]], variables: Mapping[str, str]) -> CredentialSource:
-    from builder.registry.credentials import ConfiguredCredentials, Credential, GivenCredentials
-
-    configured = ConfiguredCredentials(variables)
-    if not given:
-        return configured
-    source = "the program"
-    return GivenCredentials(
-        {host: Credential(username=user, password=password, source=source) for host, (user, password) in given.items()},
-        configured,
-    )
-
-
-def _settings(named: str | os.PathLike[str] | None, variables: Mapping[str, str]) -> Settings:
-    from builder.settings import Settings, read_settings, settings_files
-
-    files = settings_files(None if named is None else os.fspath(named), variables)
-    return read_settings(files) if files else Settings()
-
-
-def _reach(
-    given: Mapping[str, RegistrySettings], settings: Settings, variables: Mapping[str, str]
-) -> Callable[[], SessionSettings]:
-    """Return what makes the settings of the registry client when one is needed. Mistakes in files are found now."""
-    own = {host: replace(one, place=one.place or f'registries["{host}"]') for host, one in given.items()}
-    settings = replace(settings, registries={**settings.registries, **own})
-
-    def make() -> SessionSettings:
-        from builder.registry.configured import session_settings
-
-        return session_settings(settings, variables)
-
-    if not (settings.registries or settings.maps):
-        return make
-    made = make()
-    return lambda: made

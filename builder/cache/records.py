@@ -118,6 +118,10 @@ class Records:
         except (OSError, OutputError):
             pass  # whoever needs the disk for results hears about it there
 
+    def begin(self) -> None:
+        """Let what was ``latest`` be earlier: another build begins, which may be of the same process."""
+        self._latest.clear()
+
     def receive(self, key: Key, data: bytes, project: str = "") -> None:
         """Keep a record from elsewhere as ``add`` does, unless it is not one: it is only ever shown to people.
 

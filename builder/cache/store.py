@@ -101,6 +101,11 @@ class Store:
         """Say that this process uses the store, until ``close``: nothing it may need is pruned. Raises OutputError."""
         self._scratch.hold_lease()
 
+    def begin(self) -> None:
+        """Say that a build begins: what those before it left is not its own."""
+        if "records" in self.__dict__:
+            self.records.begin()
+
     def leases(self) -> list[str]:
         """Name the running processes that hold a lease."""
         return self._scratch.leases()

@@ -73,6 +73,7 @@ def build(request: BuildRequest, env: Environment) -> BuildResult:
     started = time.monotonic()
     clock = int(time.time())
     _hold_lease(env)
+    env.store.begin()
     with contextlib.ExitStack() as closing:
         rights = PushRights(request, env.registry)
         with Work(env.reporter, "read the Dockerfile and plan"):

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Iterator
 from typing import Literal
 
 from builder.cache.record import grouped, mark_of
 from builder.dockerfile.source import Source, locate
 from builder.engine import components
 from builder.engine.build import Environment, prepare
-from builder.engine.comparing import GONE, Change, base_of, nearest, place_of, telling
+from builder.engine.comparing import GONE, Change, base_of, named, nearest, place_of, telling
 from builder.engine.handlers import Result, Task
 from builder.engine.layers import SharedCacheError, stack_id
 from builder.engine.request import BuildRequest
@@ -28,6 +29,9 @@ Cause = Literal["hit", "asked", "gone", "never", "changed", "parent"]
 ever built; parts of it changed; only what it is made on changed."""
 
 _CANDIDATES = 32
+
+_SHOWN = 12
+"""Changes of a step that people are shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,7 @@ class Explanation:
 
 def explain(request: BuildRequest, env: Environment) -> tuple[Explanation, ...]:
     """Return an explanation of every step of a build, inputs before users. Raises what planning and looking raise."""
+    env.store.begin()
     with contextlib.ExitStack() as closing:
         prepared = prepare(request, env, closing, int(time.time()))
         services = replace(prepared.services, recording=False)
@@ -147,7 +152,7 @@ class _Looking:
         return nearest(records, place, known.items(), base, most=_CANDIDATES, unknown=hidden, taken=self._marks)
 
 
-def said(explanation: Explanation) -> str:
+def _said(explanation: Explanation) -> str:
     """Return the explanation of a miss as one line, without the changes."""
     match explanation.cause:
         case "asked":
@@ -160,3 +165,15 @@ def said(explanation: Explanation) -> str:
             return "what it is made of changed; nothing else"
         case _:
             return ""
+
+
+def reasons(one: Explanation) -> Iterator[str]:
+    """Yield why a step is not found, a line each; of many changes the first."""
+    if text := _said(one):
+        yield text
+    yield from (named(change, one.below) for change in one.changes[:_SHOWN])
+    if len(one.changes) > _SHOWN:
+        yield f"and {len(one.changes) - _SHOWN} more"
+    if one.missing:
+        also = "also " if one.cause == "changed" else ""
+        yield f"{also}made of what is missing: {'; '.join(each.name for each in one.missing)}"

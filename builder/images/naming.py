@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from builder.cache.refs import EVERYWHERE, RefRecord
 from builder.cache.store import Store
 from builder.engine.bases import built_here
-from builder.errors import ImageError
+from builder.errors import ImageError, UsageError
 from builder.image.artifact import Artifact
 from builder.image.digest import Digest
 from builder.image.reference import Reference, ReferenceSyntaxError
@@ -37,19 +37,25 @@ def find_record(store: Store, text: str) -> RefRecord | None:
     return found[0] if found else next((one.record for one in _by_identity(store, text)), None)
 
 
-def tag(store: Store, record: RefRecord, names: Sequence[Reference]) -> None:
-    """Give an image of the store more names, as if it had been built under them. Nothing is fetched.
+def tag(store: Store, image: str, names: Sequence[Reference]) -> RefRecord:
+    """Give an image of the store more names, as if it had been built under them, and return what it is.
 
-    Raises ImageError for a name with a digest.
+    Nothing is fetched. Raises UsageError for a name with a digest, ImageError where there is no such image.
     """
-    origins = record.origins if record.built_here else {EVERYWHERE: record.reference}
     for name in names:
         if name.digest is not None:
-            raise ImageError(f"{name.familiar} has a digest", hint="an image gets a name and a tag")
+            problem = f"{name.familiar}: an image gets a name and a tag, its digest is what it is"
+            raise UsageError(problem, hint="leave @sha256:... out")
+    record = find_record(store, image)
+    if record is None:
+        raise ImageError(f"{image} is not in the store", hint="pybuild images -a lists what is")
+    origins = record.origins if record.built_here else {EVERYWHERE: record.reference}
+    for name in names:
         given = replace(record, reference=str(name), resolved_at=int(time.time()), built_here=True, origins=origins)
         store.refs.put(given)
     if names:
         store.refs.remove(str(record.descriptor.digest), built_here=True)
+    return record
 
 
 def names_of(store: Store, text: str, *, force: bool) -> list[RefRecord]:

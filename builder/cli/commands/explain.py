@@ -25,9 +25,6 @@ examples:
   pybuild explain --json . | jq '.steps[] | select(.cached | not)'
 """
 
-_SHOWN = 12
-"""Changes of a step that people are shown."""
-
 _MOST = 1000
 """Changes of a step that programs are told."""
 
@@ -63,36 +60,26 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _text(found: Iterable[Explanation]) -> str:
+    from builder.engine.explaining import reasons
+
     lines: list[str] = []
     for one in found:
         lines.append(f"{'CACHED' if one.cause == 'hit' else 'MISS  '}  {printable(one.vertex.name)}")
-        lines += [f"        {printable(line)}" for line in _why(one)]
+        lines += [f"        {printable(line)}" for line in reasons(one)]
     return "\n".join(lines) or "there is no step: the image is its base with another config"
-
-
-def _why(one: Explanation) -> Iterable[str]:
-    from builder.engine.comparing import named
-    from builder.engine.explaining import said
-
-    if text := said(one):
-        yield text
-    yield from (named(change, one.below) for change in one.changes[:_SHOWN])
-    if len(one.changes) > _SHOWN:
-        yield f"and {len(one.changes) - _SHOWN} more"
-    if one.missing:
-        also = "also " if one.cause == "changed" else ""
-        yield f"{also}made of what is missing: {'; '.join(each.name for each in one.missing)}"
 
 
 def _value(one: Explanation) -> dict[str, object]:
     """Return an explanation for programs."""
+    from builder.engine.explaining import reasons
+
     return {
         "name": one.vertex.name,
         "stage": one.vertex.stage,
         "line": None if one.vertex.span is None else one.vertex.span.start_line,
         "cached": one.cause == "hit",
         "cause": one.cause,
-        "reason": "; ".join(_why(one)),
+        "reason": "; ".join(reasons(one)),
         "changes": [
             {"component": change.component, "was": change.was, "now": change.now} for change in one.changes[:_MOST]
         ],

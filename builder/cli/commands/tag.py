@@ -7,7 +7,6 @@ import argparse
 from builder.cli.answers import answer, answer_json, named
 from builder.cli.parsing import Parser, add_json, base
 from builder.cli.session import working
-from builder.errors import ImageError, UsageError
 from builder.image.reference import Reference
 
 EXAMPLES = """
@@ -28,18 +27,11 @@ def parser() -> Parser:
 
 def run(options: argparse.Namespace) -> int:
     """Carry it out and return the exit status."""
-    from builder.images.naming import find_record, tag
+    from builder.images.naming import tag
 
     names = [Reference.parse(text) for text in options.name]
-    for name in names:
-        if name.digest is not None:
-            problem = f"{name.familiar}: an image gets a name and a tag, its digest is what it is"
-            raise UsageError(problem, hint="leave @sha256:... out")
     with working(options) as env:
-        record = find_record(env.store, options.source)
-        if record is None:
-            raise ImageError(f"{options.source} is not in the store", hint="pybuild images -a lists what is")
-        tag(env.store, record, names)
+        record = tag(env.store, options.source, names)
     if options.json:
         answer_json([{"reference": str(name), "digest": record.descriptor.digest} for name in names])
     else:

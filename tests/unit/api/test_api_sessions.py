@@ -18,6 +18,7 @@ from builder import (
     CommandFailedError,
     ContextError,
     DockerfileError,
+    ImageError,
     InterruptedBuildError,
     Output,
     OutputError,
@@ -70,6 +71,12 @@ def test_a_build_says_what_it_made(session: Session, context: Path) -> None:
     assert [one.cached for one in again.steps] == [True, True]
 
 
+def test_a_build_is_compared_with_the_one_before_in_the_same_session(session: Session, context: Path) -> None:
+    session.build(context)
+    (context / "f").write_text("another")
+    assert all("file f: " in one.reason for one in session.build(context).steps)
+
+
 def test_a_context_is_enough(session: Session, context: Path) -> None:
     digest = session.build(request(context)).digest
     assert [session.build(context).digest, build(str(context), session=session).digest] == [digest, digest]
@@ -112,6 +119,48 @@ def test_images_go_round(session: Session, context: Path, registry: TestRegistry
     assert names == sorted([f"{name}:2", "more:1", "more:2", "other:3"])
 
 
+def test_an_image_is_looked_at_wherever_it_is(session: Session, context: Path, registry: TestRegistry) -> None:
+    name = f"{registry.host}/looked/at:1"
+    platforms = (Platform.parse("linux/amd64"), Platform.parse("linux/arm64"))
+    made = session.build(request(context, platforms=platforms), tags=[name], push=True)
+    assert session.digest(name) == made.digest
+    for place in (name, f"docker://{name}", f"store:{name}"):
+        image = session.inspect(place, platform="linux/arm64")
+        assert (image, str(image.platform)) == (made.images[1], "linux/arm64")
+        assert [one.digest for one in image.layers] == [one.digest for one in made.images[1].layers]
+
+
+def test_what_a_build_would_do_is_told_and_not_done(session: Session, context: Path) -> None:
+    first, second = session.explain(context)
+    assert (first.cached, first.reason, first.name) == (False, "never built here", "[one 2/3] COPY f /f")
+    assert second.reason.endswith(first.name), "what it is made of"
+    assert not session.images()
+    session.build(context)
+    assert [(one.cached, one.reason) for one in session.explain(context)] == [(True, "")] * 2
+    (context / "f").write_text("y")
+    first, _ = session.explain(context)
+    assert not first.cached
+    assert "f: " in first.reason
+
+
+def test_a_store_is_tidied(store_root: Path, context: Path) -> None:
+    with open_session(store_root, variables={}) as session:
+        named = session.build(context, tags=["kept:1", "other:1"])
+        (context / "f").write_text("y")
+        unnamed = session.build(context)
+        session.remove("other:1")
+        assert session.prune() == 0, "what the session has used stays"
+    for path in store_root.rglob("*"):
+        os.utime(path, (1, 1), follow_symlinks=False)
+    with open_session(store_root, variables={}) as session:
+        assert session.prune(max_size=1 << 40) == 0
+        assert session.prune(max_age=3600.0) > 0
+        assert [one.name.familiar for one in session.images() if one.name is not None] == ["kept:1"]
+        assert session.inspect("kept:1") == named.images[0]
+        with pytest.raises(ImageError):
+            session.inspect(str(unnamed.digest))
+
+
 def test_accounts_are_for_their_registries(store_root: Path, context: Path, tmp_path: Path) -> None:
     with tokenserver.serve(tmp_path / "tokens") as tokens, registries.serve(tmp_path / "r", token=tokens) as served:
         tokens.add_account("ci", "the password", {"team/app": {"pull", "push"}})
@@ -129,8 +178,11 @@ def test_accounts_are_for_their_registries(store_root: Path, context: Path, tmp_
 
 
 def test_nothing_is_known_of_a_name_that_is_not_there(session: Session) -> None:
-    with pytest.raises(UsageError, match="app:9 is not in the store"):
-        session.tag("app:9", "app:10")
+    for use in (lambda: session.tag("app:9", "app:10"), lambda: session.push("app:9"), lambda: session.remove("app:9")):
+        with pytest.raises(ImageError, match="app:9 is not in the store"):
+            use()
+    with pytest.raises(UsageError, match="is in a registry already"):
+        session.push("docker://app:9")
 
 
 def test_a_listener_hears_and_may_end_it(store_root: Path, context: Path) -> None:

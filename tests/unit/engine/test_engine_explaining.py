@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from builder.engine.comparing import GONE
-from builder.engine.explaining import Explanation, explain, said
+from builder.engine.explaining import Explanation, explain
+from builder.engine.explaining import reasons as why
 from builder.engine.request import BuildRequest, EpochChoice
 from builder.errors import BuilderError
 from builder.events import VertexCompleted
@@ -231,7 +232,7 @@ def test_a_stage_with_another_name_or_number_is_compared_with_what_it_was(shop: 
 def test_what_was_never_built(shop: Workshop) -> None:
     found = explained(shop, "FROM scratch AS quite-another\nCOPY one.txt /\nWORKDIR /x\n")
     assert [one.cause for one in found.values()] == ["never", "never"]
-    assert said(next(iter(found.values()))) == "never built here"
+    assert next(iter(why(next(iter(found.values()))))) == "never built here"
 
 
 def test_other_projects_are_compared_with_where_they_begin_alike(shop: Workshop, tmp_path: Path) -> None:
@@ -256,7 +257,7 @@ def test_what_was_removed_is_gone(shop: Workshop) -> None:
     found = explained(shop)
     first = found["COPY --chmod=644 src ${TOP}/src"]
     assert first.cause == "gone"
-    assert said(first) == GONE
+    assert next(iter(why(first))) == GONE
     shutil.rmtree(shop.store / "selectors")
     assert explained(shop)["COPY --chmod=644 src ${TOP}/src"].cause == "gone"
     again = shop.build(TEXT)

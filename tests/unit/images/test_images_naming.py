@@ -8,7 +8,7 @@ import pytest
 
 from builder.cache.store import Store
 from builder.engine.build import Environment
-from builder.errors import ImageError
+from builder.errors import ImageError, UsageError
 from builder.image.digest import DiffID, Digest
 from builder.image.reference import Reference
 from builder.images.listing import listed, reachable
@@ -90,11 +90,12 @@ def test_built_and_pulled_names_go_together(env: Environment) -> None:
 def test_a_tag_takes_the_place_of_no_name(env: Environment) -> None:
     held = Held()
     digest = kept(env, held, held.image(), "a:1")
-    record = find_record(env.store, "a:1")
-    assert record is not None
-    with pytest.raises(ImageError, match="has a digest"):
-        tag(env.store, record, [name(f"b@{digest}")])
-    tag(env.store, record, [name("b"), name("registry.example/c:2")])
+    with pytest.raises(UsageError, match="its digest is what it is"):
+        tag(env.store, "a:1", [name("b"), name(f"b@{digest}")])
+    with pytest.raises(ImageError, match="is not in the store"):
+        tag(env.store, "x:1", [name("b")])
+    assert len(list(listed(env.store))) == 1
+    assert tag(env.store, "a:1", [name("b"), name("registry.example/c:2")]).descriptor.digest == digest
     assert sorted(one.record.reference for one in listed(env.store)) == [
         "docker.io/library/a:1",
         "docker.io/library/b:latest",
