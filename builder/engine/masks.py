@@ -1,7 +1,8 @@
 """Values that must not be read in what steps write: those of secrets that a build has given to a step so far.
 
-A value is found as a whole, and line by line where it has several; what a step makes of it (base64, half of it) is not.
-Short ones are left alone: a secret of one letter would hide every such letter.
+A value is found as a whole, and line by line where it has several, also with colours in it, as ``grep`` has them: who
+shows it without them would put it together again. What a step makes of it (base64, half of it) is not found. Short ones
+are left alone: a secret of one letter would hide every such letter.
 """
 
 from __future__ import annotations
@@ -21,6 +22,16 @@ _PIECE = 1024
 """Bytes of a long line that are looked for at a time: so many are kept back until it is known what follows."""
 
 _MOST_LINES = 512
+
+_COLOURED = 1024
+"""Bytes of all values up to which colours may be in them: a search for many such is slow."""
+
+_GAP = rb"(?:\x1b\[[0-9;]{0,32}[mK])*"
+_GAPS = pattern(rb"\x1b(?:\[(?:[0-9;]{0,32}(?:[mK]|\Z)|\Z)|\Z)")
+"""Colours, the last of which may not be whole yet."""
+
+_GAPS_LENGTH = 128
+"""Bytes of colours in one value that is cut by the end of a write."""
 
 
 class Masks:
@@ -43,11 +54,15 @@ class Masks:
                 self._values = tuple(sorted(found.union(self._values), key=len, reverse=True))
 
     def add_url(self, url: str) -> None:
-        """Hide the password of a URL, if it has one."""
+        """Hide the password of a URL, if it has one, also as it is without the URL's escapes."""
         account, at, _ = url.partition("://")[2].rpartition("@")
         password = account.partition(":")[2]
         if at and password:
-            self.add(password.encode("utf-8", "surrogateescape"))
+            from urllib.parse import unquote_to_bytes
+
+            raw = password.encode("utf-8", "surrogateescape")
+            self.add(raw)
+            self.add(unquote_to_bytes(raw))
 
 
 def _pieces(secret: bytes) -> list[bytes]:
@@ -70,7 +85,8 @@ class Masking:
     def __init__(self, masks: Masks) -> None:
         self._values = masks.values
         self._longest = len(self._values[0]) if self._values else 0
-        self._any = pattern(b"|".join(map(re.escape, self._values)))
+        gap = _GAP if sum(map(len, self._values)) <= _COLOURED else b""
+        self._any = pattern(b"|".join(gap.join(re.escape(bytes((one,))) for one in value) for value in self._values))
         self._kept = b""
 
     def take(self, data: bytes) -> bytes:
@@ -98,8 +114,13 @@ class Masking:
 
     def _safe_until(self, data: bytes, start: int) -> int:
         """Return where the end begins that may be the beginning of a value."""
-        for place in range(max(start, len(data) - self._longest + 1), len(data)):
+        longest = self._longest - 1
+        if data.find(b"\x1b", max(start, len(data) - longest - _GAPS_LENGTH)) >= 0:
+            longest += _GAPS_LENGTH
+        for place in range(max(start, len(data) - longest), len(data)):
             tail = data[place:]
+            if b"\x1b" in tail:
+                tail = _GAPS.sub(b"", tail)
             if any(len(value) > len(tail) and value.startswith(tail) for value in self._values):
                 return place
         return len(data)

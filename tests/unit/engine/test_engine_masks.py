@@ -49,6 +49,8 @@ def test_the_password_of_a_proxy_is_hidden() -> None:
     masks.add_url("http://me:p@ssw0rd@proxy.example:3128")
     masks.add_url("http://proxy.example:3128")
     assert masks.values == (b"p@ssw0rd",)
+    masks.add_url("http://me:other%40one@proxy.example:3128")
+    assert masks.values == (b"other%40one", b"other@one", b"p@ssw0rd")
 
 
 def test_a_long_line_is_hidden_piece_by_piece() -> None:
@@ -56,11 +58,21 @@ def test_a_long_line_is_hidden_piece_by_piece() -> None:
     assert value[:40] not in shown([value], b"x" + value[:2500], value[2500:] + b"y")
 
 
+def test_colours_do_not_show_a_value() -> None:
+    """As grep marks what it has found: text is shown without colours, and would be the value again."""
+    red, plain = b"\x1b[01;31m\x1b[K", b"\x1b[m\x1b[K"
+    text = b"token: " + red + b"hunt" + plain + b"er2" + red + b"2" + plain + b" end"
+    for cut in range(len(text)):
+        assert b"hunt" not in shown([b"hunter22"], text[:cut], text[cut:]), cut
+    assert shown([b"hunter22"], text) == b"token: " + red + b"***" + plain + b" end"
+    assert shown([b"hunter22"], b"hun\x1b[1m", b"gry\x1b") == b"hun\x1b[1mgry\x1b"
+
+
 @given(st.lists(st.text("ab", min_size=4, max_size=6), max_size=3), st.text("abc", max_size=30), st.data())
 def test_cutting_changes_nothing(secrets: list[str], text: str, data: st.DataObject) -> None:
-    values, whole = [one.encode() for one in secrets], text.encode()
+    values, whole = [one.encode() for one in secrets], text.encode().replace(b"c", b"\x1b[1m")
     cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)), max_size=4)))
     pieces = [whole[a:b] for a, b in zip([0, *cuts], [*cuts, len(whole)], strict=True)]
     found = shown(values, *pieces)
     assert found == shown(values, whole)
-    assert not any(value in found for value in values)
+    assert not any(value in found.replace(b"\x1b[1m", b"") for value in values)
