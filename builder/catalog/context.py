@@ -186,14 +186,6 @@ KINDS = (
         way_out="Use numbers, or create the user in a RUN before.",
     ),
     Kind(
-        code="PB6614",
-        title="There is no build context of that name",
-        errors=("ContextError",),
-        texts=("there is no build context called {name}",),
-        cause="A named context was asked for that the command line does not give.",
-        way_out="Add `--build-context NAME=PLACE`.",
-    ),
-    Kind(
         code="PB6615",
         title="--offline forbids a download",
         errors=("ContextError",),
@@ -269,14 +261,21 @@ KINDS = (
     Kind(
         code="PB6620",
         title="A URL cannot be fetched",
-        errors=("ContextError",),
+        errors=("ContextError", "RegistryError"),
         texts=(
             "a source is not an http(s) URL with a host",
+            "the server redirects to something that is no http(s) URL",
+            "the server redirects from https to http, which anyone on the way could change",
+            "more than {most_redirects} redirects",
+            "it is larger than {limit} bytes",
+            "the server answered {status}",
             "cannot fetch {shown}: {message}",
             "{spec}: nothing can be downloaded here",
         ),
-        cause="The server refused, or it sent something that cannot be used.",
-        way_out="The message has the server's answer. Private URLs need a secret `HTTP_AUTH_TOKEN_<host>`.",
+        cause="The server of an ADD or of a remote context refused, redirects somewhere unsafe or without end, or "
+        "sends too much.",
+        way_out="The message has the server's answer. Use the final https address; private URLs need a secret "
+        "`HTTP_AUTH_TOKEN_<host>`.",
     ),
     Kind(
         code="PB6621",

@@ -211,6 +211,7 @@ KINDS = (
             "failed to process {word}: missing '/' in ${}",
             "failed to process {word}: missing '}'",
             "failed to process {word}: bad substitution",
+            "substitutions are nested too deeply",
             "failed to process {word}: unsupported modifier ({text}) in substitution",
         ),
         cause="A quote or brace is not closed, or the modifier in `${NAME...}` is none of `:-`, `:+`, `:?`, `#`, `%` "
@@ -367,5 +368,22 @@ KINDS = (
         ),
         cause="EXPOSE takes `port`, `port/udp` and `first-last/tcp`; STOPSIGNAL a name or a number.",
         way_out="Correct the value, or the variable it comes from.",
+    ),
+    Kind(
+        code="PB6532",
+        title="The name of an image or of a platform is wrong",
+        errors=("DockerfileError",),
+        texts=(
+            "invalid reference {text}: {message}",
+            "invalid reference {text}: the name is too long or its registry is malformed",
+            "invalid reference {text}: {tag} is not a valid tag",
+            "invalid reference {text}: {repository} is not a repository name",
+            "invalid reference {text}: not a sha256 digest: {digest}",
+            "invalid platform {text}",
+        ),
+        cause="FROM or `--from` names something that can be no image, or `--platform` something that is no platform. "
+        "A name that is no stage is an image's, so this often is a stage that is misspelled.",
+        way_out="Images are `[HOST[:PORT]/]NAME[:TAG][@DIGEST]` in lower case, platforms `linux/arm64`. `pybuild "
+        "--call targets .` lists the stages.",
     ),
 )

@@ -119,6 +119,7 @@ KINDS = (
         texts=(
             "{place}: it needs a client-cert",
             "{place}: there is no such setting",
+            "{place}: passwords do not belong into files of settings",
             "{place}: the level is not for a user's or a machine's file",
             "{variable}={text}: expected true or false",
             "{variable}={text}: expected one of {choices}",

@@ -67,10 +67,7 @@ KINDS = (
         code="PB7304",
         title="Standard output cannot be written to",
         errors=("OutputError",),
-        texts=(
-            "cannot write to standard output: {text}",
-            "cannot write to standard output",
-        ),
+        texts=("cannot write to standard output: {reason}",),
         cause="The program that should read it is gone, or the disk behind it is full.",
         way_out="Look at the other side of the pipe.",
     ),
@@ -146,7 +143,7 @@ KINDS = (
             "{path} is damaged",
             "{path} is not a file of at most {limit} bytes",
             "a table of contents is broken: {error}",
-            "a table of contents in the cache is broken ({why})",
+            "a table of contents in the cache is broken ({reason})",
         ),
         cause="A file of the store is damaged or was removed while the build needed it. A build makes it again; other"
         " commands cannot.",

@@ -58,6 +58,8 @@ KINDS = (
             "the manifest of {reference} has digest {found}, expected {claimed}",
             "{action}: {registry} stored something else than {digest}",
             "{action}: it cannot be resumed",
+            "{action}: {size} bytes have digest {digest}, expected {expected}",
+            "{action}: the bytes have digest {digest}, expected {expected}",
             "{action}: it ended after {received} of {size} bytes",
             "{action}: another range was sent than asked for",
             "{action}: the login expired on the way",

@@ -113,20 +113,6 @@ KINDS = (
         way_out="Fetch it before (`pybuild pull`, `pybuild warm`), or drop `--offline`.",
     ),
     Kind(
-        code="PB6908",
-        title="A server of a URL refused",
-        errors=("RegistryError",),
-        texts=(
-            "the server redirects to something that is no http(s) URL",
-            "the server redirects from https to http, which anyone on the way could change",
-            "more than {most_redirects} redirects",
-            "it is larger than {limit} bytes",
-            "the server answered {status}",
-        ),
-        cause="The server of an ADD or of a remote context redirects somewhere unsafe, without end, or sends too much.",
-        way_out="Use the final https address.",
-    ),
-    Kind(
         code="PB6909",
         title="A layer is only at another address",
         errors=("RegistryError",),

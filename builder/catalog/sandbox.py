@@ -106,4 +106,13 @@ KINDS = (
         cause="`--isolation` forces a way that lacks what the step or an option needs.",
         way_out="Use `--isolation auto`, which takes the best there is.",
     ),
+    Kind(
+        code="PB7108",
+        title="A step left a link to a secret in the image",
+        errors=("SandboxError",),
+        texts=("a link to the secret {name} was left in the image",),
+        cause="Without mounts of its own (`--isolation chroot`), a step finds its secrets as files among those of the "
+        "image. The command has linked or moved one of them; its contents are wiped, and there is no layer.",
+        way_out="Read the secret in the step, and write down only what may be known.",
+    ),
 )

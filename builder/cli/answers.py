@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 def answer(text: str) -> None:
     """Print a result, without the end of its last line. Raises OutputError when it cannot be written."""
-    if not print_line(sys.stdout, _tamed(text) if sys.stdout.isatty() else text):
-        raise OutputError(f"cannot write to standard output: {text[:200]}")
+    if reason := print_line(sys.stdout, _tamed(text) if sys.stdout.isatty() else text):
+        lost = f"what was to be printed is {text}" if len(text) < 200 and "\n" not in text else None
+        raise OutputError(f"cannot write to standard output: {reason}", hint=lost)
 
 
 def answer_bytes(data: bytes) -> None:
@@ -27,8 +28,8 @@ def answer_bytes(data: bytes) -> None:
     """
     if sys.stdout.isatty():
         data = _tamed(data.decode(errors="replace")).encode()
-    if not print_bytes(sys.stdout, data):
-        raise OutputError("cannot write to standard output")
+    if reason := print_bytes(sys.stdout, data):
+        raise OutputError(f"cannot write to standard output: {reason}")
 
 
 def _tamed(text: str) -> str:

@@ -57,7 +57,7 @@ def run() -> NoReturn:
     except SystemExit as end:  # after --help and --version
         status = int(end.code or 0)
     print_bytes(sys.stderr, b"")
-    os._exit(status if print_bytes(sys.stdout, b"") else OutputError.exit_code)
+    os._exit(OutputError.exit_code if print_bytes(sys.stdout, b"") else status)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -45,33 +45,33 @@ def _shown(char: str) -> str:
     return " " if char.isspace() and char > "\x9f" and char not in "\u2028\u2029" else "\ufffd"
 
 
-def print_line(stream: TextIO, line: str) -> bool:
-    """Print a line at once and say whether that worked; after a failure the stream leads nowhere."""
+def print_line(stream: TextIO, line: str) -> str:
+    """Print a line at once and return why that failed, nothing if it worked; then the stream leads nowhere."""
     return _at_once(stream, lambda: stream.write(line + "\n"))
 
 
-def print_bytes(stream: TextIO, data: bytes) -> bool:
+def print_bytes(stream: TextIO, data: bytes) -> str:
     """Print bytes as they are; see ``print_line``."""
     return _at_once(stream, lambda: stream.buffer.write(data))
 
 
-def print_text(stream: TextIO, text: str) -> bool:
+def print_text(stream: TextIO, text: str) -> str:
     """Print text as it is; see ``print_line``."""
     return _at_once(stream, lambda: stream.write(text))
 
 
-def _at_once(stream: TextIO, write: Callable[[], object]) -> bool:
+def _at_once(stream: TextIO, write: Callable[[], object]) -> str:
     try:
         stream.flush()
         write()
         stream.flush()
-    except OSError:
+    except OSError as error:
         # Flushing again at exit must not complain, nor change the exit status.
         nowhere = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
         os.dup2(nowhere, stream.fileno())
         os.close(nowhere)
-        return False
-    return True
+        return error.strerror or str(error)
+    return ""
 
 
 def columns_of(terminal: TextIO) -> int:

@@ -157,5 +157,5 @@ def understood(error: BaseException) -> BuilderError | None:
 
 def ending(error: BuilderError) -> Failed:
     """Return the event for an error that ends the command."""
-    hint = error.hint or ""
+    hint = error.hint or ("try again later: this often passes" if error.retryable else "")
     return Failed(str(error).removesuffix(f"\nhint: {hint}"), hint, error.exit_code, error.code)

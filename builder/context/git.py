@@ -208,8 +208,10 @@ class _Git:
         message = f"git {verb} of {self._remote} failed: {text or f'exit status {done.returncode}'}"
         if any(sign in said for sign in _AWAY):
             raise TransientContextError(message)
-        denied = "could not read Username" in said or "Authentication failed" in said or "Permission denied" in said
-        raise ContextError(message, hint="give a secret GIT_AUTH_TOKEN, or an ssh agent" if denied else None)
+        # What is private is "not found" at many servers.
+        raise ContextError(
+            message, hint="check the URL; what is private needs a secret GIT_AUTH_TOKEN, or --ssh default"
+        )
 
 
 def _environment(source: GitSource, access: GitAccess, *, local: bool) -> dict[str, str]:

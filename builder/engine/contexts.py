@@ -107,9 +107,7 @@ class Contexts:
 
     def _make(self, name: str) -> tuple[Context, Source]:
         main = name == MAIN_CONTEXT
-        spec = self._specs.main if main else self._specs.named.get(name)
-        if spec is None:
-            raise ContextError(f"there is no build context called {name}")
+        spec = self._specs.main if main else self._specs.named[name]
         remote = is_remote(spec)
         if remote and self._specs.offline:
             what = "the build context" if main else f"the build context {name}"

@@ -114,7 +114,9 @@ def _repository(directory: str) -> str:
 
 def _limited(data: bytes, name: str) -> bytes:
     if len(data) > DOCKERFILE_LIMIT:
-        raise ContextError(f"{name} is larger than {DOCKERFILE_LIMIT >> 20} MiB")
+        raise ContextError(
+            f"{name} is larger than {DOCKERFILE_LIMIT >> 20} MiB", hint="is that a Dockerfile? -f names another"
+        )
     return data
 
 

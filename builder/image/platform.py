@@ -173,5 +173,8 @@ def best_match(wanted: Platform, offered: Sequence[Platform]) -> int:
     ]
     if not ranked:
         listed = ", ".join(sorted({one.full for one in offered if one.os != "unknown"})) or "none"
-        raise PlatformNotFoundError(f"no manifest for platform {wanted.full}; available: {listed}")
+        raise PlatformNotFoundError(
+            f"no manifest for platform {wanted.full}; available: {listed}",
+            hint="choose one of these with --platform, or have the image built for yours",
+        )
     return min(ranked)[2]

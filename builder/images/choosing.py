@@ -29,7 +29,10 @@ def choose(artifact: Artifact, platforms: Sequence[Platform]) -> Artifact:
     if len(kept) == len(parsed.manifests):
         return artifact
     if not chosen <= {one.digest for one in kept if not is_attestation(one)}:
-        raise PlatformNotFoundError(f"{artifact.content.where} has images in nested indexes; choose one platform")
+        raise PlatformNotFoundError(
+            f"{artifact.content.where} has images in nested indexes; choose one platform",
+            hint="--platform linux/amd64, for example",
+        )
     raw = replace(parsed, manifests=tuple(kept)).to_bytes()
     content = Parts(where=artifact.content.where, documents={Digest.of(raw): raw}, rest=artifact.content)
     return Artifact.of(content, raw)
@@ -39,7 +42,10 @@ def fitting(artifact: Artifact, platforms: Sequence[Platform]) -> Artifact:
     """Return ``artifact``, unless it is a single image for another platform: PlatformNotFoundError."""
     own = artifact.platform()
     if own is not None and any(str(one) != str(own) for one in platforms):
-        raise PlatformNotFoundError(f"{artifact.content.where} is an image for {own} only")
+        raise PlatformNotFoundError(
+            f"{artifact.content.where} is an image for {own} only",
+            hint=f"ask for that one, --platform {own}, or have it built for yours",
+        )
     return artifact
 
 

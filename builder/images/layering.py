@@ -77,6 +77,7 @@ def file_layer(spec: LayerFile, coding: Coding | None, times: TimePolicy, env: E
             return _tar_layer(stream, coding, env.store)
         except (ImageError, ContextError) as error:
             error.message = f"the layer {spec.path}: {error.message}"
+            error.hint = error.hint or "write it again; tar tvf shows what it holds, and where it breaks"
             raise
 
 

@@ -208,4 +208,5 @@ class Slots:
 
 def broken(why: object) -> CacheError:
     """Return the error for a table of contents that cannot be read."""
-    return CacheError(f"a table of contents in the cache is broken ({why})", hint="it will be made again")
+    said = why.strerror if isinstance(why, OSError) else why
+    return CacheError(f"a table of contents in the cache is broken ({said})", hint="it will be made again")

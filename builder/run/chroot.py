@@ -198,6 +198,12 @@ class Watch:
                 pass
 
 
+def _told(error: OSError, where: str) -> str:
+    """Return what the system said, with what it was about unless that is ``where``."""
+    name = os.fsdecode(error.filename or "")
+    return f"{error.strerror} ({name})" if name not in ("", where) else error.strerror or str(error)
+
+
 def furnish(tree: Tree, plan: Plan) -> int:
     """Put everything in its place; return the command's working directory."""
     for op in plan["mounts"]:
@@ -205,7 +211,7 @@ def furnish(tree: Tree, plan: Plan) -> int:
             getattr(tree, op["op"])(op)
         except OSError as error:
             where = os.fsdecode(op["target"]) or "/"
-            raise init.Failure("setup", 71, f"cannot provide {where}: {error.strerror} ({error.filename!r})") from error
+            raise init.Failure("setup", 71, f"cannot provide {where}: {_told(error, where)}") from error
     try:
         cwd = init.walk(tree.root, plan["cwd"], "dir", None, plan["identity"][:2])
         if not stat.S_ISDIR(os.fstat(cwd).st_mode):

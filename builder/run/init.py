@@ -366,7 +366,8 @@ def furnish(plan: Plan) -> tuple[Tree, int]:
             getattr(tree, op["op"])(op)
         except OSError as error:
             where = os.fsdecode(op["target"]) or "/"
-            raise Failure("setup", 71, f"cannot mount {where}: {error.strerror} ({error.filename})") from error
+            what = os.fsdecode(error.filename or op["op"])
+            raise Failure("setup", 71, f"cannot mount {where}: {error.strerror} ({what})") from error
     try:
         cwd = walk(root, plan["cwd"], "dir", None, plan["identity"][:2])
         if not stat.S_ISDIR(os.fstat(cwd).st_mode):

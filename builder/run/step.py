@@ -205,9 +205,9 @@ class Step:
             return "lost", 71, 0, "the sandbox's own process ended unexpectedly"
         phase, code, signal, why = message[1:]
         if phase == "refused":
-            raise SandboxError(why)
+            raise SandboxError(why, hint="a step may read its secrets; it must neither link nor move them")
         if phase == "setup":
-            raise SandboxError(f"cannot set up the RUN: {why}")
+            raise SandboxError(f"cannot set up the RUN: {why}", hint="pybuild doctor tells what works here")
         return phase, code, signal, why
 
     def _identity(self, request: Plain, passwd: bytes | None, group: bytes | None) -> Identity:

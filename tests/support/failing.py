@@ -1,4 +1,4 @@
-"""Command lines that fail, one for each kind of the catalogue of errors that needs no fault of a machine or a server.
+"""Command lines that fail, one for each kind of the catalogue of errors; troubles.py has those that need a fault.
 
 They are run in a directory with a small context: ``Dockerfile``, ``file``. What they print is kept in
 testdata/errors/CODE.txt, which is read for its tone and shown in docs/errors.md.
@@ -13,8 +13,8 @@ import re
 import shlex
 import tarfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -28,7 +28,11 @@ ARCHIVE = (".", "-t", "app:1", "-o", "type=docker,dest=image.tar")
 
 @dataclass(frozen=True)
 class Case:
-    """A command line, what is in its directory, and what was run before."""
+    """A command line, what is in its directory, and what was run before.
+
+    In words, files and variables ``{work}`` is the directory, ``{host}`` the server with the answer, and other words in
+    braces are what ``around`` says. A file that begins with ``#!`` is a program.
+    """
 
     code: str
     words: tuple[str, ...]
@@ -36,24 +40,43 @@ class Case:
     env: Mapping[str, str] = field(default_factory=dict)
     before: Sequence[tuple[str, ...]] = ()
     stdin: bytes = b""
+    stdout: str = ""
+    """Where it writes to, if somebody has to look at what it cannot."""
     answer: tuple[int, Mapping[str, str], bytes] | None = None
     status: int = 0
     """What it ends with, if that is not what the code begins with."""
+    end: str = ""
+    """The last line, if that is not the one that names the code."""
     root: bool = False
     """Whether only root is told this."""
+    under: tuple[str, ...] = ()
+    """The command that starts it: with less than it needs."""
+    around: Callable[[Path], AbstractContextManager[Mapping[str, str]]] = lambda _: nullcontext({})
+    """What is there from before the files are written until all is over; names with ``$`` are variables."""
+    damage: Callable[[Path], None] = lambda _: None
+    """What happens to the directory between the commands before and this one."""
 
-    @property
-    def shown(self) -> str:
-        """The command as one types it."""
-        variables = [f"{name}={shlex.quote(value)}" for name, value in self.env.items()]
-        return " ".join(["$", *variables, "pybuild", *map(shlex.quote, self.words)])
+    def typed(self, said: Mapping[str, str]) -> str:
+        """Return the command as one types it."""
+        variables = [f"{name}={shlex.quote(filled(value, said))}" for name, value in self.env.items()]
+        words = [shlex.quote(filled(one, said)) for one in self.words]
+        line = " ".join(["$", *variables, *self.under, "pybuild", *words])
+        return f"{line} > {self.stdout}" if self.stdout else line
 
-    def prepare(self, folder: Path, host: str = "") -> None:
-        """Write the files into ``folder``; ``host`` is the server with the answer."""
+    def prepare(self, folder: Path, said: Mapping[str, str]) -> None:
+        """Write the files into ``folder``."""
         for name, contents in {"Dockerfile": PLAIN, "file": "hello\n", **self.files}.items():
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(contents.replace("{host}", host).encode() if isinstance(contents, str) else contents)
+            path.write_bytes(filled(contents, said).encode() if isinstance(contents, str) else contents)
+            path.chmod(0o755 if contents[:2] in ("#!", b"#!") else 0o644)
+
+
+def filled(text: str, said: Mapping[str, str]) -> str:
+    """Return ``text`` with its words in braces replaced."""
+    for name, value in said.items():
+        text = text.replace(f"{{{name}}}", value)
+    return text
 
 
 @contextmanager
@@ -86,8 +109,10 @@ def serving(answer: tuple[int, Mapping[str, str], bytes] | None) -> Iterator[str
 def shown(text: str, folder: Path) -> str:
     """Return what was printed without what differs from machine to machine."""
     text = text.replace(str(folder / "store"), "STORE").replace(str(folder), "WORK")
-    text = re.sub(r"localhost:\d{4,}", "localhost:5000", text)
-    text = re.sub(r"sha256:[0-9a-f]{64}", "sha256:...", text)
+    text = re.sub(r"(?<=--port )\d+", "5000", text)
+    text = re.sub(r"(localhost|127\.0\.0\.1):\d{4,}", r"\1:5000", text)
+    text = re.sub(r"^Traceback .*?(?=^pybuild: )", "Traceback (most recent call last): ...\n", text, flags=re.M | re.S)
+    text = re.sub(r"sha256([:/])([0-9a-f]{2}/)?[0-9a-f]{64}", r"sha256\1...", text)
     text = re.sub(r"(?<=DONE )\d+\.\d", "0.0", text)
     return "".join(line for line in text.splitlines(keepends=True) if not re.match(r"#\d|\| #|warning: ", line))
 

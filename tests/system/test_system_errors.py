@@ -5,67 +5,75 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-from builder.catalog.kinds import entry, kinds
+from builder.catalog.kinds import kinds
 from tests.support.cli import environment
-from tests.support.failed import ELSEWHERE, NOWHERE
-from tests.support.failing import CASES, FOLDER, Case, serving, shown
+from tests.support.failing import CASES as PLAIN
+from tests.support.failing import FOLDER, Case, filled, serving, shown
 from tests.support.need import need_root
+from tests.support.troubles import CASES as TROUBLES
+
+CASES = (*PLAIN, *TROUBLES)
+BUG = "PB7001"
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.code)
 def test_a_failure_says_what_where_and_what_to_do(case: Case, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     if case.root:
         need_root("needs root: a sandbox that is the same everywhere")
-    with serving(case.answer) as host:
-        case.prepare(tmp_path, host)
+    with serving(case.answer) as host, case.around(tmp_path) as found:
+        said = {"work": str(tmp_path), "host": host, "port": host.rpartition(":")[2], **found}
+        case.prepare(tmp_path, said)
         for words in case.before:
-            _run(case, words, tmp_path)
-        status, said = _run(case, case.words, tmp_path)
-    golden = FOLDER / f"{case.code}.txt"
-    text = f"{case.shown}\n{shown(said, tmp_path)}"
+            first = _run(case, words, tmp_path, said, again=True)
+            assert first.returncode == 0, first.stderr.decode()
+        case.damage(tmp_path)
+        done = _run(case, case.words, tmp_path, said)
+    golden, told = FOLDER / f"{case.code}.txt", done.stderr.decode("utf-8", "replace")
+    text = f"{shown(case.typed({**said, 'work': '.'}), tmp_path)}\n{shown(told, tmp_path)}"
 
-    assert said.splitlines()[-1] == f"help: pybuild help {case.code}", said
-    assert status == (case.status or int(case.code[2:4]))
-    assert "Traceback" not in said
+    assert told.splitlines()[-1] == (case.end or f"help: pybuild help {case.code}"), told
+    assert done.returncode == (case.status or int(case.code[2:4]))
+    assert ("Traceback" in told) == (case.code == BUG)
     if request.config.getoption("--update-golden"):
         FOLDER.mkdir(exist_ok=True)
         golden.write_text(text)
     assert text == golden.read_text(), "read it, and if it is right: --update-golden"
 
 
-def _run(case: Case, words: tuple[str, ...], folder: Path) -> tuple[int, str]:
-    import subprocess
-    import sys
+def _run(
+    case: Case, words: tuple[str, ...], folder: Path, said: Mapping[str, str], *, again: bool = False
+) -> subprocess.CompletedProcess[bytes]:
+    hidden = {} if again else {name[1:]: value for name, value in said.items() if name.startswith("$")}
+    known = said | {"id": (folder / "id").read_text()} if (folder / "id").exists() else said
+    told = {} if again else {name: filled(value, said) for name, value in case.env.items()}
+    with open(case.stdout or os.devnull, "wb") as target:
+        return subprocess.run(
+            [
+                *(() if again else case.under),
+                sys.executable,
+                "-m",
+                "builder.cli.main",
+                *(filled(one, known) for one in words),
+            ],
+            input=case.stdin,
+            stdout=target,
+            stderr=subprocess.PIPE,
+            check=False,
+            cwd=folder,
+            env=environment(folder / "store", {"HOME": str(folder), "PYBUILD_PROGRESS": None, **hidden, **told}),
+        )
 
-    done = subprocess.run(
-        [sys.executable, "-m", "builder.cli.main", *words],
-        input=case.stdin,
-        capture_output=True,
-        check=False,
-        cwd=folder,
-        env=environment(folder / "store", {"HOME": str(folder), "PYBUILD_PROGRESS": None, **case.env}),
-    )
-    return done.returncode, done.stderr.decode("utf-8", "replace")
 
-
-def test_every_kind_is_made_by_a_test() -> None:
-    here = [case.code for case in CASES]
-    known = [kind.code for kind in kinds()]
-
-    assert sorted([*here, *ELSEWHERE, *NOWHERE]) == sorted(known)
-
-
-@pytest.mark.parametrize("code", ELSEWHERE)
-def test_the_test_that_makes_a_kind_exists(code: str) -> None:
-    file, _, name = ELSEWHERE[code].partition("::")
-    path = FOLDER.parents[1] / "tests" / file
-
-    assert entry(code) is not None
-    assert not name or f"def {name}(" in path.read_text()
+def test_every_kind_is_made() -> None:
+    assert sorted(case.code for case in CASES) == sorted(kind.code for kind in kinds())
 
 
 def test_no_golden_is_left_over() -> None:

@@ -75,7 +75,7 @@ class Screen:
             text += (self._rendered(line), _CLEAR_LINE, "\n")
         text += (_WRAP, _CLEAR, _END)
         self._widths = [line.cell_len for line in block]
-        return print_text(self._stream, "".join(text))
+        return not print_text(self._stream, "".join(text))
 
     def forget(self) -> None:
         """Take the block that is there for something that stays."""
