@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from builder.catalog.kinds import Kind, kinds
@@ -46,7 +47,7 @@ GROUPS = {
 
 def section(kind: Kind) -> str:
     """Return the part of the page about one kind."""
-    parts = [f"### {kind.code}", f"**{kind.title}.** {kind.cause}", kind.way_out]
+    parts = [f"### {kind.code}", f"**{kind.title}.** {_linked(kind.cause)}", _linked(kind.way_out)]
     example = EXAMPLES / f"{kind.code}.txt"
     if example.exists():
         parts.append("```text\n" + example.read_text(encoding="utf-8").rstrip() + "\n```")
@@ -54,6 +55,11 @@ def section(kind: Kind) -> str:
     shown = [text.replace("{suggestion}", "").replace("\n", " ") for text in kind.texts]
     parts.append("```text\n" + "\n".join(shown) + "\n```")
     return "\n\n".join(parts) + "\n"
+
+
+def _linked(text: str) -> str:
+    """Return text in which pages, which a terminal can only name, are links."""
+    return re.sub(r"\bdocs/([\w-]+\.md)(#[\w-]+)?", r"[\1](\1\2)", text)
 
 
 def page() -> str:

@@ -51,8 +51,8 @@ def on_files(files: Files, config: Any) -> Files:
     """Add what does not lie in docs/."""
     for source, target in ELSEWHERE.items():
         files.append(File.generated(config, target, content=(ROOT / source).read_bytes()))
-    css = (Path(__file__).parent / "site.css").read_text()
-    files.append(File.generated(config, "site.css", content=css))
+    for name in ("site.css", "search.js"):
+        files.append(File.generated(config, name, content=(Path(__file__).parent / name).read_text()))
     return files
 
 

@@ -1,18 +1,24 @@
-"""The site of the pages: it is built without a complaint, every link in it leads somewhere, and it fetches nothing."""
+"""The site of the pages: it is built without complaint, links lead somewhere, the search finds; nothing is fetched."""
 
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import re
 import sys
+import threading
 from collections.abc import Iterator
+from functools import partial
 from html.parser import HTMLParser
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from tests.support.browser import Page as Tab
+from tests.support.browser import browser
 from tests.support.cli import CHECKOUT
 from tests.support.commands import run
 from tests.support.need import need
@@ -114,3 +120,69 @@ def test_lists_and_tables_are_such(site: Path, pages: dict[Path, Page]) -> None:
     ]
     assert flat == []
     assert [(path.name, code) for path, page in pages.items() for code in page.code if code.count("\\|")] == []
+
+
+@pytest.fixture(scope="module")
+def address(site: Path) -> Iterator[str]:
+    """Serve the site as a web server does: its search works over http only."""
+
+    class Handler(SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(site))) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def tab(tmp_path: Path) -> Iterator[Tab]:
+    with browser(tmp_path / "profile") as tab:
+        yield tab
+
+
+def test_pages_fit_their_screens_and_ask_nobody_else(tab: Tab, address: str, site: Path) -> None:
+    for page in (
+        "index",
+        "tutorial",
+        "commands",
+        "configuration",
+        "errors",
+        "kaniko",
+        "platforms",
+        "security",
+        "explore",
+    ):
+        for width in (1280, 400):
+            tab.open(f"{address}/{page}.html", width=width, dark=width == 400)
+            over = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+            assert (page, width, tab.run(over)) == (page, width, 0)
+    assert tab.problems == []
+    assert {url for url in tab.asked if not url.startswith((f"{address}/", "data:"))} == set()
+    assert {url for url in tab.asked if url.endswith((".woff", ".woff2", ".ttf"))} == set(), "fonts are the reader's"
+
+
+@pytest.mark.parametrize(
+    ("asked", "first"),
+    [
+        ("PB6503", "errors.html#pb6503"),
+        ("--cache-from", "caching.html#"),
+        ("cache-from", "caching.html#"),
+        ("--destination", "kaniko.html#every-flag"),
+        ("exec format error", "troubleshooting.html#exec-format-error"),
+    ],
+)
+def test_the_search_finds(tab: Tab, address: str, asked: str, first: str) -> None:
+    tab.open(f"{address}/index.html")
+    tab.run("document.querySelector('.md-search__input').focus()")
+    for key in asked:
+        tab.press(key)
+    # It answers while one types; what counts is the answer to all of it.
+    links = "[...document.querySelectorAll('.md-search-result__link[href*=\"#\"]')]"
+    found = f"{links}.map((one) => one.pathname.slice(1) + one.hash)"
+    tab.wait(f"({found}[0] || '').startsWith({json.dumps(first)}) || performance.now() > 30000")
+    assert tab.run(found)[:1] == [tab.run(f"{found}.find((one) => one.startsWith({json.dumps(first)}))")]
+    assert tab.problems == []
