@@ -11,7 +11,7 @@ KINDS = (
         errors=("AuthenticationError",),
         texts=(
             "{action}: {host} answered {status}",
-            "{action}: {host} answered {status} ({said})",
+            "{action}: {host} answered {status} ({answer})",
         ),
         cause="No account was sent, it was refused, or it may not do this. Some registries answer so for repositories"
         " that do not exist.",
@@ -39,7 +39,7 @@ KINDS = (
         texts=(
             "{program} gave no answer for {registry} within {seconds} s",
             "{program} does not run: {reason}",
-            "{program} failed for {registry} with status {returncode}",
+            "{program} failed for {registry} with status {status}",
             "{program} answered with something else than a list of accounts",
             "{program} answered for {registry} with something else than an account",
             "{where} names {name}, which is no credential helper",
@@ -56,7 +56,7 @@ KINDS = (
             "the token server of {host} sends us to another server, where credentials do not go",
             "the token server of {host} redirects without end",
             "{host} names a token server that is no http(s) URL",
-            "{host} wants the password sent in clear text to {netloc}",
+            "{host} wants the password sent in clear text to {server}",
             "the token server of {host} sent no usable token",
         ),
         cause="The registry sends us for a token to a server that redirects elsewhere, wants clear text, or gives "

@@ -37,7 +37,7 @@ KINDS = (
         title="An unknown or repeated flag",
         errors=("DockerfileError",),
         texts=(
-            "unknown flag: --{name}{hint}",
+            "unknown flag: --{name}{suggestion}",
             "duplicate flag specified: --{name}",
         ),
         cause="The instruction does not know this `--flag`, or has it twice.",
@@ -48,7 +48,7 @@ KINDS = (
         title="A flag has no value or a wrong one",
         errors=("DockerfileError",),
         texts=(
-            "invalid value for --{name}: {value}, expected {plural}{suggestion}",
+            "invalid value for --{name}: {value}, expected {choices}{suggestion}",
             "missing a value on flag: --{name}",
             "expecting boolean value for flag --{name}, not: {value}",
         ),
@@ -121,7 +121,7 @@ KINDS = (
             "HEALTHCHECK NONE takes no arguments",
             'Unknown type "{word}" in HEALTHCHECK (try CMD)',
             "Missing command after HEALTHCHECK CMD",
-            "{failure} for --{name}",
+            "{problem} for --{name}",
             'Interval "{name}" cannot be less than 1ms',
             "--retries must be a number, not {value}",
             "--retries cannot be negative ({value})",
@@ -138,7 +138,6 @@ KINDS = (
             "Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed",
             "{command} isn't allowed as an ONBUILD trigger",
             "ONBUILD trigger is empty",
-            "{word} isn't allowed as an ONBUILD trigger",
             "an ONBUILD trigger is a single instruction",
         ),
         cause="A trigger is one instruction, and neither ONBUILD, FROM nor MAINTAINER. Triggers of a base image are "
@@ -174,7 +173,7 @@ KINDS = (
         errors=("DockerfileError",),
         texts=(
             "only one {name} parser directive can be used",
-            "invalid escape token '{match}' does not match ` or \\",
+            "invalid escape token '{character}' does not match ` or \\",
         ),
         cause="`# escape=` is a backslash or a backtick, and each directive stands there once.",
         way_out="Correct or remove the line.",
@@ -183,7 +182,7 @@ KINDS = (
         code="PB6515",
         title="Another frontend is asked for",
         errors=("DockerfileError",),
-        texts=("the frontend {wanted} is not supported; only docker/dockerfile is built in",),
+        texts=("the frontend {name} is not supported; only docker/dockerfile is built in",),
         cause="`# syntax=` names an image with another language. Only Dockerfiles are built here; `docker/dockerfile`"
         " of any version is fine.",
         way_out="Remove the line, or ignore it with `--build-arg BUILDKIT_SYNTAX=dockerfile.v0`.",
@@ -205,7 +204,7 @@ KINDS = (
         title="A variable is written wrongly",
         errors=("DockerfileError",),
         texts=(
-            "invalid pattern ({pattern}) in substitution: {failure}",
+            "invalid pattern ({pattern}) in substitution: {problem}",
             "failed to process {word}: missing the closing double quote",
             "failed to process {word}: missing the closing single quote",
             "failed to process {word}: missing '/' in ${}",
@@ -222,7 +221,7 @@ KINDS = (
         code="PB6518",
         title="A stage has a name that cannot be",
         errors=("DockerfileError",),
-        texts=('invalid name for build stage: "{given}", name can\'t start with a number or contain symbols',),
+        texts=('invalid name for build stage: "{name}", name can\'t start with a number or contain symbols',),
         cause="Names of stages begin with a letter and have letters, digits, `-`, `_` and `.`.",
         way_out="Rename it.",
     ),
@@ -253,7 +252,7 @@ KINDS = (
         code="PB6521",
         title="A stage is used before it is defined",
         errors=("DockerfileError",),
-        texts=('cannot {verb} stage "{name}", it needs to be defined before current stage "{display}"',),
+        texts=('cannot {verb} stage "{name}", it needs to be defined before current stage "{current}"',),
         cause="Stages are built in order; one can copy only from those above it.",
         way_out="Move the stage up.",
     ),
@@ -286,7 +285,7 @@ KINDS = (
             "unexpected key '{key}' in '{record}'{suggestion}",
             "invalid field '{record}' must be a key=value pair",
             "the mount's target {value} is the root directory",
-            '{complaint} "{value}"{suggestion}',
+            '{problem} "{value}"{suggestion}',
         ),
         cause="`--mount=type=bind|cache|tmpfs|secret|ssh,key=value,...` has an unknown key, a wrong value, or misses "
         "one.",

@@ -47,6 +47,10 @@ class Kind:
     cause: str
     way_out: str
 
+    def messages(self) -> list[str]:
+        """Return the texts as people read them, each on one line."""
+        return [text.replace("{suggestion}", "").replace("\n", " ") for text in self.texts]
+
 
 def kinds() -> Iterator[Kind]:
     """Yield every entry in the order of the codes."""

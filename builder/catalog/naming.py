@@ -71,10 +71,7 @@ KINDS = (
         code="PB6439",
         title="The file with accounts does not exist",
         errors=("UsageError",),
-        texts=(
-            "--authfile {path}: there is no such file",
-            "--authfile {authfile}: there is no such file",
-        ),
+        texts=("--authfile {path}: there is no such file",),
         cause="`--authfile` names a file that is not there.",
         way_out="`pybuild login --authfile FILE REGISTRY` makes it.",
     ),
@@ -233,7 +230,7 @@ KINDS = (
         title="A variable of the environment has a value that means nothing",
         errors=("UsageError",),
         texts=(
-            "PYBUILD_PROGRESS is {said}",
+            "PYBUILD_PROGRESS is {value}",
             "${variable}: policies of sources are not looked at, and so protect nobody",
             "${variable}: {problem}",
         ),

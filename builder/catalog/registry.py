@@ -11,7 +11,7 @@ KINDS = (
         errors=("RegistryError",),
         texts=(
             "{action}: {host} answered {status}",
-            "{action}: {host} answered {status} ({said})",
+            "{action}: {host} answered {status} ({answer})",
         ),
         cause="The registry answered with an error. `404` is often a misspelled name, or a private repository that is"
         " not shown to strangers; the words in parentheses are the registry's.",
@@ -38,10 +38,10 @@ KINDS = (
         title="That is not how a registry answers",
         errors=("RegistryError",),
         texts=(
-            "{action}: more than {referrer_limit}",
+            "{action}: more than {limit}",
             "{action}: {registry} sent something else",
-            "{action}: there are more than {name_limit}",
-            "{action}: a page of more than {body_limit} bytes",
+            "{action}: there are more than {limit}",
+            "{action}: a page of more than {limit} bytes",
             "{action}: {registry} lists pages without end",
             "{action}: the next page is at another address",
             "{registry} is no host and port of a registry",
@@ -62,7 +62,7 @@ KINDS = (
         texts=(
             "the proxy {proxy} speaks SOCKS, which is not installed",
             "{proxy} is no URL of a proxy",
-            "the proxy {proxy} does not lead to {host}: {said}",
+            "the proxy {proxy} does not lead to {host}: {answer}",
         ),
         cause="`$HTTP_PROXY` or `$HTTPS_PROXY` is no usable URL, or the proxy does not lead to the registry.",
         way_out="Correct the variable, or name the registry in `$NO_PROXY`.",
@@ -95,8 +95,8 @@ KINDS = (
             "{path}: {place}: expected true or false",
             "{path} is not TOML: {error}",
             "{path}: {place}: expected a URL",
-            "{path}: {place}: expected tables, at most {host_limit}",
-            "{path}: {rstrip}: expected {expected}",
+            "{path}: {place}: expected tables, at most {limit}",
+            "{path}: {place}: expected {expected}",
             "{path}: {place}: expected a table",
             "{path}: {place}: expected a URL: {error}",
             "{path}: {place}: expected some of pull, resolve, push",

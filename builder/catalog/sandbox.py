@@ -12,8 +12,8 @@ KINDS = (
         texts=(
             "isolation {isolation} is not one of {choices}",
             "isolation={isolation} needs root",
-            "cannot create a user namespace ({tried})",
-            "RUN cannot be isolated here ({tried})",
+            "cannot create a user namespace ({attempts})",
+            "RUN cannot be isolated here ({attempts})",
             "newuidmap and newgidmap are not installed (Debian: apt-get install uidmap)",
             'newuidmap: no range for user "{name}" in {path}',
         ),
@@ -27,10 +27,10 @@ KINDS = (
         title="The store cannot be the ground of an overlay",
         errors=("SandboxError",),
         texts=(
-            "fuse-overlayfs cannot be used in the store {store} ({tried})",
-            "the store {store} is on overlayfs, which cannot be an overlay upper ({tried})",
-            "cannot mount an overlay in the store {store} on {kind} ({tried})",
-            "the image has {number} layers; the kernel's overlay takes {layers}",
+            "fuse-overlayfs cannot be used in the store {store} ({attempts})",
+            "the store {store} is on overlayfs, which cannot be an overlay upper ({attempts})",
+            "cannot mount an overlay in the store {store} on {kind} ({attempts})",
+            "the image has {number} layers; the kernel's overlay takes {limit}",
         ),
         cause="RUN mounts an overlay over the unpacked layers, and the file system of the store does not take it, or "
         "the image has more layers than the kernel.",
@@ -43,7 +43,7 @@ KINDS = (
         errors=("SandboxError",),
         texts=(
             "{path} belongs to {uid}:{gid}, which the user namespace does not have",
-            "cannot give a cache mount to uid {owner} gid {owner}: {reason}",
+            "cannot give a cache mount to uid {uid} gid {gid}: {reason}",
             "USER {user}: uid {uid} gid {gid} do not exist in this user namespace",
         ),
         cause="The files or the USER of the image have an id that this user may not use.",
@@ -55,8 +55,8 @@ KINDS = (
         errors=("SandboxError",),
         texts=(
             "USER {text}: {number} is not a user or group number",
-            "no such user {user_text} in /etc/passwd of the image",
-            "no such group {group_text} in /etc/group of the image",
+            "no such user {user} in /etc/passwd of the image",
+            "no such group {group} in /etc/group of the image",
         ),
         cause="USER names somebody who is not in /etc/passwd or /etc/group of the image.",
         way_out="Create the user in a RUN before, or use a number.",
@@ -66,8 +66,8 @@ KINDS = (
         title="The image is for another machine",
         errors=("SandboxError",),
         texts=(
-            'exec "{name}" in image: it is for {machine}, this machine is {machine}, binfmt_misc has no handler'
-            " for it, and there is no static qemu-{machine}-static on PATH",
+            'exec "{name}" in image: it is for {architecture}, this machine is {machine}, binfmt_misc has no handler'
+            " for it, and there is no static qemu-{architecture}-static on PATH",
             'exec "{args}" in image: an emulator from PATH does not search the image for it',
             "RUN is not supported on {machine}: its system calls are not known here",
         ),
@@ -80,7 +80,7 @@ KINDS = (
         errors=("SandboxError",),
         texts=(
             "no thread can be started for {name}: {error}",
-            "cannot make a control group: {filename}: {reason}",
+            "cannot make a control group: {path}: {reason}",
             "cannot mount on {target}: the target must be below /",
             "{name} cannot be the name of a script",
             "the sandbox's worker ended unexpectedly{value}",

@@ -97,10 +97,10 @@ KINDS = (
             "--output {text}: needs a destination",
             "--output {text}: a directory cannot go to stdout",
             "--output {text}: refusing to write an archive to a terminal",
-            "--output {text}: {dest} is not a directory",
-            "--output {text}: {dest} is a directory",
-            "--output {text}: there is no directory {parent}",
-            "--output: there is no directory {parent}",
+            "--output {text}: {destination} is not a directory",
+            "--output {text}: {destination} is a directory",
+            "--output {text}: there is no directory {directory}",
+            "--output: there is no directory {directory}",
             "--output {text}: type={kind} has no dest: it goes where its names say",
             "the output type={kind} needs a destination",
             "a layout is a directory and cannot go to standard output",
@@ -128,7 +128,7 @@ KINDS = (
         title="A result file cannot be written there",
         errors=("UsageError",),
         texts=(
-            "{option} {path}: there is no directory {folder}",
+            "{option} {path}: there is no directory {directory}",
             "{option} {path} is a directory",
         ),
         cause="`--iidfile`, `--digest-file` or `--metadata-file` names a directory, or a file in a directory that "
@@ -186,7 +186,7 @@ KINDS = (
             "a level, or force, needs a compression",
             "{where}: unknown compression {kind}",
             "{where}: uncompressed layers have no level",
-            "{where}: the level of {kind} is a whole number from 0 to {highest}, not {text}",
+            "{where}: the level of {kind} is a whole number from 0 to {limit}, not {text}",
         ),
         cause="There are gzip, gzip-single-member, zstd and uncompressed; each has its own range of levels, and "
         "uncompressed layers have none.",
@@ -197,13 +197,13 @@ KINDS = (
         title="Annotations do not fit the image",
         errors=("UsageError",),
         texts=(
-            "--annotation {text}: {one} is no type with a platform in brackets",
+            "--annotation {text}: {part} is no type with a platform in brackets",
             "{where}: unknown annotation type {target}{suggestion}",
             "{where}: an index is for all platforms",
             "Docker's image format has no annotations",
             "annotation {key}: mutate has no {target}",
             "annotation {key} is for an index, and this is one image",
-            "the annotation {key} is for {platform}, and the build is for {built}",
+            "the annotation {key} is for {platform}, and the build is for {platforms}",
             "the annotation {key} is for an index, and a build for one platform has none",
         ),
         cause="Annotations belong to a manifest or an index of the OCI format. This one is for something the result "

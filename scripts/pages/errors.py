@@ -52,8 +52,7 @@ def section(kind: Kind) -> str:
     if example.exists():
         parts.append("```text\n" + example.read_text(encoding="utf-8").rstrip() + "\n```")
     parts.append("Its messages:")
-    shown = [text.replace("{suggestion}", "").replace("\n", " ") for text in kind.texts]
-    parts.append("```text\n" + "\n".join(shown) + "\n```")
+    parts.append("```text\n" + "\n".join(kind.messages()) + "\n```")
     return "\n\n".join(parts) + "\n"
 
 

@@ -112,7 +112,7 @@ def _error(word: str) -> str:
         return ""
     parts = [f"{kind.code}: {kind.title}", _paragraph(kind.cause), "What to do:\n" + _paragraph(kind.way_out)]
     if kind.texts:
-        parts.append("Its messages:\n" + "\n".join(f"  {text}" for text in kind.texts))
+        parts.append("Its messages:\n" + "\n".join(f"  {text}" for text in kind.messages()))
     return "\n\n".join(parts)
 
 

@@ -106,7 +106,8 @@ def test_an_entry_is_whole(kind: Kind) -> None:
 
     assert set(kind.errors) <= set(known)
     assert kind.texts
-    assert len(set(kind.texts)) == len(kind.texts)
+    assert len({tuple(fixed(text)) for text in kind.texts}) == len(kind.texts)
+    assert not re.search(r"\{[a-z]*_[a-z_]*\}", "".join(kind.texts)), "words that a reader knows, please"
     for text in (kind.title, kind.cause, kind.way_out):
         assert text == text.strip()
         assert text
