@@ -6,6 +6,7 @@ back until its end. Memory is bounded because what is shown of a step is.
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 from collections.abc import Callable
@@ -27,10 +28,14 @@ class _Group:
 
 
 class Groups:
-    """Places lines into the groups of a service: ``github`` or ``gitlab``. Not thread-safe."""
+    """Places lines into the groups of a service: ``github`` or ``gitlab``. Not thread-safe.
 
-    def __init__(self, service: str, clock: Callable[[], float] = time.time) -> None:
+    ``prefix`` begins the names of sections, which one job must not have twice, however many builds it has.
+    """
+
+    def __init__(self, service: str, clock: Callable[[], float] = time.time, prefix: str = "") -> None:
         self._github = service == "github"
+        self._prefix = prefix or f"pybuild_{os.getpid()}"
         self._clock = clock
         self._groups: dict[str, _Group] = {}
         """Those that have not been printed whole, in the order of their steps; the first is open."""
@@ -116,7 +121,7 @@ class Groups:
         return f"\x1b[0Ksection_end:{int(self._clock())}:{self._name()}\r\x1b[0K"
 
     def _name(self) -> str:
-        return f"pybuild_{self._count}"
+        return f"{self._prefix}_{self._count}"
 
 
 def _text(lines: list[str]) -> str:

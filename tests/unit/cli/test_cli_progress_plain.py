@@ -29,7 +29,7 @@ from builder.events import (
 
 def said(events: list[Event], service: str = "", folder: Path | None = None) -> list[str]:
     stream = io.StringIO(newline="")
-    reporter = PlainReporter(stream, Groups(service, clock=lambda: 1700000000.9) if service else None)
+    reporter = PlainReporter(stream, Groups(service, clock=lambda: 1700000000.9, prefix="pybuild") if service else None)
     if folder is not None:
         reporter.keep_logs(folder)
     for event in events:
