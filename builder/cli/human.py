@@ -11,7 +11,7 @@ def human_size(size: int) -> str:
     """Return bytes with three digits and a decimal unit: ``7.81MB``."""
     value = float(size)
     for unit in _UNITS[:-1]:
-        if value < 1000:
+        if value < 999.5:  # more is rounded to four digits, which have no place
             return f"{value:.3g}{unit}"
         value /= 1000
     return f"{value:.3g}{_UNITS[-1]}"

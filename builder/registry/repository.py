@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import BinaryIO
 
+from builder.errors import BuilderError
 from builder.events import Reporter, SilentReporter, Transfer
 from builder.image import descriptor as media
 from builder.image.artifact import Artifact
@@ -69,12 +70,23 @@ class RepositoryContent:
             lock = self._fetching.setdefault(descriptor.digest, threading.Lock())
         with lock:
             if not self._blobs.contains(descriptor.digest):
-                self._registry.fetch_blob(
-                    self._reference,
-                    descriptor,
-                    self._blobs,
-                    lambda current, total: self._reporter.emit(Transfer("pull", descriptor.digest, current, total)),
-                )
+                self._pull(descriptor)
+
+    def _pull(self, descriptor: Descriptor) -> None:
+        told = 0
+
+        def tell(current: int, total: int) -> None:
+            nonlocal told
+            told = current
+            self._reporter.emit(Transfer("pull", descriptor.digest, current, total))
+
+        try:
+            self._registry.fetch_blob(self._reference, descriptor, self._blobs, tell)
+        except BuilderError:
+            if told:
+                # A build goes on without a cache: nobody should wait for the rest of this.
+                self._reporter.emit(Transfer("pull", descriptor.digest, told, descriptor.size, given_up=True))
+            raise
 
 
 def remote_artifact(

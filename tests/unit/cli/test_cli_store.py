@@ -236,6 +236,7 @@ def test_a_removed_base_is_fetched_again(call: Call, remote: Any, tmp_path: Path
 
 
 def test_sizes_and_ages() -> None:
+    assert [human_size(one) for one in (999_499, 999_500, 999_999_999)] == ["999kB", "1MB", "1GB"]
     assert [human_size(one) for one in (0, 999, 1000, 7_810_000, 123_456_789, 2 * 10**12)] == [
         *("0B", "999B", "1kB", "7.81MB", "123MB", "2TB"),
     ]

@@ -74,6 +74,19 @@ def test_an_image_is_fetched_without_its_layers(
     assert events.seen[-1] == Transfer("pull", Digest.of(DATA), len(DATA), len(DATA))
 
 
+def test_a_blob_that_does_not_come_is_given_up(
+    fake: FakeRegistry, connect: Any, blobs: MemoryBlobs, stored: Any, pushed: Any, layer: Any
+) -> None:
+    stored("a/b", "1", pushed(layer(DATA)))
+    events = Events()
+    found = remote_artifact(connect(), at(fake), blobs, events).image(AMD64)
+    fake.plan = lambda seen: Fault(flip=True) if blob_get(seen) else None
+    with pytest.raises(DigestMismatchError):
+        found.layers[0].open()
+    told = [one for one in events.seen if isinstance(one, Transfer) and one.what == Digest.of(DATA)]
+    assert [one.given_up for one in told] == [False] * (len(told) - 1) + [True]
+
+
 def test_what_is_no_image_is_called_so(fake: FakeRegistry, connect: Any, blobs: MemoryBlobs) -> None:
     config = {"mediaType": "application/vnd.oci.empty.v1+json", "digest": Digest.of(b"{}"), "size": 2}
     manifest = {"schemaVersion": 2, "mediaType": media.OCI_MANIFEST, "config": config, "layers": [config]}
