@@ -130,9 +130,11 @@ KINDS = (
         texts=(
             "{option} {path}: there is no directory {directory}",
             "{option} {path} is a directory",
+            "{name} is there, and is no page of pybuild explore",
         ),
         cause="`--iidfile`, `--digest-file` or `--metadata-file` names a directory, or a file in a directory that "
-        "does not exist. This is found before any work.",
+        "does not exist; or `pybuild explore` without `--output` would overwrite something of yours. This is found "
+        "before any work.",
         way_out="Make the directory first, or name another file.",
     ),
     Kind(

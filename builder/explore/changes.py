@@ -144,8 +144,10 @@ class _History:
                 self.versions.append(Version(layer, Change.REMOVED, None))
             elif self._now is not None and self._now is not before:
                 change = _change(before, self._now)
-                self._now = replace(self._now, change=change)
-                self.versions.append(self._now)
+                now = self._now
+                if change is not now.change:
+                    self._now = now = Version(layer, change, now.entry, now.digest, now.linked)
+                self.versions.append(now)
 
     def _apply(self, layer: int, toc: Toc, slot: int) -> None:
         kind, flags = toc.state(slot)

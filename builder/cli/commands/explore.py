@@ -135,7 +135,21 @@ def _target(options: argparse.Namespace) -> Path | BinaryIO:
 
     if options.output:
         return destination("--output", options.output, directory=False)
-    return destination("--output", _default_name(options.image), directory=False)
+    name = _default_name(options.image)
+    if not _replaceable(Path(name)):
+        raise UsageError(f"{name} is there, and is no page of pybuild explore", hint="name the page with --output")
+    return destination("--output", name, directory=False)
+
+
+def _replaceable(path: Path) -> bool:
+    """Say whether a file whose name nobody chose may be written: a page made earlier, or nothing yet."""
+    try:
+        with open(path, "rb") as stream:
+            return b"<title>pybuild explore</title>" in stream.read(_PIECE)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
 
 
 def _default_name(text: str) -> str:

@@ -82,6 +82,21 @@ def test_the_page_is_named_after_the_image(
     assert (tmp_path / "app.html").read_text().startswith("<!DOCTYPE html>")
 
 
+def test_only_a_page_is_replaced_by_one_that_has_no_name_of_its_own(
+    app: Path, tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    page = tmp_path / "app.html"
+    page.write_text("<title>mine</title>")
+    assert "is no page of pybuild explore" in call("explore", app, status=64).err
+    assert page.read_text() == "<title>mine</title>"
+    for words in (["-o", "app.html"], []):
+        assert call("explore", app, *words).lines == ["app.html"]
+    page.unlink()
+    page.mkdir()
+    assert "app.html" in call("explore", app, status=64).err
+
+
 def test_the_page_may_go_to_standard_output(app: Path, call: Call) -> None:
     assert call("explore", app, "-o", "-").out.startswith("<!DOCTYPE html>")
 
