@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 
 from builder.cli.answers import answer
 from builder.cli.completing.scripts import SHELLS, TEXTS
@@ -34,11 +35,20 @@ def run(options: argparse.Namespace) -> int:
     if options.line is None:
         answer(TEXTS[options.shell].rstrip("\n"))
         return 0
+    before = signal.signal(signal.SIGALRM, lambda *_: os._exit(1))
+    signal.setitimer(signal.ITIMER_REAL, _PATIENCE)
     try:
         answer(_asked(options))
     except Exception:  # noqa: BLE001  whoever presses Tab is in the middle of a line: no message could help there
         return 1
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
     return 0
+
+
+_PATIENCE = 3.0
+"""Seconds that a person waits for Tab, with a store on a slow disk or a stranger's file."""
 
 
 def _asked(options: argparse.Namespace) -> str:

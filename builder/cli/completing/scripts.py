@@ -13,14 +13,16 @@ SHELLS = ("bash", "zsh", "fish")
 _BASH = """\
 # bash completion for pybuild; load it with: source <(pybuild completion bash)
 _pybuild() {
-    local first line
+    local first line program=$1
+    # ./pybuild of whatever directory this is does not run before Enter.
+    [[ $program == */* && $program != /* ]] && program=pybuild
     COMPREPLY=()
     {
         IFS= read -r first
         while IFS= read -r line; do
             COMPREPLY+=("$line")
         done
-    } < <("$1" completion bash --line "${COMP_LINE:0:COMP_POINT}" --breaks "$COMP_WORDBREAKS" 2>/dev/null)
+    } < <("$program" completion bash --line "${COMP_LINE:0:COMP_POINT}" --breaks "$COMP_WORDBREAKS" 2>/dev/null)
     case $first in
         files) compopt -o default -o plusdirs 2>/dev/null ;;
         dirs) compopt -o plusdirs 2>/dev/null ;;
@@ -36,7 +38,8 @@ _ZSH = """\
 #compdef pybuild
 # zsh completion for pybuild; load it with: source <(pybuild completion zsh)
 _pybuild() {
-    local first kept line text
+    local first kept line text program=$words[1]
+    [[ $program == */* && $program != /* ]] && program=pybuild
     local -a plain open
     {
         IFS= read -r first
@@ -46,7 +49,7 @@ _pybuild() {
             line=${text//:/\\\\:}:${line#*$'\\t'}
             if [[ $text == *[=,:] ]]; then open+=("$line"); else plain+=("$line"); fi
         done
-    } < <("$words[1]" completion zsh --line "${(j: :)words[1,CURRENT]}" 2>/dev/null)
+    } < <("$program" completion zsh --line "${(j: :)words[1,CURRENT]}" 2>/dev/null)
     (( $#plain )) && _describe -t values pybuild plain
     (( $#open )) && _describe -t attributes pybuild open -S ''
     if [[ -n $first ]]; then
@@ -66,7 +69,9 @@ _FISH = """\
 # fish completion for pybuild; load it with: pybuild completion fish | source
 function __pybuild_complete
     set -l words (commandline -opc)
-    set -l answer ($words[1] completion fish --line (commandline -cp | string collect) 2>/dev/null)
+    set -l program $words[1]
+    string match -qr '^[^/].*/' -- $program; and set program pybuild
+    set -l answer ($program completion fish --line (commandline -cp | string collect) 2>/dev/null)
     set -q answer[2]; or return
     printf '%s\\n' $answer[3..-1]
     set -l rest (string sub --start (math (string length -- "$answer[2]") + 1) -- (commandline -ct))
@@ -95,4 +100,7 @@ def answered(answer: Answer, shell: str, breaks: str) -> str:
 
 
 def _one_line(text: str) -> str:
-    return "".join(char if char.isprintable() else " " for char in text)
+    return "".join(char if char.isprintable() else " " for char in text[:_WIDEST])
+
+
+_WIDEST = 80

@@ -9,9 +9,10 @@ from __future__ import annotations
 import argparse
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from builder.cli.parsing import value_of
 from builder.patterns import pattern
 from builder.values import dataclass, field
 
@@ -20,7 +21,9 @@ _STAGE = pattern(
     r"^[ \t]*FROM[ \t]+(?:--\S+[ \t]+)*(\S+)[ \t]+AS[ \t]+([A-Za-z0-9._-]+)[ \t]*$", re.MULTILINE | re.IGNORECASE
 )
 _ARG = pattern(r"^[ \t]*ARG[ \t]+(.+)$", re.MULTILINE | re.IGNORECASE)
-_NAME = pattern(r"([A-Za-z_][A-Za-z0-9_]*)(?:=(?:\"[^\"]*\"|'[^']*'|[^\s\"'])*)?(?:[ \t]+|$)")
+# A word with its quotes; nothing is tried twice, because a stranger's line may be long.
+_WORD = pattern(r"[ \t]*+((?:\"[^\"]*+\"|'[^']*+'|[^\s\"'])++)")
+_NAME = pattern(r"[A-Za-z_][A-Za-z0-9_]*")
 _READ = 1 << 20
 _PLATFORMS = (
     "linux/amd64",
@@ -95,7 +98,7 @@ def _directories(asked: Asked) -> Wanted:
 def _context(asked: Asked) -> Wanted:
     from builder.cli.config.names import target_names
 
-    return Wanted(target_names(asked.environment), files="dirs")
+    return Wanted(target_names(asked.environment, value_of("--config", asked.words)), files="dirs")
 
 
 def _stages(asked: Asked) -> Wanted:
@@ -107,8 +110,18 @@ def _arguments(asked: Asked) -> Wanted:
     if "=" in asked.value:
         return Wanted()
     lines = _ARG.findall(_dockerfile(asked))
-    names = dict.fromkeys(match[1] for line in lines for match in _NAME.finditer(line))
+    names = dict.fromkeys(name for line in lines for name in _names(line))
     return Wanted({f"{name}=": "" for name in names})
+
+
+def _names(line: str) -> Iterator[str]:
+    """Yield the names that an ARG declares."""
+    end = 0
+    while word := _WORD.match(line, end):
+        end = word.end()
+        name = word[1].strip("\"'").partition("=")[0]
+        if _NAME.fullmatch(name):
+            yield name
 
 
 def _dockerfile(asked: Asked) -> str:
@@ -152,7 +165,7 @@ def _in_store(asked: Asked) -> list[str]:
     from builder.errors import BuilderError
     from builder.image.reference import Reference
 
-    named = next((after for word, after in zip(asked.words, asked.words[1:], strict=False) if word == "--root"), "")
+    named = value_of("--root", asked.words)
     places = [named] if named else [path for _, path in candidates(asked.environment, os.geteuid())]
     for place in places:
         try:

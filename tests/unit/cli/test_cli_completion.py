@@ -149,7 +149,9 @@ def test_images_of_the_store(call: Call, place: Path) -> None:
     assert offered("pybuild rmi app:2 reg") == ["registry.example/team/app:1"]
     assert "registry.example/team/app" in offered("pybuild tags ")
     assert "registry.example" in offered("pybuild login ")
-    assert offered("pybuild --root nosuch rmi ") == []
+    assert offered("pybuild --root nosuch rmi ") == offered("pybuild --root=nosuch rmi ") == []
+    (place / "other.toml").write_text("[target.zone]\n")
+    assert offered("pybuild --config other.toml zo") == offered("pybuild --config=other.toml zo") == ["zone", "<dirs>"]
 
 
 def test_a_store_is_not_made_by_looking(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,6 +172,39 @@ def test_lines_of_any_kind(place: Path, line: str) -> None:
     words = words_of(line)
     assert words
     complete(words[1:] or [""], os.environ)
+
+
+@pytest.mark.parametrize(
+    "line", ["a" * 400_000 + "!", "x=" * 200_000 + '"', "x='" * 100_000 + '"', "'\"" * 200_000, "a " * 200_000 + '"']
+)
+def test_a_strangers_dockerfile_holds_nobody_up(place: Path, line: str) -> None:
+    """Each of these took hours, when every way to read a word was tried."""
+    (place / "Dockerfile").write_text(f"ARG {line}\nARG OWN\nFROM scratch AS {line}\nFROM scratch AS last\n")
+    assert "OWN=" in offered("pybuild --build-arg ")
+    assert offered("pybuild --target ") == ["last"]
+
+
+def test_a_long_description_is_cut(place: Path) -> None:
+    (place / "pybuild.toml").write_text(f"[target.api]\ndescription = '{'x' * 100_000}'\n")
+    for shell in ("zsh", "fish"):
+        assert len(answered(complete(["ap"], os.environ), shell, "")) < 300
+
+
+def test_what_takes_too_long_ends(place: Path, tmp_path: Path) -> None:
+    """As a store does that is on a disk that does not answer."""
+    text = (
+        "import sys, threading\nfrom builder.cli.commands import completion\ncompletion._PATIENCE = 0.2\n"
+        "completion._asked = lambda _: threading.Event().wait()\n"
+        "from builder.cli.main import main\nsys.exit(main(sys.argv[1:]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", text, "completion", "bash", "--line", "pybuild "],
+        cwd=CHECKOUT,
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (1, b"", b"")
 
 
 def test_no_error_is_ever_printed(place: Path, tmp_path: Path) -> None:
@@ -280,6 +315,69 @@ def test_at_a_terminal(terminal: Terminal) -> None:
     terminal.expect("dest=Other ")
     terminal.send("\x15pybuild bu\t")
     terminal.expect("build")
+
+
+HOSTILE = {
+    "f$(touch bitten)": "f\\$\\(touch\\ bitten\\)/",
+    "g`touch bitten`": "g\\`touch\\ bitten\\`/",
+    "j;touch bitten;": "j\\;touch\\ bitten\\;/",
+    'n"$(touch bitten)': 'n\\"\\$\\(touch\\ bitten\\)/',
+    "o'|touch bitten": "o\\'\\|touch\\ bitten/",
+}
+"""Names of directories, and how they stand on the line; commands begin with none of the letters."""
+
+
+@pytest.fixture
+def hostile(place: Path) -> Path:
+    """A stranger's directory, in which every name is a command."""
+    for name in (*HOSTILE, "y\ntouch bitten"):
+        (place / name).mkdir()
+    (place / "Dockerfile").write_text(
+        "FROM $(touch${IFS}bitten) AS base\nFROM `touch${IFS}bitten` AS $(touch${IFS}bitten)\n"
+        'ARG A=$(touch bitten)\nARG $(touch${IFS}bitten)=1\nFROM "a;touch${IFS}bitten AS bu\n'
+    )
+    (place / "pybuild.toml").write_text(
+        "[target.zz]\ndescription = '$(touch bitten) `touch bitten` %F{red} : \"'\n"
+        '[target.zy]\ndescription = "\\u001b]0;x\\u0007 \\n;touch bitten;\\n\'"\n'
+    )
+    (place / "pybuild").write_text("#!/bin/sh\ntouch bitten\n")
+    (place / "pybuild").chmod(0o755)
+    return place
+
+
+def test_nothing_of_a_strangers_directory_is_executed(hostile: Path, terminal: Terminal) -> None:
+    for name, written in HOSTILE.items():
+        terminal.send(f"pybuild {name[0]}\t")
+        terminal.expect(f"pybuild {written}")
+        terminal.send("\n")
+        terminal.expect(f"cannot read the Dockerfile {name}/Dockerfile")
+        terminal.expect("ready> ")
+    for typed, shown in (
+        ("pybuild --target b\t\t\t", "base"),
+        ("pybuild z\t\t\t", "zy"),
+        ("pybuild --build-arg \t", "A="),
+        ("pybuild -f y\t", "touch"),
+        ("./pybuild --targ\t", "--target "),
+    ):
+        terminal.send(typed)
+        terminal.expect(shown)
+        terminal.send("\x15")
+    terminal.send("echo do''ne\n")
+    terminal.expect("done")
+    assert not (hostile / "bitten").exists()
+
+
+def test_nothing_of_a_strangers_directory_is_executed_by_fish(hostile: Path, program: Path) -> None:
+    fish = need_tool("fish")
+    lines = [*(f"pybuild {name[0]}" for name in HOSTILE), "pybuild -f y", "pybuild --target b", "pybuild z"]
+    script = "pybuild completion fish | source; for line in $argv; complete -C $line; end"
+    environment = {**os.environ, "PATH": f"{program}:{os.environ['PATH']}"}
+    found = run([fish, "--no-config", "-c", script, *lines, "./pybuild --targ"], cwd=hostile, env=environment).stdout
+    assert [name for name in HOSTILE if f"{name}/" not in found.replace("\\", "")] == []
+    assert "zz\t$(touch bitten)" in found
+    assert "zy\t" in found
+    assert "--target\t" in found
+    assert not (hostile / "bitten").exists()
 
 
 @pytest.mark.parametrize(
