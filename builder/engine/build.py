@@ -162,7 +162,12 @@ def _without_lies(
     exported = {step.vertex for plan in plans for step in plan.steps if step.vertex is not None}
     while True:
         solver = Solver(
-            merged(plans), services, max(1, request.jobs), exported, before=lambda: rights.enforce(env.reporter)
+            merged(plans),
+            services,
+            max(1, request.jobs),
+            exported,
+            before=lambda: rights.enforce(env.reporter),
+            meanwhile=lambda: rights.glance(env.reporter),
         )
         try:
             contents, built, names = _attempt(request, prepared, solver, env, clock)

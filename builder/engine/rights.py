@@ -1,4 +1,7 @@
-"""Whether a build's pushes will be let in, asked while the build begins: not after an hour of it."""
+"""Whether a build's pushes will be let in, asked while the build begins: not after an hour of it.
+
+Nobody waits for the answers: a refusal ends the steps that are being executed by then.
+"""
 
 from __future__ import annotations
 
@@ -45,6 +48,11 @@ class PushRights:
         if self._enforced is None:
             self._enforced = self._wait(reporter)
         return self._enforced
+
+    def glance(self, reporter: Reporter) -> None:
+        """Raise what ``enforce`` does, if all answers are there."""
+        if not any(thread.is_alive() for thread in self._threads):
+            self.enforce(reporter)
 
     def _wait(self, reporter: Reporter) -> tuple[CacheTarget, ...]:
         for thread in self._threads:

@@ -50,7 +50,9 @@ class Solver:
     jobs: int
     exported: Collection[VertexID] = ()
     before: Callable[[], object] = lambda: None
-    """Called before anything is executed, and at the end; what it raises ends the run."""
+    """Called before a result or a failure counts; what it raises ends the run instead."""
+    meanwhile: Callable[[], object] = lambda: None
+    """Called whenever something is executed, and while it is; what it raises ends the run."""
     results: dict[VertexID, Result] = field(default_factory=dict)
     _finished: queue.SimpleQueue[_Done] = field(default_factory=queue.SimpleQueue)
     _ready: list[tuple[int, VertexID]] = field(default_factory=list)
@@ -132,8 +134,7 @@ class Solver:
             if not self._sandbox_started and self._leads_to_run(vertex):
                 self._sandbox_started = True
                 self.services.sandbox.start_early()
-            if not self._running:
-                self.before()
+            self.meanwhile()
             try:
                 looked = time.monotonic() - started
                 threading.Thread(target=self._execute, args=(task, looked), name=vertex.name, daemon=True).start()
@@ -177,6 +178,7 @@ class Solver:
         try:
             done = self._finished.get(timeout=_TICK)
         except queue.Empty:
+            self.meanwhile()
             return
         self._running -= 1
         if done.result is not None:
@@ -187,6 +189,7 @@ class Solver:
 
     def _fail(self, vertex: Vertex, error: BaseException, seconds: float) -> None:
         if self._failure is None:
+            self.meanwhile()
             if isinstance(error, _NOBODYS_MISTAKE) and not self.services.cancel.is_set():
                 self._failure = error
                 return

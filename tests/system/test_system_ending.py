@@ -6,12 +6,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.support.cli import environment, write_context
+from tests.support.fake_registry import Fault, serve
 from tests.support.need import need_root
 from tests.support.processes import GONE_SECONDS, await_end, descendants, helper_of, nursery_of, watch
 
@@ -130,6 +132,32 @@ def test_a_timeout_ends_all_of_the_step(busybox_layout: Path, tmp_path: Path) ->
     assert b"timeout 1s" in said
     assert mounts(tmp_path) == []
     assert list((tmp_path / "store/tmp").iterdir()) == []
+
+
+def test_a_registry_that_refuses_ends_the_step_that_is_running(busybox_layout: Path, tmp_path: Path) -> None:
+    """Nobody waits for its answer before the first step, and nobody finishes the step after it."""
+    need_root("needs root: RUN")
+    context = write_context(tmp_path / "context", f"FROM base\nRUN {STUBBORN}\n")
+    step_is_up = threading.Event()
+
+    def refuse_then(_: object) -> Fault:
+        assert step_is_up.wait(60)
+        return Fault(status=403)
+
+    with serve() as registry:
+        registry.plan = refuse_then
+        push = ("--push", f"--tag={registry.host}/app:1", "--insecure-registry=127.0.0.1")
+        with start(context, busybox_layout, tmp_path / "store", *push) as process:
+            build = until_up(process)
+            pidfds = watch(build.below)
+            step_is_up.set()
+            said = process.communicate(timeout=30)[1]
+        assert await_end(pidfds) < GONE_SECONDS
+        assert {one.method for one in registry.seen} == {"POST"}
+    assert process.returncode == 77, said
+    assert b"cannot push to" in said
+    assert b"Traceback" not in said
+    assert mounts(tmp_path) == []
 
 
 def test_what_a_finished_step_left_running_is_gone_in_the_next(busybox_layout: Path, tmp_path: Path) -> None:

@@ -1,20 +1,23 @@
-"""A build that may not push ends before it begins."""
+"""A build that may not push ends as soon as it is told so, whatever its steps do."""
 
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from builder.cache.store import Store
 from builder.engine.request import BuildRequest, CachePlace, CacheTarget, Output
 from builder.engine.rights import push_targets
+from builder.events import Event, VertexCompleted
 from builder.image.reference import Reference
 from builder.registry.client import Registry
 from builder.registry.errors import AuthenticationError, RegistryError
 from builder.registry.retry import RetryPolicy
-from tests.support.builds import NATIVE, Workshop
+from tests.support.builds import NATIVE, Recording, Workshop
 from tests.support.fake_registry import FakeRegistry, Fault, first, serve
 
 
@@ -34,13 +37,38 @@ def shop(tmp_path: Path) -> Iterator[Workshop]:
         yield Workshop(tmp_path / "store", tmp_path / "context", connect)
 
 
-def test_a_build_that_may_not_push_runs_nothing(shop: Workshop, fake: FakeRegistry) -> None:
-    """The RUN would fail for want of a shell, and the COPY for want of its file: neither is tried."""
+def test_a_build_that_may_not_push_is_told_that_first(shop: Workshop, fake: FakeRegistry) -> None:
+    """The COPY would fail for want of its file."""
     fake.plan = lambda seen: Fault(status=403) if seen.method == "POST" else None
     text = "FROM scratch\nCOPY missing /\nRUN false"
     with pytest.raises(AuthenticationError, match=r"cannot push to .*app.*403"):
         shop.build(text, tags=[f"{fake.host}/app:1"], outputs=(Output("registry"),))
     assert [one.method for one in fake.seen] == ["POST"]
+
+
+def test_steps_do_not_wait_for_the_answer_and_count_for_nothing_after_a_refusal(
+    shop: Workshop, fake: FakeRegistry
+) -> None:
+    executed = threading.Event()
+
+    class Waiting(Recording):
+        def emit(self, event: Event) -> None:
+            super().emit(event)
+            if isinstance(event, VertexCompleted) and "/two" in event.name:
+                executed.set()
+
+    def refuse_after_both(_: object) -> Fault:
+        assert executed.wait(60)
+        return Fault(status=403)
+
+    fake.plan = refuse_after_both
+    seen = Waiting()
+    text = "FROM scratch\nCOPY f /one\nCOPY f /two\n"
+    with pytest.raises(AuthenticationError, match="cannot push"):
+        shop.try_build(seen, text, {"f": "1"}, tags=[f"{fake.host}/app:1"], outputs=(Output("registry"),))
+    assert len(seen.executed) == 2
+    with Store.open(shop.store) as store:
+        assert list(store.refs.records()) == []
 
 
 def test_every_repository_is_asked_once(shop: Workshop, fake: FakeRegistry) -> None:
@@ -63,13 +91,13 @@ def cache_at(fake: FakeRegistry, *, ignore_error: bool = False) -> tuple[CacheTa
     return (CacheTarget(place=where, ignore_error=ignore_error),)
 
 
-NOTHING_RUNS = "FROM scratch\nCOPY missing /\nRUN false"
+NOTHING_WORKS = "FROM scratch\nCOPY missing /\nRUN false"
 
 
-def test_a_build_that_may_not_write_its_cache_runs_nothing(shop: Workshop, fake: FakeRegistry) -> None:
+def test_a_build_that_may_not_write_its_cache_is_told_that_first(shop: Workshop, fake: FakeRegistry) -> None:
     fake.plan = lambda seen: Fault(status=403) if seen.method == "POST" else None
     with pytest.raises(AuthenticationError, match=r"caches/x:cache cannot be written: .*403") as caught:
-        shop.build(NOTHING_RUNS, cache_to=cache_at(fake))
+        shop.build(NOTHING_WORKS, cache_to=cache_at(fake))
     assert "ignore-error=true" in str(caught.value.hint)
     assert [one.method for one in fake.seen] == ["POST"]
 
@@ -106,7 +134,7 @@ def test_one_that_is_pushed_to_is_asked_once(shop: Workshop, fake: FakeRegistry)
     push = {"tags": [f"{fake.host}/caches/x:1"], "outputs": (Output("registry"),)}
     fake.plan = lambda seen: Fault(status=403) if seen.method == "POST" else None
     with pytest.raises(RegistryError, match="cannot push"):
-        shop.build(NOTHING_RUNS, cache_to=cache_at(fake, ignore_error=True), **push)
+        shop.build(NOTHING_WORKS, cache_to=cache_at(fake, ignore_error=True), **push)
     assert len(fake.seen) == 1
 
 
