@@ -25,6 +25,10 @@ PREPARATIONS = (f"pipx install {_WHEEL}", "sudo sysctl -q -w kernel.apparmor_res
 """Steps of a workflow that prepare a machine of GitHub's; here it is prepared."""
 
 
+(HOME,) = re.findall(r"^ENV .* HOME=(\S+)", (CHECKOUT / "Dockerfile").read_text(), re.MULTILINE)
+"""Of the user in the image: the store is there."""
+
+
 # --- a registry that knows who may do what, machines, and what became of a job
 
 
@@ -103,6 +107,7 @@ def exercise(site: Site, job: Job) -> None:
     assert steps(done(job(site, "protected", "a"))) == (0, 2)
     first = site.entries()
     assert first, "a protected branch writes the cache"
+    assert site.registry.tags(site.project), "and pushes the image"
     mark = site.registry.mark()
     found = done(job(site, "merge request", "b"))
     assert steps(found) == (2, 0), "a merge request reads it"
@@ -130,6 +135,8 @@ class GitLab:
 
     def __init__(self, recipe: Mapping[str, Any]) -> None:
         self._jobs = {name: one for name, one in recipe.items() if "script" in one}
+        stages = recipe.get("stages", ["build", "test", "deploy"])
+        assert {self._job(name).get("stage", "test") for name in self._jobs} <= {*stages}
 
     def __call__(self, site: Site, event: Event, machine: str) -> subprocess.CompletedProcess[str]:
         site.cache = f"{site.project.partition('/')[0]}/app-cache"
@@ -186,11 +193,13 @@ class GitHub:
     """Replaces the expressions of a job and runs the steps that are scripts."""
 
     def __init__(self, recipe: Mapping[str, Any]) -> None:
-        """A recipe is a whole workflow or a job of one."""
+        """A recipe is a whole workflow, with all it takes to prepare a machine, or a job of one."""
         self._job = recipe["jobs"]["image"] if "jobs" in recipe else recipe
+        self._rights = ALL if recipe["permissions"] == {"contents": "read", "packages": "write"} else PULL
+        self._preparations = PREPARATIONS if "jobs" in recipe else PREPARATIONS[:1]
 
     def __call__(self, site: Site, event: Event, machine: str) -> subprocess.CompletedProcess[str]:
-        actor, rights = ("bob", PULL) if event == "merge request" else ("ann", ALL)
+        actor, rights = ("bob", PULL) if event == "merge request" else ("ann", self._rights)
         known = {
             "vars.REGISTRY": site.registry.host,
             "github.repository": site.project,
@@ -212,7 +221,8 @@ class GitHub:
     ) -> subprocess.CompletedProcess[str]:
         checkout, *before, step = self._job["steps"]
         assert checkout["uses"].partition("@")[0] == "actions/checkout"
-        assert [one["run"] for one in before] == [*PREPARATIONS[: len(before)]]
+        assert checkout["with"] == {"persist-credentials": False}, "or COPY . finds the token in .git/config"
+        assert [one["run"] for one in before] == [*self._preparations]
         env = {
             name: re.sub(r"\$\{\{ ([\w.]+) \}\}", lambda one: known[one[1]], value)
             for name, value in step["env"].items()
@@ -254,6 +264,7 @@ class Tekton:
             return re.sub(r"\$\(([\w.-]+)\)", lambda one: values[one[1]], text)
 
         assert replaced(step["workingDir"]) == str(site.context)
+        mounted(step.get("volumeMounts", []), spec.get("volumes", []))
         env = {one["name"]: replaced(one["value"]) for one in step["env"]}
         secret = site.login(machine, *team(site, event))
         # As Tekton writes it: a script without a first line of its own.
@@ -275,6 +286,9 @@ class Kubernetes:
 
     def _start(self, site: Site, event: Event, machine: str, *, write: bool) -> subprocess.CompletedProcess[str]:
         (container,) = self._pod["containers"]
+        places = mounted(container["volumeMounts"], self._pod["volumes"])
+        if container.get("securityContext", {}).get("readOnlyRootFilesystem"):
+            assert {HOME, "/tmp"} <= places, "nothing else can be written"
         (volume,) = [one for one in self._pod["volumes"] if "secret" in one]
         (mount,) = [one for one in container["volumeMounts"] if one["name"] == volume["name"]]
         (item,) = volume["secret"]["items"]
@@ -294,6 +308,14 @@ class Kubernetes:
             place = words.index("--cache-to")
             del words[place : place + 2]
         return site.run(machine, words, env)
+
+
+def mounted(mounts: Sequence[Mapping[str, Any]], volumes: Sequence[Mapping[str, Any]]) -> set[str]:
+    """Return where volumes are mounted, each of them, and the home of the image's user if any is to be written."""
+    assert {one["name"] for one in mounts} == {one["name"] for one in volumes}
+    places = {one["mountPath"] for one in mounts}
+    assert HOME in places or not any("emptyDir" in one for one in volumes)
+    return places
 
 
 def team(site: Site, event: Event) -> tuple[str, dict[str, set[str]]]:

@@ -114,8 +114,9 @@ def test_merge_requests_read_and_protected_branches_write(site: Site, system: st
     assert "will not be written" in tried.stderr or tried.returncode != 0
 
 
-def test_the_scheduled_job_prunes_the_cache(site: Site) -> None:
-    job = GitLab(recipes(PAGE)["GitLab CI"])
+@pytest.mark.parametrize("origin", ["page", "file"])
+def test_the_scheduled_job_prunes_the_cache(site: Site, origin: str) -> None:
+    job = GitLab((recipes(PAGE) if origin == "page" else files())["GitLab CI"])
     done(job(site, "protected", "a"))
     said = done(job(site, "schedule", "b"))
     assert warnings(said) == []
@@ -130,6 +131,9 @@ MUTANTS = [
     ("GitHub Actions", '"push true"', '"push false"'),
     ("GitHub Actions", '"$GITHUB_EVENT_NAME $GITHUB_REF_PROTECTED" = ', '"push" != '),
     ("GitHub Actions", 'pybuild --cache-from "$IMAGE/cache"', "pybuild"),
+    ("GitHub Actions", "(--push --cache-to", "(--cache-to"),
+    ("GitHub Actions", "packages: write }      #", "packages: read }      #"),
+    ("GitHub Actions", "persist-credentials: false", "persist-credentials: true"),
     ("Tekton", 'default: "false"', 'default: "true"'),
     ("Tekton", "mode=max,ignore-error=true", "mode=maximum"),
     ("Tekton", 'set -- --cache-from "$CACHE"', "set --"),

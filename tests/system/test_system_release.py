@@ -119,6 +119,9 @@ def test_pipx_installs_it(release: Release, home: Path, ending: str) -> None:
     python = home / "pipx/venvs/pybuild-oci/bin/python"
     text = "from builder import BuildRequest, build; print(build(BuildRequest(context='context')).digest)"
     assert run([python, "-c", text], env=env, cwd=home).stdout.startswith("sha256:")
+    assert run([python, "-m", "builder", "--version"], env=env, cwd=home).stdout == f"pybuild {__version__}\n"
+    run([pipx, "uninstall", "pybuild-oci"], env=env)
+    assert not [*(home / "bin").iterdir(), *(home / "pipx/venvs").iterdir()]
 
 
 def test_the_single_file_builds_the_same(release: Release, home: Path) -> None:
