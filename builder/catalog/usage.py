@@ -192,7 +192,7 @@ KINDS = (
         ),
         cause="There are gzip, gzip-single-member, zstd and uncompressed; each has its own range of levels, and "
         "uncompressed layers have none.",
-        way_out="`--compression gzip --compression-level 6` is a good start; docs/outputs.md says what each costs.",
+        way_out="`--compression zstd` is small and fast where all readers know it; docs/images.md says what there is.",
     ),
     Kind(
         code="PB6413",

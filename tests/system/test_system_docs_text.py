@@ -47,3 +47,15 @@ def test_such_lines_are_found() -> None:
         "pip install socksio && pybuild -t app:1 .",
     ):
         assert not _by_name(line), line
+
+
+def test_stores_are_in_volumes_and_are_none() -> None:
+    """What a cluster or runner mounts belongs to root; a store has to be the builder's own, or is put elsewhere."""
+    named = [
+        (str(page.relative_to(CHECKOUT)), place)
+        for page in (CHECKOUT / "docs").rglob("*.*")
+        if page.suffix in _READ
+        for place in re.findall(r"PYBUILD_ROOT(?:, value)?: *([^\s,}]+)", page.read_text())
+    ]
+    assert len(named) >= 3
+    assert [one for one in named if one[1].count("/") < 2] == []
