@@ -111,8 +111,6 @@ VALUES: dict[tuple[str, str], str] = {
     ("--network", "private"): "`--network none`, or default",
     ("--network", "slirp4netns"): "`--network default`, or `none`",
     ("--network", "pasta"): "`--network default`, or `none`",
-    ("--pull", "true"): "`--pull`, or `--pull=always`",
-    ("--pull", "false"): "leave it out, or `--pull=missing`",
     ("--pull", "ifnewer"): "`--pull=always`: only what changed is fetched",
     ("--pull", "newer"): "`--pull=always`: only what changed is fetched",
     ("--pull", "ifmissing"): "`--pull=missing`",

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol, TypeGuard, cast
 
 from builder.cli.levels import add_compat
-from builder.cli.parsing import Parser, base, chosen_action, listing, split_word, value_of
+from builder.cli.parsing import Parser, base, chosen_action, listing, pull_said, split_word, value_of
 from builder.cli.registries import add_push_options, add_registry_options
 from builder.errors import UsageError
 
@@ -178,8 +178,7 @@ def parse_build(parser: Parser, argv: Sequence[str], *, alone: bool = False) -> 
 def _parse_build(parser: Parser, argv: Sequence[str], *, alone: bool) -> argparse.Namespace:
     following = [after for word, after in itertools.pairwise(argv) if word == "--pull" and after in PULL]
     parser.pull = following[0] if following else ""
-    # A bare --pull means always; argparse would take the next word, which is the context.
-    options = parser.parse_args(["--pull=always" if word == "--pull" else word for word in argv])
+    options = parser.parse_args([*map(pull_said, argv)])
     options.words = words = options.context
     options.context = words[0] if words else None
     options.argv, options.grammar = tuple(argv), parser
@@ -372,7 +371,7 @@ def _add_how(group: argparse._ArgumentGroup) -> None:
         metavar="[=WHEN]",
         choices=PULL,
         default="auto",
-        help="when to ask the registry for a base: always (also without a value), missing, never, "
+        help="when to ask the registry for a base: always (also without a value or with true), missing, never, "
         "or auto, which is once an hour",
     )
     group.add_argument("--source-date-epoch", metavar="SECONDS", help="clamp times (default: $SOURCE_DATE_EPOCH)")

@@ -90,6 +90,17 @@ def truth(what: str, text: str) -> bool:
     return TRUTHS[text.lower()]
 
 
+def pull_said(word: str) -> str:
+    """Return a word of a build, with a value if it is ``--pull``, which is a flag too.
+
+    For a bare one argparse would take the next word, which is the context.
+    """
+    if word != "--pull" and not word.startswith("--pull="):
+        return word
+    truth = TRUTHS.get(word.partition("=")[2].lower(), None if "=" in word else True)
+    return word if truth is None else "--pull=always" if truth else "--pull=auto"
+
+
 def wants_project(unwanted: bool | None, environment: Mapping[str, str]) -> bool:
     """Say whether the project's file is read; ``unwanted`` is what the option says. Raises UsageError."""
     if unwanted is not None:

@@ -16,7 +16,7 @@ from builder.cli.dockerproxies import proxy_arguments
 from builder.cli.levels import chosen_level
 from builder.cli.options import NETWORKS, is_name
 from builder.cli.outputs import outputs
-from builder.cli.parsing import wants_project
+from builder.cli.parsing import pull_said, wants_project
 from builder.engine.machine import available_cpus, native_platform
 from builder.engine.request import BuildRequest, CompressionChoice, EpochChoice
 from builder.engine.services import SecretReader
@@ -268,8 +268,7 @@ def given_words(options: argparse.Namespace) -> dict[str, object]:
     parser = options.grammar
     for action in parser._actions:
         action.default = argparse.SUPPRESS
-    words = ["--pull=always" if word == "--pull" else word for word in options.argv]
-    return dict(vars(parser.parse_args(words)))
+    return dict(vars(parser.parse_args([*map(pull_said, options.argv)])))
 
 
 def settle(options: argparse.Namespace, environment: Mapping[str, str]) -> list[argparse.Namespace]:

@@ -64,6 +64,7 @@ def test_hints(words: list[str], hint: str) -> None:
 def test_a_bare_pull_means_always() -> None:
     assert request("--pull").pull == "always"
     assert request("--pull=missing").pull == "missing"
+    assert (request("--pull=true").pull, request("--pull=false").pull) == ("always", "auto")  # as with Docker
     assert request().pull == "auto"
 
 
