@@ -154,10 +154,13 @@ def _listen(pipe: int, cancel: threading.Event, at_first: Callable[[], None], at
         if ready and not told:
             continue
         if asked or told > 1:
-            at_last()
-            # Not through sys.stderr, whose lock the main thread may hold.
-            os.write(2, b"pybuild: interrupted\n")
-            os._exit(InterruptedBuildError.exit_code)
+            try:
+                at_last()
+                # Not through sys.stderr, whose lock the main thread may hold. The terminal may be what is gone.
+                with contextlib.suppress(OSError):
+                    os.write(2, b"pybuild: interrupted\n")
+            finally:
+                os._exit(InterruptedBuildError.exit_code)
         asked = True
         # A terminal that takes nothing, as after Ctrl-S, must not keep us from stopping.
         telling = threading.Thread(target=at_first, daemon=True)

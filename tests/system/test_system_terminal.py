@@ -311,6 +311,30 @@ def test_what_others_print_stands_above_whole(store_root: Path, tmp_path: Path) 
     assert len([line for line in lines if "RUN x" in line]) == 1
 
 
+MEANWHILE = """
+import os, sys, threading
+from builder.cli.reporters import showing
+from builder.events import Output, VertexCompleted, VertexStarted
+
+class Noisy(bytes):
+    def __len__(self):
+        print("printed meanwhile", file=sys.stderr)
+        return super().__len__()
+
+with showing("tty", sys.stderr, os.environ) as display:
+    display.emit(VertexStarted("v", "[1/1] RUN x"))
+    threading.Event().wait(0.5)
+    display.emit(Output("v", "stdout", Noisy(b"a line\\n")))
+    display.emit(VertexCompleted("v", "[1/1] RUN x", 1.0, False))
+"""
+
+
+def test_what_is_printed_while_an_event_is_taken(store_root: Path, tmp_path: Path) -> None:
+    """As Python does for an error in a finalizer, at any moment and in any thread."""
+    with Terminal(tmp_path, [sys.executable, "-c", MEANWHILE], columns=80, lines=12, env={}, root=store_root) as one:
+        assert "printed meanwhile\n" in one.wait_for("status 0")
+
+
 @pytest.mark.parametrize("words", ["inspect --format {{.Config.Labels}}", "history --format {{.CreatedBy}}"])
 def test_texts_of_images_do_not_control_a_terminal(words: str, store_root: Path, tmp_path: Path) -> None:
     """What was asked for is printed as it is, but not to a terminal."""

@@ -6,6 +6,7 @@ moment; rich is loaded then, and not for a build that finds everything.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -49,7 +50,8 @@ class LiveReporter:
         self._stream = stream
         self._environment = environment
         self._glyphs = UNICODE if speaks_utf8(stream, environment) else ASCII
-        self._lock = threading.Lock()
+        # Reentrant: what Python itself prints, as of an error in a finalizer, comes at any moment, to ``_foreign``.
+        self._lock = threading.RLock()
         self._logs = Logs()
         self._state = State(self._logs, clock)
         self._clock = clock
@@ -93,7 +95,8 @@ class LiveReporter:
         """Leave the terminal to others at once."""
         self._lost = True
         if self._drawn:
-            os.write(self._stream.fileno(), b"\r\x1b[J")
+            with contextlib.suppress(OSError):
+                os.write(self._stream.fileno(), b"\r\x1b[J")
 
     def _print(self, lines: list[Line]) -> None:
         for line in lines:

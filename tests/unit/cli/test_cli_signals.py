@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import signal
 import subprocess
 import sys
@@ -43,3 +45,35 @@ def test_a_registry_that_makes_us_wait(command: str, answer: str, store_root: Pa
     assert running.returncode == 130, said
     assert b"Traceback" not in said
     assert list((store_root / "tmp").iterdir()) == []
+
+
+@pytest.mark.parametrize("progress", ["plain", "tty"])
+def test_a_second_signal_ends_it_though_nobody_reads_what_it_says(
+    progress: str, store_root: Path, tmp_path: Path
+) -> None:
+    """The terminal is gone, or whoever read the pipe."""
+    asked, over = threading.Event(), threading.Event()
+
+    def stalls(_: Seen) -> Fault | None:
+        asked.set()
+        over.wait(60)
+        return None
+
+    with serve() as fake:
+        fake.plan = stalls
+        context = write_context(tmp_path / "context", f"FROM {fake.host}/app:1\nCOPY a /a\n", {"a": "a"})
+        ours, theirs = pty.openpty() if progress == "tty" else os.pipe()
+        words = [sys.executable, "-m", "builder.cli.main", f"--progress={progress}", str(context)]
+        with subprocess.Popen(words, env={**environment(store_root), "TERM": "xterm"}, stderr=theirs) as running:
+            try:
+                os.close(theirs)
+                assert asked.wait(60)
+                if progress == "tty":
+                    assert os.read(ours, 65536), "something is drawn"
+                os.close(ours)
+                running.send_signal(signal.SIGTERM)
+                running.send_signal(signal.SIGINT)
+                assert running.wait(30) == 130
+            finally:
+                over.set()
+                running.kill()
