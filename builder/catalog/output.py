@@ -41,7 +41,7 @@ KINDS = (
             "cannot unpack an archive into {directory}: {reason}",
             "cannot write a layer to {root}: {reason}",
             "cannot write the accounts in {path}: {reason}",
-            "cannot read the changes in {word}: {error}",
+            "cannot read the changes in {directory}: {reason}",
             "cannot unpack a layer into {target}: {path}: {reason}",
             "cannot unpack a layer into {target}: {reason}",
             "cannot write {path}: it is a directory",

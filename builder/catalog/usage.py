@@ -79,7 +79,7 @@ KINDS = (
         title="An attribute of --output is wrong",
         errors=("UsageError",),
         texts=(
-            "--output {text}: {error}",
+            "--output {text}: its quotes or line breaks do not fit",
             "--output {text}: {name} is true or false, not {value}",
             "--output {text}: {name} means nothing here{suggestion}",
             "--output {text}: unknown type {kind}",

@@ -125,7 +125,10 @@ def _attributes(text: str) -> dict[str, str]:
     try:
         words = next(csv.reader([text], strict=True))
     except csv.Error as error:
-        raise UsageError(f"--output {text}: {error}") from error
+        raise UsageError(
+            f"--output {text}: its quotes or line breaks do not fit",
+            hint="""a value with commas is quoted with its name: '"name=a,b"'""",
+        ) from error
     found: dict[str, str] = {}
     last = ""
     for word in words:

@@ -220,7 +220,9 @@ def _contexts(texts: Sequence[str]) -> dict[str, str]:
     contexts = _pairs("--build-context", texts)
     for name, where in contexts.items():
         if not where:
-            raise UsageError(f"--build-context {name}=: say where it is")
+            raise UsageError(
+                f"--build-context {name}=: say where it is", hint=f"e.g. {name}=DIR, or {name}=docker-image://REF"
+            )
         if where.startswith("oci-layout:") and not where.startswith("oci-layout://"):
             raise UsageError(f"--build-context {name}={where}: a layout is named with oci-layout://DIR")
         if where.startswith("docker-image://") and where != "docker-image://scratch":

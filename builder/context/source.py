@@ -173,7 +173,7 @@ def _from_stream(stream: BinaryIO, scratch: Path, label: str) -> Context:
             lambda: ContextError(f"{label} is neither a tar nor a Dockerfile of bearable size"),
         )
     except LayerFormatError as error:
-        raise ContextError(f"{label}: {error.message}") from error
+        raise ContextError(f"{label}: {error.message}", hint=error.hint) from error
     except OSError as error:
         raise ContextError(f"cannot read {label}: {error.strerror}") from error
     if not data.strip():

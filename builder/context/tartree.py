@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from builder.errors import ContextError, ImageError
+from builder.errors import ContextError, ImageError, room_hint
 from builder.rootfs.entry import Entry, Kind
 from builder.rootfs.rooted import resolve_links, split
 from builder.rootfs.tarreader import read_members
@@ -57,7 +57,8 @@ class TarTree:
                 self._add(member.entry, contents)
         except ImageError as error:
             self.close()
-            raise ContextError(f"{label}: {error.message}", hint=error.hint) from error
+            broken = "write the tar again; tar tvf shows what it holds, and where it breaks"
+            raise ContextError(f"{label}: {error.message}", hint=error.hint or broken) from error
         except BaseException:
             self.close()
             raise
@@ -163,7 +164,9 @@ class TarTree:
                 if chunk.count(0) != len(chunk):
                     _write_at(self._fd, chunk, self._size)
             except OSError as error:
-                raise ContextError(f"cannot keep {path} of {self.label}: {error.strerror}") from error
+                raise ContextError(
+                    f"cannot keep {path} of {self.label}: {error.strerror}", hint=room_hint(error)
+                ) from error
             self._size += len(chunk)
         return start
 
@@ -218,5 +221,5 @@ def _unnamed_file(scratch: Path) -> int:
         fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         os.unlink(name)
     except OSError as error:
-        raise ContextError(f"cannot write to {scratch}: {error.strerror}") from error
+        raise ContextError(f"cannot write to {scratch}: {error.strerror}", hint=room_hint(error)) from error
     return fd

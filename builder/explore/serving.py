@@ -48,7 +48,9 @@ class Viewer:
         try:
             self._server = _Server(page.fileno(), port)
         except OSError as error:
-            raise OutputError(f"cannot serve on 127.0.0.1:{port}: {error.strerror}") from error
+            raise OutputError(
+                f"cannot serve on 127.0.0.1:{port}: {error.strerror}", hint="without --port a free one is taken"
+            ) from error
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}{self._server.path}"
 
     def run(self) -> None:

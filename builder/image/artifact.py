@@ -246,7 +246,10 @@ class Image:
         if not isinstance(manifest, Manifest):
             raise ManifestError(f"{content.where}: an index, not an image")
         if manifest.config.media_type not in IMAGE_CONFIGS:
-            raise ManifestError(f"{content.where} is no image but an artifact of type {manifest.config.media_type}")
+            raise ManifestError(
+                f"{content.where} is no image but an artifact of type {manifest.config.media_type}",
+                hint="pybuild copy takes it as it is",
+            )
         raw_config = content.document(manifest.config)
         if Digest.of(raw_config) != manifest.config.digest:
             raise DigestMismatchError(f"{content.where}: the config {manifest.config.digest} is something else")

@@ -307,4 +307,8 @@ def _root_cause(error: BaseException) -> BaseException:
 
 
 def _brief(error: Exception) -> str:
-    return str(error)[:200] or type(error).__name__
+    """Return what went wrong as the system or the library says it, without the number that Python puts before it."""
+    said = str(error)
+    if said.startswith("[Errno "):
+        said = said.partition("] ")[2] or said
+    return said[:200] or type(error).__name__

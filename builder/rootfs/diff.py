@@ -69,7 +69,7 @@ def diff(upper: Path, lowers: Sequence[Path], *, clamp: int | None = None, singl
         yield from _Diff(str(upper), tuple(str(path) for path in reversed(lowers)), clamp, single).items()
     except OSError as error:
         if error.errno != errno.ENAMETOOLONG:
-            raise OutputError(f"cannot read the changes in {upper}: {error}") from error
+            raise OutputError(f"cannot read the changes in {upper}: {error.strerror}") from error
         raise LayerFormatError(
             f"a path is too long for a layer: {str(error.filename)[len(str(upper)) :][:200]}..."
         ) from error

@@ -12,7 +12,7 @@ from builder.catalog.kinds import Kind, entry, fit, fixed
 from builder.context.gomatch import PatternError
 from builder.dockerfile.source import DockerfileError
 from builder.errors import BuilderError, CacheError, ContextError, InterruptedBuildError, OutputError, UsageError
-from builder.registry.errors import AuthenticationError, error_from_response
+from builder.registry.errors import AuthenticationError, TransientRegistryError, error_from_response
 from builder.run.spec import CommandFailedError
 from tests.support.raises import Site, errors, sites
 
@@ -132,6 +132,10 @@ def test_the_code_begins_with_the_exit_status(kind: Kind) -> None:
         (UsageError("nothing that anybody wrote down"), "PB6400"),
         (UsageError("unrecognized arguments: --rm"), "PB6401"),
         (DockerfileError("unknown instruction: FORM (did you mean FROM?)"), "PB6503"),
+        (UsageError("--port x: expected a number"), "PB6403"),
+        (UsageError("p.toml: build.creds: passwords do not belong into files of settings"), "PB6442"),
+        (DockerfileError("invalid reference 'A': 'A' is not a repository name"), "PB6532"),
+        (TransientRegistryError("cannot pull x: 9 bytes have digest sha256:0, expected sha256:1"), "PB7504"),
         (DockerfileError("NAME: is not allowed to be unset"), "PB6516"),
         (DockerfileError("NAME: say which"), "PB6516"),
         (PatternError("a["), "PB6627"),

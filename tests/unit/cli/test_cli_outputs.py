@@ -67,7 +67,7 @@ def test_outputs_are_read(text: str, expected: Output) -> None:
         ("type=image,name=UPPER", "is not a repository name"),
         ("type=image,push=yes", "push is true or false"),
         ("type=image,x", "expected NAME=VALUE, found 'x'"),
-        ('type=image,"name=a', "unexpected end of data"),
+        ('type=image,"name=a', "its quotes"),
         ("type=image,nmae=a", "did you mean name"),
         ("type=image,annotation-thing.a=b", "unknown annotation type 'thing'"),
         ("type=image,annotation-index[linux/amd64].a=b", "an index is for all platforms"),
