@@ -9,11 +9,13 @@ from __future__ import annotations
 from typing import ClassVar
 
 from builder.errors import BuilderError
+from builder.patterns import pattern
 from builder.values import dataclass, field
 
 _EXCERPT_LINES = 6
 _EXCERPT_WIDTH = 160
 _LONGEST_MESSAGE = 1000
+_CREDENTIALS = pattern(r"(?<=[A-Za-z0-9+.-]://)[^/?#\s]*(?=@)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +44,15 @@ class Source:
         object.__setattr__(self, "lines", tuple(line.rstrip("\r") for line in lines))
 
     def excerpt(self, span: Span) -> str:
-        """Return the numbered lines of ``span`` with a caret under its first character; of long lines only a part."""
+        """Return the numbered lines of ``span`` with a caret under its first character; of long lines only a part.
+
+        Users and passwords in URLs are not shown: excerpts get into logs.
+        """
         last = min(span.end_line, span.start_line + _EXCERPT_LINES - 1, len(self.lines))
         width = len(str(last))
         shown: list[str] = []
         for number in range(span.start_line, last + 1):
-            line = self.lines[number - 1]
+            line = _CREDENTIALS.sub(lambda found: "*" * len(found[0]), self.lines[number - 1])
             marked = number == span.start_line
             skipped = max(0, span.start_col - _EXCERPT_WIDTH // 2) if marked and len(line) > _EXCERPT_WIDTH else 0
             part = line[skipped : skipped + _EXCERPT_WIDTH]

@@ -23,7 +23,7 @@ _GIT_SCHEME = pattern(r"(git|ssh)://", re.IGNORECASE)
 _GIT_OVER_HTTP = pattern(r"(?i:https?)://[^/?#]*/[^?#]*\.git(?:[?#]|\Z)")
 _HTTP_SCHEME = pattern(r"https?://", re.IGNORECASE)
 _SCP_FORM = pattern(r"[A-Za-z0-9._-]+@[A-Za-z0-9._-]+:", re.ASCII)
-_CREDENTIALS = pattern(r"([A-Za-z][A-Za-z0-9+.-]*://)[^/?#\s]*@")
+_CREDENTIALS = pattern(r"(?<=[A-Za-z0-9+.-]://)[^/?#\s]*@")  # no look for where a scheme begins: words may be long
 _OCTAL = pattern(r"[0-7]+", re.ASCII)
 _SYMBOLIC = pattern(r"[ugoa]*(?:[-+=](?:[rwxXst]+|[ugo])?)+", re.ASCII)
 
@@ -154,4 +154,4 @@ def history_text(operation: CopyFiles, dest: str) -> str:
 
 def without_credentials(text: str) -> str:
     """Return ``text`` with users and passwords of URLs replaced: they must not reach histories, keys and logs."""
-    return _CREDENTIALS.sub(r"\1xxxxx:xxxxx@", text)
+    return _CREDENTIALS.sub("xxxxx:xxxxx@", text)

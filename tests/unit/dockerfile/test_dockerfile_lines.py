@@ -202,6 +202,12 @@ def test_the_excerpt_points_below_tabs_and_hides_control_characters() -> None:
     assert str(caught.value).splitlines()[1:] == ["2 | \tFOO \ufffd[31m", "  | \t^^^"]
 
 
+def test_the_excerpt_shows_no_passwords() -> None:
+    with pytest.raises(DockerfileError) as caught:
+        parse(b"FROM scratch\nADDD https://me:sEcReT@host/a@b /")
+    assert str(caught.value).splitlines()[1:3] == ["2 | ADDD https://*********@host/a@b /", "  | ^^^^"]
+
+
 def test_a_line_longer_than_the_limit_is_refused() -> None:
     with pytest.raises(DockerfileError, match="longer than 16 MiB"):
         parse(b"FROM a\nRUN " + b"x" * (16 * 1024 * 1024))
