@@ -15,7 +15,7 @@ from operator import attrgetter
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["dataclass", "field", "replace"]
+__all__ = ["dataclass", "field", "replace", "representation"]
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -89,7 +89,7 @@ def _make(given: type[Any], frozen: bool, eq: bool, kw_only: bool) -> type[Any]:
     own["__match_args__"] = tuple(one.name for one in members if one.init and not one.kw_only)
     own["__members__"] = members
     own["__dataclass_fields__"] = _FIELDS
-    own.setdefault("__repr__", _representation)
+    own.setdefault("__repr__", representation)
     if eq:
         # The body of a class with __eq__ and no __hash__ leaves a None there.
         if "__eq__" not in own:
@@ -259,7 +259,8 @@ def _hashing(key: Callable[[object], object]) -> Callable[[object], int]:
     return hashed
 
 
-def _representation(self: Any) -> str:
+def representation(self: Any) -> str:
+    """Return what ``repr`` says of a value, but of fields that are not for it."""
     shown = (f"{one.name}={getattr(self, one.name)!r}" for one in self.__members__ if one.repr)
     return f"{type(self).__qualname__}({', '.join(shown)})"
 

@@ -188,17 +188,25 @@ def expected(one: Explanation) -> Step:
 
 @dataclass(slots=True)
 class Recorder:
-    """Passes events on and remembers the steps; ``failed`` is the name of the one that ended the build."""
+    """Passes events on and remembers the steps; ``failed`` is the name of the one that ended the build.
+
+    A build that begins anew, without a cache that was damaged, finds what it did before: each step is told once.
+    """
 
     reporter: Reporter
-    steps: list[Step] = field(default_factory=list)
     failed: str = ""
+    _steps: dict[str, Step] = field(default_factory=dict)
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """The steps that are done, in the order in which they were."""
+        return tuple(self._steps.values())
 
     def emit(self, event: Event) -> None:
         """Take one event."""
         if isinstance(event, VertexCompleted):
-            self.steps.append(
-                Step(
+            if not (event.cached and event.vertex in self._steps):
+                self._steps[event.vertex] = Step(
                     name=event.name,
                     seconds=event.seconds,
                     cached=event.cached,
@@ -207,7 +215,6 @@ class Recorder:
                     layer=event.layer,
                     size=event.size,
                 )
-            )
         elif isinstance(event, VertexFailed):
             self.failed = event.name
         self.reporter.emit(event)

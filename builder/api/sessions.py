@@ -77,7 +77,7 @@ class Session:
         with self._call(on_event, cancel) as env:
             recorder = Recorder(env.reporter)
             finished = build(request, replace(env, reporter=recorder))
-        return told(finished, tuple(recorder.steps), time.monotonic() - started)
+        return told(finished, recorder.steps, time.monotonic() - started)
 
     def pull(self, name: str, *, platform: str | Platform | None = None) -> Digest:
         """Fetch an image for ``platform``, else for this machine's, into the store; return what its name means now."""

@@ -13,7 +13,7 @@ from builder.image.platform import Platform
 from builder.image.reference import Reference
 from builder.levels import NEWEST, Level
 from builder.run.spec import Provision
-from builder.values import dataclass, field
+from builder.values import dataclass, field, representation
 
 if TYPE_CHECKING:
     from builder.engine.bases import PullPolicy
@@ -166,6 +166,12 @@ class BuildRequest:
     secrets: Mapping[str, SecretReader] = field(default_factory=dict, repr=False)
     stdin: BinaryIO | None = None
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def __repr__(self) -> str:
+        """Show no password of a URL: programs log what they ask for."""
+        from builder.plan.copies import without_credentials
+
+        return without_credentials(representation(self))
 
     @property
     def platform(self) -> Platform:

@@ -116,11 +116,17 @@ def test_merge_requests_read_and_protected_branches_write(site: Site, system: st
 
 @pytest.mark.parametrize("origin", ["page", "file"])
 def test_the_scheduled_job_prunes_the_cache(site: Site, origin: str) -> None:
-    job = GitLab((recipes(PAGE) if origin == "page" else files())["GitLab CI"])
+    recipe = (recipes(PAGE) if origin == "page" else files())["GitLab CI"]
+    job = GitLab(recipe)
     done(job(site, "protected", "a"))
+    kept = site.entries()
     said = done(job(site, "schedule", "b"))
     assert warnings(said) == []
-    assert site.entries()
+    assert site.entries() == kept
+    (words,) = recipe["prune-cache"]["script"]
+    recipe["prune-cache"]["script"] = [words.replace("--max-age 30d", "--max-age 0s")]
+    done(GitLab(recipe)(site, "schedule", "c"))
+    assert kept - site.entries(), "its account may write"
 
 
 MUTANTS = [

@@ -310,6 +310,17 @@ def test_what_fails_beside_others_ends_its_own_build_only(
     assert not cancel.is_set()
 
 
+def test_a_request_shows_no_secret() -> None:
+    asked = BuildRequest(
+        context="https://ann:hunter2@git.example/app.git",
+        contexts={"other": "https://hunter2@git.example/other.git"},
+        secrets={"id": lambda: b"hunter2"},
+        environment={"TOKEN": "hunter2"},
+    )
+    assert "git.example/app.git" in repr(asked)
+    assert "hunter2" not in repr(asked)
+
+
 def test_a_closed_session_says_so(store_root: Path, context: Path) -> None:
     with open_session(store_root, variables={}) as session:
         pass
