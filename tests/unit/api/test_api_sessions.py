@@ -230,6 +230,26 @@ def test_a_step_that_runs_is_killed_by_cancelling(store_root: Path, context: Pat
     assert b"".join(said) == b"ready\n"
 
 
+def test_ctrl_c_kills_the_step_and_leaves_the_session(store_root: Path, context: Path, busybox_layout: Path) -> None:
+    need_root("needs root: RUN")
+    (context / "Dockerfile").write_text("FROM base AS good\nRUN true\nFROM base\nRUN echo ready; sleep 1000\n")
+    base = {"base": f"oci-layout://{busybox_layout}:latest"}
+
+    def listen(event: events.Event) -> None:
+        if isinstance(event, events.Output):
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with open_session(store_root, variables=os.environ, on_event=listen) as session:
+            with pytest.raises(KeyboardInterrupt):
+                session.build(request(context, contexts=base))
+            assert session.build(request(context, contexts=base, target="good")).digest
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert [one.name for one in threading.enumerate() if one.name == "pybuild-sandbox"] == []
+
+
 def test_the_status_of_a_step_is_the_errors(session: Session, context: Path, busybox_layout: Path) -> None:
     need_root("needs root: RUN")
     (context / "Dockerfile").write_text("FROM base\nRUN --mount=type=secret,id=s cat /run/secrets/s; exit 7\n")
