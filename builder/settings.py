@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from builder.errors import UsageError
+from builder.patterns import pattern
 from builder.values import dataclass, field
 
 FILE_LIMIT = 1 << 20
@@ -195,16 +196,50 @@ def parse_table(raw: bytes, path: Path) -> Table:
     import tomli
 
     try:
-        document = tomli.loads(raw.decode())
+        text = raw.decode()
+        document = tomli.loads(text)
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{path}: not TOML: {error}") from error
-    root = Table(path, "", document)
+    root = Table(path, "", document, _lines(text))
     if path.name == SHARED:
         root = root.table("tool").table("pybuild")
     for name in root.names():
         if _has_nul(root.value(name)):
             raise root.wrong(name, "expected texts without NUL characters")
     return root
+
+
+def _lines(text: str) -> dict[str, int]:
+    """Return the lines in which tables and fields begin, by their paths, for errors.
+
+    Only what stands first in its line is found, and what looks like it in a text of several lines.
+    """
+    found: dict[str, int] = {}
+    table: list[str] = []
+    for number, line in enumerate(text.split("\n"), 1):
+        if match := _FIRST.match(line):
+            parts = [_quoted(part.strip("\"'")) for part in _PART.findall(match[2])]
+            if match[1]:
+                table = parts = parts[:_DEEPEST]
+            else:
+                parts = [*table, *parts][:_DEEPEST]
+            for end in range(1, len(parts) + 1):
+                found.setdefault(".".join(parts[:end]), number)
+    return found
+
+
+_DEEPEST = 8
+"""Parts of a path that is looked for; those of ours have fewer."""
+
+
+_NAME_OR_TEXT = r"(?:[A-Za-z0-9_-]++|\"[^\"\n]*+\"|'[^'\n]*+')"
+_PART = pattern(_NAME_OR_TEXT)
+_FIRST = pattern(rf"[ \t]*+(\[{{0,2}})[ \t]*+({_NAME_OR_TEXT}(?:[ \t]*+\.[ \t]*+{_NAME_OR_TEXT})*+)[ \t]*+[]=]")
+
+
+def _quoted(name: str) -> str:
+    """Return a name as it stands in paths."""
+    return name if not name or name.replace("-", "").replace("_", "").isalnum() else f'"{name}"'
 
 
 def _has_nul(value: object) -> bool:
@@ -238,14 +273,21 @@ def _registry(table: Table) -> RegistrySettings:
 class Table:
     """A table of the file; ``path`` is how it is written there. What is of the wrong kind raises UsageError."""
 
-    def __init__(self, file: Path, path: str, fields: Mapping[str, object]) -> None:
+    def __init__(
+        self, file: Path, path: str, fields: Mapping[str, object], lines: Mapping[str, int] | None = None
+    ) -> None:
         self._file = file
         self._path = path
         self._fields = fields
+        self._lines = lines or {}
 
     def place(self, name: str) -> str:
-        """Return the file and the path of a field, or of the table itself."""
-        return f"{self._file}: {self._join(name)}"
+        """Return the file with the line, and the path of a field or of the table itself."""
+        path = whole = self._join(name)
+        while path and path not in self._lines:
+            path = path.rpartition("." if not path.endswith("]") else "[")[0]
+        line = f":{self._lines[path]}" if path else ""
+        return f"{self._file}{line}: {whole}"
 
     def wrong(self, name: str, problem: str, hint: str | None = None) -> UsageError:
         """Return the error that says what is wrong with a field."""
@@ -274,7 +316,7 @@ class Table:
         value = self._fields.get(name, {})
         if not isinstance(value, dict):
             raise self.wrong(name, "expected a table")
-        return Table(self._file, self._join(name), value)
+        return Table(self._file, self._join(name), value, self._lines)
 
     def text(self, name: str) -> str:
         """Return a text, an empty one only if it is not there."""
@@ -308,9 +350,7 @@ class Table:
 
     def _join(self, name: str) -> str:
         bare, bracket, index = name.partition("[")
-        if not bare.replace("-", "").replace("_", "").isalnum() and bare:
-            name = f'"{bare}"{bracket}{index}'
-        return ".".join(part for part in (self._path, name) if part)
+        return ".".join(part for part in (self._path, f"{_quoted(bare)}{bracket}{index}") if part)
 
 
 def _contents(path: Path) -> bytes:

@@ -77,7 +77,7 @@ def test_a_key_that_grants_access_is_refused_in_a_project(key: Key, table: str, 
     file.write_text(f"[{table}]\n{written(key)}\n")
     with pytest.raises(UsageError) as caught:
         read_source(file, "project", Project(file, tmp_path))
-    assert caught.value.message == f"{file}: {table}.{key.name}: a project's file may not say this: {key.why}"
+    assert caught.value.message == f"{file}:2: {table}.{key.name}: a project's file may not say this: {key.why}"
     hint = caught.value.hint or ""
     assert key.option in hint
     assert key.variable in hint

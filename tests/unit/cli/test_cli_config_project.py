@@ -127,7 +127,7 @@ def test_what_lies_in_the_project(project: Path, text: str) -> None:
 def test_what_does_not(project: Path, text: str, problem: str) -> None:
     with pytest.raises(UsageError) as caught:
         read(project, text)
-    assert caught.value.message.startswith(f"{project}/pybuild.toml: target.api.{text.partition(' ')[0]}")
+    assert caught.value.message.startswith(f"{project}/pybuild.toml:2: target.api.{text.partition(' ')[0]}")
     assert "a project's file may not say this: " in caught.value.message
     assert problem in caught.value.message
     assert "--config" in (caught.value.hint or "")

@@ -88,7 +88,7 @@ def test_a_limit_that_makes_no_sense_is_refused_before_any_work(store_root, tmp_
     for words, env, said in (
         (["--store-max-size", "lots"], {}, "--store-max-size lots"),
         ([], {upkeep.VARIABLE: "lots"}, f"{upkeep.VARIABLE} lots"),
-        (["--config", str(settings)], {}, "pybuild.toml: store.max-size lots"),
+        (["--config", str(settings)], {}, "pybuild.toml:2: store.max-size lots"),
     ):
         done = pybuild(*words, context, root=store_root, env=env, status=64)
         assert said in done.stderr
