@@ -1,7 +1,8 @@
 """What the layers of an image cost: changes and bytes by layer, files that later layers hide, contents that come twice.
 
 Sizes are those of contents, uncompressed. Hidden files are counted in full: they are in a layer and nobody sees them.
-A file with several names is counted once, and is hidden when none of them shows it any more.
+A file with several names is counted once, and is hidden when none of them shows it any more. What a layer itself writes
+over is not met: only the last counts.
 """
 
 from __future__ import annotations

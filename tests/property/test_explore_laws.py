@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from builder.errors import ImageError
 from builder.explore.changes import Change, Node, final, walk
+from builder.explore.counting import Counts
 from builder.explore.reading import Contents, Stack
 from builder.rootfs.entry import Entry, Kind
 from builder.rootfs.toc import Toc
@@ -79,6 +80,33 @@ def test_versions_are_told_in_order_and_only_what_is_there_is_removed(stack: lis
                 before = one.entry is not None
             assert versions
             assert node.depth == (node.path.count("/") + 1 if node.path else 0)
+
+
+_NAME = st.sampled_from("abc")
+_LINKED = st.one_of(
+    st.builds(Entry, path=_NAME, kind=st.just(Kind.FILE), size=st.integers(0, 9)),
+    st.builds(Entry, path=_NAME, kind=st.just(Kind.HARDLINK), target=_NAME),
+    st.builds(Entry, path=_NAME, kind=st.just(Kind.WHITEOUT)),
+)
+
+
+@given(STACKS | st.lists(st.lists(_LINKED, max_size=4), min_size=2, max_size=4))
+def test_what_is_counted_is_each_file_of_the_view_once(stack: list[list[Entry]]) -> None:
+    tocs = _tocs(stack)
+    if tocs is None:
+        return
+    try:
+        view = View(tocs)
+        files = {one.group: one.entry.size for one in view.walk() if one.entry.kind is Kind.FILE}
+    except ImageError:
+        return
+    explored = Stack(tocs, [Contents()] * len(tocs))
+    counts = Counts(explored)
+    for node in walk([explored]):
+        counts.add(node.path, node.stacks[0])
+    assert (counts.files, counts.size) == (len(files), sum(files.values()))
+    assert sum(one.size for one in counts.layers) == counts.total
+    assert sum(one.hidden for one in counts.layers) == counts.hidden >= 0
 
 
 @given(STACKS, st.integers(0, 3))
