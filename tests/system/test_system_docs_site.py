@@ -144,6 +144,10 @@ def tab(tmp_path: Path) -> Iterator[Tab]:
         yield tab
 
 
+_HIDDEN_HEADS = """[...document.querySelectorAll("thead")]
+    .filter((one) => one.textContent.trim() !== "" && getComputedStyle(one).display === "none")"""
+
+
 def test_pages_fit_their_screens_and_ask_nobody_else(tab: Tab, address: str, site: Path) -> None:
     for page in (
         "index",
@@ -160,6 +164,7 @@ def test_pages_fit_their_screens_and_ask_nobody_else(tab: Tab, address: str, sit
             tab.open(f"{address}/{page}.html", width=width, dark=width == 400)
             over = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
             assert (page, width, tab.run(over)) == (page, width, 0)
+            assert (page, tab.run(f"{_HIDDEN_HEADS}.length")) == (page, 0)
     assert tab.problems == []
     assert {url for url in tab.asked if not url.startswith((f"{address}/", "data:"))} == set()
     assert {url for url in tab.asked if url.endswith((".woff", ".woff2", ".ttf"))} == set(), "fonts are the reader's"
