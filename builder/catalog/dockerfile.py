@@ -211,10 +211,11 @@ KINDS = (
             "failed to process {word}: missing '}'",
             "failed to process {word}: bad substitution",
             "substitutions are nested too deeply",
+            "variables put more than {limit} characters into one word",
             "failed to process {word}: unsupported modifier ({text}) in substitution",
         ),
         cause="A quote or brace is not closed, or the modifier in `${NAME...}` is none of `:-`, `:+`, `:?`, `#`, `%` "
-        "and `/`.",
+        "and `/`; or variables made of variables have grown beyond all measure.",
         way_out="Correct it; a `$` that is meant itself is written `\\\\$`.",
     ),
     Kind(

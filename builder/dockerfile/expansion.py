@@ -13,6 +13,9 @@ from builder.dockerfile.text import SPACE
 from builder.dockerfile.word import Literal, Part, Quoted, Variable, Word
 from builder.values import dataclass
 
+EXPANSION_LIMIT = 1 << 20
+"""Characters that variables may put into one word: lines that double a value would fill the memory in no time."""
+
 
 @dataclass(frozen=True, slots=True)
 class Expansion:
@@ -91,12 +94,13 @@ def _checked(word: Word) -> tuple[Part, ...]:
 class _Scope:
     """One evaluation: the environment, and the names it lacked."""
 
-    __slots__ = ("env", "keep_unset", "undefined")
+    __slots__ = ("env", "keep_unset", "put_in", "undefined")
 
     def __init__(self, env: Mapping[str, str | None], keep_unset: bool) -> None:
         self.env = env
         self.keep_unset = keep_unset
         self.undefined: set[str] = set()
+        self.put_in = 0
 
     def parts(self, parts: tuple[Part, ...]) -> str:
         return "".join([self.part(part) for part in parts])
@@ -108,7 +112,11 @@ class _Scope:
             case Quoted():
                 return self.parts(part.parts)
             case Variable():
-                return self.variable(part)
+                value = self.variable(part)
+                self.put_in += len(value)
+                if self.put_in > EXPANSION_LIMIT:
+                    raise _too_long()
+                return value
             case _:
                 assert_never(part)
 
@@ -152,6 +160,13 @@ class _Scope:
                 case "%" | "%%":
                     return trim_suffix(value, pattern, longest=part.operator == "%%")
                 case _:
-                    return replace(value, pattern, self.parts(part.replacement), every=part.operator == "//")
+                    new = self.parts(part.replacement)
+                    if len(value) * len(new) > 64 * EXPANSION_LIMIT:
+                        raise _too_long()
+                    return replace(value, pattern, new, every=part.operator == "//")
         except PatternError as failure:
             raise DockerfileError(f"invalid pattern ({pattern}) in substitution: {failure}") from failure
+
+
+def _too_long() -> DockerfileError:
+    return DockerfileError(f"variables put more than {EXPANSION_LIMIT} characters into one word")

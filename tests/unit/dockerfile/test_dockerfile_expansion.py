@@ -272,3 +272,13 @@ def test_odd_words(text: str, value: str | None, words: list[str] | None) -> Non
         return
     assert expand(text, SCOPE) == value
     assert expand_words(text, SCOPE) == words
+
+
+def test_values_do_not_grow_without_end() -> None:
+    """Forty lines that double a value, or three replacements, would be more than any machine has."""
+    doubling = "FROM i\nENV A=0123456789\n" + "ENV A=$A$A\n" * 40
+    replacing = "FROM i\nENV A=" + "a" * 10000 + "\n" + "ENV A=${A//a/$A}\n" * 3
+    for text in (doubling, replacing, "FROM i\nENV A=" + "a" * 600000 + "\nRUN x\nWORKDIR /$A/$A"):
+        with pytest.raises(DockerfileError, match="variables put more than 1048576 characters into one word"):
+            plan(text, images=IMAGES)
+    assert len(expand("${A//a/bb}", {"A": "a" * 100000})) == 200000
