@@ -97,6 +97,19 @@ def test_keys_walk_through_the_tree(page: Page, app: Path) -> None:
     assert [one.strip() for one in _rows(page)] == ["▾ etc/", "one"]
 
 
+def test_keys_choose_a_view(page: Page, app: Path) -> None:
+    page.open(_explored(app, "app"))
+    page.run("document.getElementById('tab-files').focus()")
+    chosen = []
+    for key in ("ArrowLeft", "ArrowRight", "End", "Home", "ArrowRight"):
+        page.press(key)
+        chosen.append(page.run("document.activeElement.id"))
+    assert chosen == ["tab-config", "tab-files", "tab-config", "tab-files", "tab-map"]
+    assert page.run("[...document.querySelectorAll('.view')].filter((one) => !one.hidden).map((one) => one.id)") == [
+        "view-map"
+    ]
+
+
 def test_two_images_show_where_they_differ(page: Page, app: Path) -> None:
     url = _explored(app, "before", "app")
     page.open(url)
@@ -254,3 +267,9 @@ def test_everything_that_can_be_used_has_a_name(page: Page, app: Path) -> None:
     page.run("document.getElementById('tab-files').click()")
     roles = [one["role"]["value"] for one in page.call("Accessibility.getFullAXTree")["nodes"] if not one["ignored"]]
     assert roles.count("treeitem") == 3
+    facts = "['aria-level', 'aria-posinset', 'aria-setsize'].map((name) => Number(one.getAttribute(name)))"
+    assert page.run(f"[...document.querySelectorAll('.row')].map((one) => {facts})") == [
+        [1, 1, 1],
+        [2, 1, 2],
+        [2, 2, 2],
+    ]

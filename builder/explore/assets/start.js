@@ -24,9 +24,10 @@ function showTab(name) {
 
 function tabKey(event, name) {
   const names = Object.keys(TABS);
-  const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-  if (!step) return;
-  const next = names[(names.indexOf(name) + step + names.length) % names.length];
+  const at = names.indexOf(name);
+  const places = { ArrowRight: at + 1, ArrowLeft: at - 1 + names.length, Home: 0, End: names.length - 1 };
+  if (!(event.key in places) || event.ctrlKey || event.metaKey || event.altKey) return;
+  const next = names[places[event.key] % names.length];
   showTab(next);
   $("tab-" + next).focus();
   event.preventDefault();

@@ -6,6 +6,7 @@ const tree = {
   words: "",
   open: new Set(),
   rows: [], // numbers of the paths that are shown, in order
+  places: new Map(), // of a directory: the place of each path that is shown in it, since only some rows are elements
   chosen: -1, // a path
   matching: null, // with a filter: MATCHES, HOLDS and WITHIN of each path
   shut: new Set(), // directories that hold matches and were closed
@@ -86,6 +87,7 @@ function arrange() {
     number = opened(number) ? number + 1 : model.ends[number];
   }
   tree.rows = rows;
+  tree.places.clear();
   tree.cut = cut;
   if (!rows.includes(tree.chosen)) tree.chosen = rows.length ? rows[0] : -1;
   drawTree();
@@ -147,6 +149,18 @@ function drawTree() {
   else box.removeAttribute("aria-activedescendant");
 }
 
+/** Return the places of all that is shown beside a path. */
+function placesOf(number) {
+  const parent = model.parents[number];
+  let places = tree.places.get(parent);
+  if (!places) {
+    places = new Map();
+    for (let child = parent + 1; child < model.ends[parent]; child = model.ends[child]) if (shown(child)) places.set(child, places.size + 1);
+    tree.places.set(parent, places);
+  }
+  return places;
+}
+
 function row(number, at, height, total) {
   const { seen } = tree;
   const version = seen.version[number];
@@ -169,7 +183,8 @@ function row(number, at, height, total) {
   const image = model.images.find((one) => model.layers[version] < one.end);
   const element = make("div", {
     class: "row" + (directory ? " directory" : "") + (number === tree.chosen ? " chosen" : "") + (word === "removed" ? " is-removed" : ""),
-    role: "treeitem", id: "row" + number, "aria-level": model.depths[number], "aria-selected": String(number === tree.chosen),
+    role: "treeitem", id: "row" + number, "aria-level": model.depths[number], "aria-posinset": placesOf(number).get(number), "aria-setsize": placesOf(number).size,
+    "aria-selected": String(number === tree.chosen),
     "aria-expanded": expands ? String(opened(number)) : undefined,
     on: { click: () => clicked(number, expands) },
   }, name,
