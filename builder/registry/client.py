@@ -7,21 +7,18 @@ pieces is in ``download`` and ``upload``, what makes up an image in ``repository
 from __future__ import annotations
 
 import copy
-import re
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, BinaryIO
 
 from builder.errors import ImageError
 from builder.events import Reporter
-from builder.image import descriptor as media
 from builder.image.blobs import BlobStore
 from builder.image.descriptor import Descriptor
 from builder.image.digest import Digest, DigestMismatchError
-from builder.image.fields import JSON_LIMIT
-from builder.image.manifest import ManifestError, parse_manifest
+from builder.image.manifest import parse_manifest
 from builder.image.reference import Reference
-from builder.patterns import pattern
+from builder.registry.answers import described, is_about_immutability, limited_body
 from builder.registry.credentials import CredentialSource, NoCredentials
 from builder.registry.endpoints import (
     ACCEPT,
@@ -43,12 +40,9 @@ from builder.values import replace
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import httpx
-
     from builder.registry.following import Following, Telling
 
 _SCHEMA_1 = frozenset(f"application/vnd.docker.distribution.manifest.v1+{form}" for form in ("json", "prettyjws"))
-_SIZE = pattern(r"[0-9]{1,18}", re.ASCII)
 
 Progress = Callable[[int, int], None]
 """Is told how many bytes of how many have been moved."""
@@ -131,7 +125,7 @@ class Registry:
         def attempt() -> Descriptor | None:
             with self.session.open(call) as response:
                 if response.status_code == 200:
-                    return _described(response, reference.digest)
+                    return described(response, reference.digest)
                 if response.status_code == 429 or response.status_code >= 500:
                     self.session.expect(call, response, 200)
                 return None
@@ -161,7 +155,7 @@ class Registry:
             nonlocal damaged
             with self.session.open(call) as response:
                 self.session.expect(call, response, 200)
-                raw = _limited_body(response, f"the manifest of {reference}")
+                raw = limited_body(response, f"the manifest of {reference}")
                 found = Digest.of(raw)
                 media_type = response.headers.get("content-type", "").partition(";")[0].strip()
                 claimed = wanted or response.headers.get("docker-content-digest", "")
@@ -335,7 +329,7 @@ class Registry:
                 there = self._points_to(reference, target)
                 if there == digest:
                     return False
-                if there is not None and _is_about_immutability(error):
+                if there is not None and is_about_immutability(error):
                     error.message += f"; the tag {target} points to {there}"
                     error.hint = "tags are immutable in this repository: push under another one"
                 raise
@@ -374,34 +368,3 @@ class Registry:
             scopes=pull_scope(reference.repository),
             headers={"Accept": ACCEPT},
         )
-
-
-def _is_about_immutability(error: RegistryError) -> bool:
-    """Say whether a refused tag may be one that must not move; every registry has its own words for it."""
-    if error.status in (409, 412):
-        return True
-    said = error.message.lower()
-    return 400 <= error.status < 500 and ("immutab" in said or "already exist" in said or "overwrit" in said)
-
-
-def _described(response: httpx.Response, wanted: Digest | None) -> Descriptor | None:
-    headers = response.headers
-    media_type = headers.get("content-type", "").partition(";")[0].strip()
-    size = headers.get("content-length", "")
-    claimed = headers.get("docker-content-digest", "")
-    if media_type not in media.MANIFESTS | media.INDEXES or not _SIZE.fullmatch(size):
-        return None
-    try:
-        digest = wanted or Digest.parse(claimed)
-    except ImageError:
-        return None
-    return Descriptor(media_type=media_type, digest=digest, size=int(size))
-
-
-def _limited_body(response: httpx.Response, what: str) -> bytes:
-    from builder.registry.transport import read_body
-
-    raw = read_body(response, JSON_LIMIT + 1)
-    if len(raw) > JSON_LIMIT:
-        raise ManifestError(f"{what} is longer than {JSON_LIMIT} bytes")
-    return raw

@@ -11,15 +11,14 @@ import copy
 import threading
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
-from urllib.parse import urljoin, urlsplit
 
 from builder.errors import ImageError, InterruptedBuildError
 from builder.events import Reporter, SilentReporter, Warned
 from builder.patterns import pattern
+from builder.registry.answers import absolute, drain, is_web_page
 from builder.registry.auth import TOKEN_LIMIT, Exchange, Login, TokenAnswer, TokenRequest
 from builder.registry.credentials import CredentialSource
 from builder.registry.errors import (
-    ERROR_BODY_LIMIT,
     AuthenticationError,
     RegistryError,
     TransientRegistryError,
@@ -189,7 +188,7 @@ class Session:
                     response.extensions[_ASKED] = call
                     yield response
                     return
-                _drain(response)
+                drain(response)
             url, authorization = following
         raise RegistryError(
             f"{call.action}: {call.registry} redirects without end", host=call.registry, repository=call.repository
@@ -235,7 +234,7 @@ class Session:
         # As it was asked: a map leads to another server, with another login.
         call = response.extensions.get(_ASKED, call)
         if response.status_code in statuses:
-            if not _is_web_page(response):
+            if not is_web_page(response):
                 return
             raise RegistryError(
                 f"{call.action}: {call.registry} answered with a web page",
@@ -249,7 +248,7 @@ class Session:
             repository=call.repository,
             status=response.status_code,
             headers=response.headers,
-            body=_drain(response),
+            body=drain(response),
         )
         login = self._known_login(call.registry)
         if login is not None:
@@ -269,7 +268,7 @@ class Session:
         """Return the absolute URL of a Location header, where an upload goes on. Raises RegistryError."""
         text = response.headers.get("location", "")
         base = self._schemes.base(self._endpoints(call)[-1])
-        url = _absolute(base, str(response.url), text) if text else None
+        url = absolute(base, str(response.url), text) if text else None
         if url is None:
             raise RegistryError(
                 f"{call.action}: {call.registry} gave no usable address for the upload",
@@ -327,7 +326,7 @@ class Session:
     ) -> tuple[str, str] | None:
         if call.method not in ("GET", "HEAD"):
             return None
-        target = _absolute(base, url, response.headers.get("location", ""))
+        target = absolute(base, url, response.headers.get("location", ""))
         if target is None:
             return None
         return target, authorization if self._is_own(call, base, target) else ""
@@ -371,36 +370,3 @@ def _routed(call: Call, endpoint: Endpoint, *, login: bool) -> Call:
         scopes=endpoint.scopes(call.repository, call.scopes),
         anonymous=call.anonymous or not login,
     )
-
-
-def _is_web_page(response: httpx.Response) -> bool:
-    """Say whether somebody answered who is no registry. Some registries call an empty answer to a PUT text/html."""
-    headers = response.headers
-    page = headers.get("content-type", "").lower().startswith("text/html")
-    return page and response.status_code == 200 and "docker-content-digest" not in headers
-
-
-def _drain(response: httpx.Response) -> bytes:
-    """Read a small body, so that the connection can be used again."""
-    from builder.registry.transport import read_body
-
-    return read_body(response, ERROR_BODY_LIMIT)
-
-
-def _absolute(base: str, url: str, location: str) -> str | None:
-    """Return where ``location`` leads from ``url``; None where we do not go: no http(s), or from https to http."""
-    try:
-        target = urljoin(url, location)
-        scheme, host, port = origin(target)
-        if not location or urlsplit(target).username is not None:
-            return None
-        if scheme == "http" and url.startswith("https:"):
-            _, own, own_port = origin(base)
-            if host != own or port not in (80, own_port):
-                return None
-            # A registry behind a TLS proxy that does not know of it.
-            parts = urlsplit(target)
-            return base + parts.path + (f"?{parts.query}" if parts.query else "")
-    except ValueError:
-        return None
-    return target

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from builder.registry.answers import absolute
 from builder.registry.errors import (
     UNREACHABLE,
     AuthenticationError,
@@ -21,7 +22,6 @@ from builder.registry.errors import (
 )
 from builder.registry.hosts import api_host, is_loopback, origin
 from builder.registry.retry import RetryPolicy
-from builder.registry.session import _absolute
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_origins() -> None:
     ],
 )
 def test_where_a_location_leads_from_https(location: str, expected: str | None) -> None:
-    assert _absolute("https://reg.example", "https://reg.example/v2/x", location) == expected
+    assert absolute("https://reg.example", "https://reg.example/v2/x", location) == expected
 
 
 @pytest.mark.parametrize(
