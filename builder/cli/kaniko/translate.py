@@ -117,7 +117,7 @@ def _refuse_impossible(given: Given) -> None:
     if push and not destinations:
         raise UsageError("--destination is missing", hint="add --destination REGISTRY/NAME:TAG, or --no-push")
     for name in ("image-name-with-digest-file", "image-name-tag-with-digest-file"):
-        if given.has(name) and not destinations:
+        if given.text(name) and not destinations:
             raise UsageError(f"--{name} needs a --destination, whose name it is")
     for name in ("digest-file", "image-name-with-digest-file", "image-name-tag-with-digest-file"):
         if "://" in given.text(name):
@@ -162,11 +162,11 @@ def _what(given: Given, environment: Mapping[str, str], found: Source) -> list[s
 def _where(given: Given) -> list[str]:
     words = [word for text in given.texts("destination") for word in ("-t", text)]
     words.append("--push=false" if given.on("no-push") else "--push")
-    if given.has("tar-path"):
+    if given.text("tar-path"):
         words += ["-o", _attributes("type=docker", f"dest={given.text('tar-path')}")]
-    if given.has("oci-layout-path"):
+    if given.text("oci-layout-path"):
         words += ["-o", _attributes("type=oci,tar=false", f"dest={given.text('oci-layout-path')}")]
-    if given.has("digest-file"):
+    if given.text("digest-file"):
         words += ["--digest-file", given.text("digest-file")]
     if given.text("compression-level", "-1") != "-1":
         words += ["--compression-level", given.text("compression-level")]

@@ -155,6 +155,7 @@ TRANSLATIONS: list[tuple[str, str]] = [
     ("-c . -d a --log-format json", "-t a --push --progress json ."),
     ("-c . -d a --kaniko-dir nosuch", "-t a --push ."),
     ("-c . -d a --dryrun --digest-file d --build-arg A=1", "explain --build-arg A=... ."),
+    ("-c . --no-push --tar-path= --digest-file= --image-name-with-digest-file= --target=", "--push=false ."),
     ("-c . --dryrun=false -d a", "-t a --push ."),
     ("--root s -c . --no-push --debug -- --jobs 2 --pull", "--push=false --root s --debug --jobs 2 --pull ."),
 ]  # fmt: skip
