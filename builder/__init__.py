@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from builder.image.digest import Digest as Digest
     from builder.image.platform import Platform as Platform
     from builder.image.reference import Reference as Reference
+    from builder.levels import LEVELS as LEVELS
     from builder.registry.errors import AuthenticationError as AuthenticationError
     from builder.registry.errors import RegistryError as RegistryError
     from builder.registry.errors import TransientRegistryError as TransientRegistryError
@@ -60,6 +61,7 @@ _EXPORTED = {
     "builder.image.digest": ("Digest",),
     "builder.image.platform": ("Platform",),
     "builder.image.reference": ("Reference",),
+    "builder.levels": ("LEVELS",),
     "builder.registry.errors": ("AuthenticationError", "RegistryError", "TransientRegistryError"),
     "builder.run.spec": ("CommandFailedError", "Provision"),
     "builder.settings": ("RegistrySettings",),

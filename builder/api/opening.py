@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -83,6 +84,14 @@ def connector(
         )
 
     return connect
+
+
+def for_one_call(registry: Registry, cancel: threading.Event, reporter: Reporter) -> Registry:
+    """Return a client with the connections of ``registry``, for work with an end and a listener of its own."""
+    one = copy.copy(registry)
+    one.session = registry.session.varied(cancel=cancel, reporter=reporter)
+    one.retry = replace(registry.retry, sleep=cancel.wait)
+    return one
 
 
 def _once(connect: Callable[[], Registry]) -> tuple[Callable[[], Registry], Callable[[], None]]:

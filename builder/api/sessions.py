@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builder.api.opening import account_source, connector, opened, reached, read_files
+from builder.api.opening import account_source, connector, for_one_call, opened, reached, read_files
 from builder.api.results import BuildResult, BuiltImage, Recorder, Step, StoredImage, expected, stored, told
 from builder.api.stopping import Heard, Listener, Stop, Told
 from builder.errors import BuilderError, UsageError
@@ -216,7 +216,7 @@ class Session:
         listener = listener or self._listener
         heard = None if listener is None else Heard(listener, stop)
         reporter: Reporter = heard or whole.reporter
-        registry = functools.cache(lambda: whole.registry().until(stop, reporter))
+        registry = functools.cache(lambda: for_one_call(whole.registry(), stop, reporter))
         try:
             yield replace(whole, registry=registry, reporter=reporter, cancel=stop)
         except BuilderError:

@@ -91,17 +91,10 @@ class Registry:
     def hasty(self) -> Registry:
         """Return a client for what can be done without: it gives up soon, for good, and is closed with this one."""
         hasty = copy.copy(self)
-        hasty.session = self.session.hasty(self._hasty_seconds)
+        hasty.session = self.session.varied(self._hasty_seconds)
         once = frozenset({STALLED, UNREACHABLE})
         hasty.retry = replace(self.retry, attempts=3, budget=15.0, within=30.0, once=once, given_up=[])
         return hasty
-
-    def until(self, cancel: threading.Event, reporter: Reporter) -> Registry:
-        """Return a client for one piece of work, which ends once ``cancel`` is set, and is closed with this one."""
-        until = copy.copy(self)
-        until.session = self.session.until(cancel, reporter)
-        until.retry = replace(self.retry, sleep=cancel.wait)
-        return until
 
     def resigned(self) -> Registry:
         """Return a client for pushing what can be done without: waits as long as any, but in vain only once."""

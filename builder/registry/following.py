@@ -70,7 +70,7 @@ class Following:
     """
 
     def __init__(self, session: Session, reference: Reference, path: Path, pieces: Pieces, telling: Telling) -> None:
-        self._session = session.hasty(_WAIT_SECONDS)
+        self._session = session.varied(_WAIT_SECONDS)
         self._patient = session
         self._reference = reference
         self._path = path
@@ -192,4 +192,4 @@ class Following:
         if not self._there:
             self._telling.given_up()
         if begun is not None:
-            cancel(self._patient.hasty(_PARTING_SECONDS, threading.Event()), self._reference, begun.location)
+            cancel(self._patient.varied(_PARTING_SECONDS, threading.Event()), self._reference, begun.location)

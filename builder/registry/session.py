@@ -108,22 +108,15 @@ class Session:
         self._passed_over: set[str] = set()
         self._seconds: float | None = None
 
-    def hasty(self, seconds: float, cancel: threading.Event | None = None) -> Session:
-        """Return this session with less patience: bytes are waited for ``seconds``. It ends when this one is closed.
-
-        With ``cancel`` it goes on when this one is to stop.
-        """
+    def varied(
+        self, seconds: float | None = None, cancel: threading.Event | None = None, reporter: Reporter | None = None
+    ) -> Session:
+        """Return this session with another patience (seconds to wait for bytes), end or listener; closed with it."""
         self._connect()
-        hasty = copy.copy(self)
-        hasty._seconds, hasty._cancel = seconds, cancel or self._cancel
-        return hasty
-
-    def until(self, cancel: threading.Event, reporter: Reporter) -> Session:
-        """Return this session for one piece of work, with its own end and listener. It ends when this one is closed."""
-        self._connect()
-        until = copy.copy(self)
-        until._cancel, until._reporter = cancel, reporter
-        return until
+        varied = copy.copy(self)
+        varied._seconds, varied._cancel = seconds or self._seconds, cancel or self._cancel
+        varied._reporter = reporter or self._reporter
+        return varied
 
     def close(self) -> None:
         """Close all connections."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import sys
 from pathlib import Path
 
 import pytest
 
+from builder import BuildRequest
 from tests.support.commands import run
 from tests.support.need import need
 from tests.support.registry import TestRegistry
@@ -42,6 +44,11 @@ def test_an_example_works(
     exec(compile(text.replace("registry.example", registry.host), f"docs/python.md: {title}", "exec"), {})
 
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_every_field_of_a_request_is_explained() -> None:
+    unsaid = {one.name for one in dataclasses.fields(BuildRequest) if f"`{one.name}`" not in PAGE}
+    assert unsaid == {"build_platform"}, "which nobody sets"
 
 
 def test_the_examples_have_the_right_types(tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ def test_progress_is_worth_waiting_for() -> None:
 
 def test_pushing_what_can_be_done_without_stalls_once(fake: FakeRegistry, connect: Connect) -> None:
     client = connect(hasty_seconds=0.2)
-    client.session = client.session.hasty(0.2)
+    client.session = client.session.varied(0.2)
     resigned = client.resigned()
     fake.plan = first(lambda _: True, Fault(status=503), Fault(drop=True), Fault(stall=True))
     for _ in range(2):
