@@ -241,12 +241,12 @@ def _serve(page: BinaryIO, port: int, *, opening: bool) -> None:
     from builder.explore.serving import Viewer, open_browser
 
     viewer = Viewer(page, port)
-    with contextlib.closing(viewer):
+    # Whoever has the address may end it at once.
+    with contextlib.closing(viewer), contextlib.suppress(KeyboardInterrupt):
         answer(viewer.url)
         if opening and sys.stdout.isatty() and any(os.environ.get(name) for name in _DISPLAYS):
             open_browser(viewer.url)
-        with contextlib.suppress(KeyboardInterrupt):
-            viewer.run()
+        viewer.run()
 
 
 # --- a few lines
