@@ -182,9 +182,10 @@ def _shown_build(options: argparse.Namespace, display: Display, reporter: Report
             with contextlib.suppress(OutputError):
                 write_metadata(options.metadata_file, failure(error, recorder, time.monotonic() - started))
 
-    def at_last() -> None:
-        display.abandon()
+    def at_last() -> bytes:
+        word = display.abandon()
         tell(KeyboardInterrupt())
+        return word
 
     try:
         from builder.api.sessions import Session

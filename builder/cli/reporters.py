@@ -101,6 +101,10 @@ def _whole_line(text: str) -> str:
     return f"| {text}" if text.lstrip().startswith("::") else text
 
 
+INTERRUPTED = b"pybuild: interrupted\n"
+"""The last word of a process that is asked twice to stop."""
+
+
 class Display(Reporter, Protocol):
     """A reporter with an end."""
 
@@ -112,8 +116,8 @@ class Display(Reporter, Protocol):
         """Show nothing more of the past; what comes now is printed as lines."""
         ...
 
-    def abandon(self) -> None:
-        """Leave the stream to others at once, without waiting for any lock: the process ends."""
+    def abandon(self) -> bytes:
+        """Leave the stream to others at once, without waiting for any lock, and return the last word: all ends."""
         ...
 
 

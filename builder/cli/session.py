@@ -18,6 +18,7 @@ from builder.api.opening import connector, opened
 from builder.cli.accounts import credential_source
 from builder.cli.charset import settle_characters
 from builder.cli.registries import file_settings, session_settings, upload_piece
+from builder.cli.reporters import INTERRUPTED
 from builder.errors import InterruptedBuildError
 from builder.events import Reporter, Stopping, Warned
 
@@ -54,9 +55,9 @@ def open_standard_streams() -> None:
 
 @contextlib.contextmanager
 def environment(
-    options: argparse.Namespace, reporter: Reporter, jobs: int, at_last: Callable[[], None] = lambda: None
+    options: argparse.Namespace, reporter: Reporter, jobs: int, at_last: Callable[[], bytes] = lambda: INTERRUPTED
 ) -> Iterator[Environment]:
-    """Yield what commands work with, and close it; ``at_last`` is called when a signal ends the process at once.
+    """Yield what commands work with, and close it; ``at_last`` has the last word when a signal ends all at once.
 
     Raises OutputError when there is no store, UsageError for bad options of registries or settings.
     """
@@ -113,7 +114,7 @@ def bases(env: Environment) -> Bases:
 
 
 @contextlib.contextmanager
-def _signals(cancel: threading.Event, at_first: Callable[[], None], at_last: Callable[[], None]) -> Iterator[None]:
+def _signals(cancel: threading.Event, at_first: Callable[[], None], at_last: Callable[[], bytes]) -> Iterator[None]:
     """Let SIGINT, SIGTERM and SIGHUP ask the build to stop; a second one, or a few seconds more, end the process.
 
     What waits for a network or a pipe does not look whether it should stop; a store bears that its user vanishes. A
@@ -142,7 +143,7 @@ def _signals(cancel: threading.Event, at_first: Callable[[], None], at_last: Cal
             signal.signal(number, handler)
 
 
-def _listen(pipe: int, cancel: threading.Event, at_first: Callable[[], None], at_last: Callable[[], None]) -> None:
+def _listen(pipe: int, cancel: threading.Event, at_first: Callable[[], None], at_last: Callable[[], bytes]) -> None:
     """Read the numbers of signals until a zero; end the process when it was asked to stop and does not."""
     asked = False
     while True:
@@ -155,10 +156,10 @@ def _listen(pipe: int, cancel: threading.Event, at_first: Callable[[], None], at
             continue
         if asked or told > 1:
             try:
-                at_last()
+                word = at_last()
                 # Not through sys.stderr, whose lock the main thread may hold. The terminal may be what is gone.
                 with contextlib.suppress(OSError):
-                    os.write(2, b"pybuild: interrupted\n")
+                    os.write(2, word)
             finally:
                 os._exit(InterruptedBuildError.exit_code)
         asked = True

@@ -45,8 +45,6 @@ class Case:
     answer: tuple[int, Mapping[str, str], bytes] | None = None
     status: int = 0
     """What it ends with, if that is not what the code begins with."""
-    end: str = ""
-    """The last line, if that is not the one that names the code."""
     root: bool = False
     """Whether only root is told this."""
     under: tuple[str, ...] = ()

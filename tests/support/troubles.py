@@ -29,6 +29,8 @@ from tests.support.need import need, need_root
 CHECKOUT = Path(__file__).resolve().parents[2]
 _GIT = "https://localhost:1/app.git"
 _PATH = {"PATH": "{work}/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+_HELPER = """mkdir "$HOME/asked" && kill -INT $PPID && sleep 1
+echo '{"Username": "me", "Secret": "secret"}'"""
 _LATER = {"Retry-After": "9999"}
 """So long no build waits."""
 _STEP = 'FROM scratch\nCOPY file /app\nRUN ["/app"]\n'
@@ -47,9 +49,9 @@ def _built(code: str, dockerfile: str, line: str = ".", **more: Any) -> Case:
     return _case(code, line, **{**more, "files": {"Dockerfile": dockerfile, **more.get("files", {})}})
 
 
-def _git(code: str, script: str, line: str = _GIT, **more: Any) -> Case:
+def _git(code: str, script: str, line: str = _GIT) -> Case:
     """Return a build from a repository with a git that does what ``script`` says."""
-    return _case(code, line, **more, files={"bin/git": f"#!/bin/sh\n{script}\n"}, env=_PATH)
+    return _case(code, line, files={"bin/git": f"#!/bin/sh\n{script}\n"}, env=_PATH)
 
 
 # --- images
@@ -266,7 +268,17 @@ with tarfile.open(fileobj=_TARRED, mode="w") as _archive:
     _archive.addfile(_info, io.BytesIO(_DATA))
 
 CASES = (
-    _git("PB1301", "kill -INT $PPID\nexec sleep 60", end="pybuild: interrupted", status=130),
+    _case(
+        "PB1301",
+        "pull {host}/app:1",
+        files={
+            "auth.json": '{"credHelpers": {"{host}": "slow"}}',
+            "bin/docker-credential-slow": f"#!/bin/sh\n{_HELPER}\n",
+        },
+        env=_PATH | {"REGISTRY_AUTH_FILE": "auth.json"},
+        answer=(401, {"WWW-Authenticate": 'Basic realm="x"'}, b""),
+        status=130,
+    ),
     _git("PB6617", "exit 0", f"{_GIT}#v2"),
     _git("PB6619", f"echo \"fatal: repository '{_GIT}/' not found\" >&2\nexit 128"),
     _case(

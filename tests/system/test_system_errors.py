@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -39,7 +40,7 @@ def test_a_failure_says_what_where_and_what_to_do(case: Case, tmp_path: Path, re
     golden, told = FOLDER / f"{case.code}.txt", done.stderr.decode("utf-8", "replace")
     text = f"{shown(case.typed({**said, 'work': '.'}), tmp_path)}\n{shown(told, tmp_path)}"
 
-    assert told.splitlines()[-1] == (case.end or f"help: pybuild help {case.code}"), told
+    assert told.splitlines()[-1] == f"help: pybuild help {case.code}", told
     assert done.returncode == (case.status or int(case.code[2:4]))
     assert ("Traceback" in told) == (case.code == BUG)
     if request.config.getoption("--update-golden"):
@@ -52,7 +53,7 @@ def _run(
     case: Case, words: tuple[str, ...], folder: Path, said: Mapping[str, str], *, again: bool = False
 ) -> subprocess.CompletedProcess[bytes]:
     hidden = {} if again else {name[1:]: value for name, value in said.items() if name.startswith("$")}
-    known = said | {"id": (folder / "id").read_text()} if (folder / "id").exists() else said
+    known = {**said, "id": (folder / "id").read_text()} if (folder / "id").exists() else said
     told = {} if again else {name: filled(value, said) for name, value in case.env.items()}
     with open(case.stdout or os.devnull, "wb") as target:
         return subprocess.run(
@@ -70,6 +71,21 @@ def _run(
             cwd=folder,
             env=environment(folder / "store", {"HOME": str(folder), "PYBUILD_PROGRESS": None, **hidden, **told}),
         )
+
+
+def test_a_process_that_ends_at_once_says_so_in_json_too(tmp_path: Path) -> None:
+    git = Case(
+        "PB1301",
+        ("--progress", "json", "https://localhost:1/app.git"),
+        files={"bin/git": "#!/bin/sh\nkill -INT $PPID\nexec sleep 60\n"},
+        env={"PATH": f"{tmp_path}/bin:{os.defpath}"},
+    )
+    git.prepare(tmp_path, {})
+    done = _run(git, git.words, tmp_path, {})
+    last = [json.loads(line) for line in done.stderr.splitlines()][-1]
+
+    assert done.returncode == 130
+    assert (last["event"], last["code"], last["exit_code"]) == ("Failed", "PB1301", 130)
 
 
 def test_every_kind_is_made() -> None:

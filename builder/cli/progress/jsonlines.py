@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TextIO
 
 from builder.cli.reporters import print_line
-from builder.events import Event, Output, VertexCompleted, VertexFailed
+from builder.errors import InterruptedBuildError
+from builder.events import Event, Failed, Output, VertexCompleted, VertexFailed
 
 _STARTED = time.monotonic()
 _DECODER = codecs.getincrementaldecoder("utf-8")
@@ -42,8 +43,11 @@ class JsonReporter:
     def close(self) -> None:
         """Do nothing."""
 
-    def abandon(self) -> None:
-        """Do nothing."""
+    def abandon(self) -> bytes:
+        """Return the end as an event like the others."""
+        error = InterruptedBuildError("interrupted")
+        event = Failed(error.message, "", error.exit_code, error.code)
+        return (self._line(event, "") + "\n").encode()
 
     def _decoded(self, event: Output) -> str:
         decoder = self._decoders.setdefault((event.vertex, event.stream), _DECODER("replace"))
@@ -57,6 +61,9 @@ class JsonReporter:
                 self._print(Output(vertex, "stdout" if stream == "stdout" else "stderr", b""), text)
 
     def _print(self, event: Event, text: str) -> None:
+        print_line(self._stream, self._line(event, text))
+
+    def _line(self, event: Event, text: str) -> str:
         value: dict[str, object] = {"event": type(event).__name__, "time": round(time.monotonic() - _STARTED, 6)}
         for name in type(event).__slots__:
             item = getattr(event, name)
@@ -67,4 +74,4 @@ class JsonReporter:
                 item = item.encode("utf-8", "replace").decode()
             value[name] = item
         # It means the same, and no service that reads the log takes it for a command.
-        print_line(self._stream, json.dumps(value).replace("##", "#\\u0023"))
+        return json.dumps(value).replace("##", "#\\u0023")

@@ -20,7 +20,7 @@ from builder.cli.charset import speaks_utf8
 from builder.cli.progress.rows import ASCII, UNICODE, row
 from builder.cli.progress.state import Line, State
 from builder.cli.progress.steplog import Logs
-from builder.cli.reporters import columns_of, print_line, print_text
+from builder.cli.reporters import INTERRUPTED, columns_of, print_line, print_text
 from builder.events import Event
 
 if TYPE_CHECKING:
@@ -91,12 +91,13 @@ class LiveReporter:
                     undo()
                 self._print(self._state.ended(all_of_it=True))
 
-    def abandon(self) -> None:
+    def abandon(self) -> bytes:
         """Leave the terminal to others at once."""
         self._lost = True
         if self._drawn:
             with contextlib.suppress(OSError):
                 os.write(self._stream.fileno(), b"\r\x1b[J")
+        return INTERRUPTED
 
     def _print(self, lines: list[Line]) -> None:
         for line in lines:

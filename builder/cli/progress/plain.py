@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TextIO, assert_never
 
-from builder.cli.reporters import message_lines, print_line, print_text, printable
+from builder.cli.reporters import INTERRUPTED, message_lines, print_line, print_text, printable
 from builder.events import (
     BuildFinished,
     BuildStarted,
@@ -74,8 +74,9 @@ class PlainReporter:
             if self._grouping is not None and (text := self._grouping.end()):
                 print_text(self._stream, text)
 
-    def abandon(self) -> None:
-        """Do nothing: lines are printed at once."""
+    def abandon(self) -> bytes:
+        """Leave nothing: lines are printed at once."""
+        return INTERRUPTED
 
     def _lines(self, event: Event) -> list[str]:
         match event:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TextIO
 
-from builder.cli.reporters import message_lines, print_line
+from builder.cli.reporters import INTERRUPTED, message_lines, print_line
 from builder.events import Event, Failed, Warned
 
 
@@ -26,5 +26,6 @@ class QuietReporter:
     def close(self) -> None:
         """Do nothing."""
 
-    def abandon(self) -> None:
-        """Do nothing."""
+    def abandon(self) -> bytes:
+        """Leave nothing."""
+        return INTERRUPTED
