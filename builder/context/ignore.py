@@ -11,7 +11,7 @@ expression: 100,000 files are matched in a fraction of a second.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
 from builder.context.gomatch import SPACE, PatternError, character_class, clean, compile_pattern, literal
@@ -23,14 +23,14 @@ _LARGEST_FILE = 16 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class _Pattern:
-    """One pattern, taken apart: a path matches that is in ``exact``, or fits ``prefix``, ``suffix`` or ``regex``."""
+    """One pattern, taken apart: a path matches that is in ``exact``, or fits ``prefix``, ``suffix`` or ``pieces``."""
 
     text: str
     negative: bool
     exact: tuple[str, ...] = ()
     prefix: str | None = None
     suffix: str | None = None
-    regex: str | None = None
+    pieces: tuple[str, ...] = ()
 
     def may_match_below(self, directory: str) -> bool:
         """Say whether a path below ``directory`` could match; may say yes wrongly, never no."""
@@ -49,10 +49,55 @@ class _Pattern:
         return len(wanted) > directory.count("/") + 1
 
 
+_NAME, _ALL, _ABOVE = "[^/]*", ".*", "(?:.*/)?"
+_LOOPS = (_NAME, _ALL, _ABOVE)
+_BACKTRACKED = 4
+"""Wildcards that a regular expression may try in all ways; with more of them a long name would take it forever."""
+
+
+class _Steps:
+    """A pattern of many wildcards, matched by following all places in it at once.
+
+    A place is twice the number of a piece, one more within what ``_ABOVE`` stands for.
+    """
+
+    __slots__ = ("_end", "_pieces")
+
+    def __init__(self, pieces: Sequence[str]) -> None:
+        self._pieces = [(piece, None if piece in _LOOPS else re.compile(f"(?s:{piece})")) for piece in pieces]
+        self._end = 2 * len(pieces)
+
+    def match(self, path: str) -> bool:
+        places = set(self._from(0))
+        for char in path:
+            following: set[int] = set()
+            for place in places - {self._end}:
+                number = place // 2
+                piece, test = self._pieces[number]
+                if piece == _ABOVE:
+                    following.add(2 * number + 1)
+                    if char == "/":
+                        following.update(self._from(number + 1))
+                elif test is None:
+                    if char != "/" or piece == _ALL:
+                        following.update(self._from(number))
+                elif test.match(char):
+                    following.update(self._from(number + 1))
+            places = following
+        return self._end in places
+
+    def _from(self, number: int) -> Iterator[int]:
+        """Yield the place of a piece, and those behind it that are reached without a character."""
+        yield 2 * number
+        while 2 * number < self._end and self._pieces[number][1] is None:
+            number += 1
+            yield 2 * number
+
+
 class _Run:
     """Neighbouring patterns of one polarity."""
 
-    __slots__ = ("_exact", "_prefixes", "_regex", "_suffixes", "negative", "patterns")
+    __slots__ = ("_exact", "_prefixes", "_regex", "_steps", "_suffixes", "negative", "patterns")
 
     def __init__(self, patterns: Sequence[_Pattern]) -> None:
         self.patterns = tuple(patterns)
@@ -60,7 +105,9 @@ class _Run:
         self._exact = frozenset(name for pattern in patterns for name in pattern.exact)
         self._prefixes = tuple(pattern.prefix for pattern in patterns if pattern.prefix is not None)
         self._suffixes = tuple(pattern.suffix for pattern in patterns if pattern.suffix is not None)
-        expressions = [pattern.regex for pattern in patterns if pattern.regex is not None]
+        many = [one.pieces for one in patterns if sum(piece in _LOOPS for piece in one.pieces) > _BACKTRACKED]
+        expressions = ["".join(one.pieces) for one in patterns if one.pieces and one.pieces not in many]
+        self._steps = tuple(map(_Steps, many))
         self._regex = re.compile(f"(?s:{'|'.join(expressions)})\\Z") if expressions else None
 
     def matches(self, path: str) -> bool:
@@ -69,6 +116,7 @@ class _Run:
             or path.startswith(self._prefixes)
             or path.endswith(self._suffixes)
             or (self._regex is not None and self._regex.match(path) is not None)
+            or any(one.match(path) for one in self._steps)
         )
 
 
@@ -220,10 +268,10 @@ def _compile(raw: str) -> _Pattern:
     # The most common pattern of all, `**/*.ext`, needs no expression: no name's end spans two names.
     if text.startswith("**/*") and not any(char in text[4:] for char in "*?[]\\/"):
         return _Pattern(text, negative, suffix=text[4:])
-    return _Pattern(text, negative, regex=_expression(text))
+    return _Pattern(text, negative, pieces=tuple(_pieces(text)))
 
 
-def _expression(text: str) -> str:
+def _pieces(text: str) -> list[str]:
     pieces: list[str] = []
     position = 0
     while position < len(text):
@@ -231,10 +279,10 @@ def _expression(text: str) -> str:
         if text.startswith("**", position):
             position += 2
             position += text.startswith("/", position)
-            pieces.append("(?:.*/)?" if position < len(text) else ".*")
+            pieces.append(_ABOVE if position < len(text) else _ALL)
         elif char == "*":
             position += 1
-            pieces.append("[^/]*")
+            pieces.append(_NAME)
         elif char == "?":
             position += 1
             pieces.append("[^/]")
@@ -244,4 +292,4 @@ def _expression(text: str) -> str:
         else:
             piece, position = literal(text, position)
             pieces.append(re.escape(piece))
-    return "".join(pieces)
+    return pieces

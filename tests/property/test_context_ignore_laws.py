@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import posixpath
+import re
 import tempfile
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from builder.context.directory import DirectoryTree
-from builder.context.ignore import IgnoreRules, Patterns
+from builder.context.ignore import IgnoreRules, Patterns, _Steps
+from builder.context.ignore import _pieces as pieces_of
 from builder.context.tree import walk
 
 _NAMES = ("a", "b", "ab", "a.o", "*")
@@ -118,3 +120,20 @@ def test_a_walk_gives_what_is_not_ignored_and_the_directories_above_it(patterns:
         )
         for path in _PATHS[::7]:
             assert (tree.lstat(path) is not None) is (path in expected)
+
+
+@given(st.text("ab/*?", min_size=1, max_size=12), st.text("ab/", max_size=12))
+@example("**a*b*a**/b*", "aab/ba/b")
+def test_many_wildcards_are_matched_as_few_are(pattern: str, path: str) -> None:
+    pieces = pieces_of(pattern)
+    expected = re.fullmatch(f"(?s:{''.join(pieces)})", path) is not None
+    assert _Steps(pieces).match(path) is expected
+
+
+def test_many_wildcards_take_no_longer_than_others() -> None:
+    """A regular expression would go on until the machine is scrapped."""
+    name = "a" * 250
+    for pattern in ("*a" * 100 + "b", "**/a" * 50 + "/b", "?*" * 50 + "z", "[a-z]*" * 50 + "0"):
+        rules = IgnoreRules.parse(f"{pattern}\n".encode())
+        assert not rules.matches(name)
+        assert not rules.matches("a/" * 50 + name)
