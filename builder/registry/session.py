@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import functools
 import threading
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
@@ -101,7 +102,8 @@ class Session:
         self._reporter = reporter or SilentReporter()
         self._cancel = cancel or threading.Event()
         self._lock = threading.Lock()
-        self._transport: Transport | None = None
+        self._connected: list[Transport] = []
+        """At most one, which those that are ``varied`` share, whoever of them makes it."""
         self._schemes = Schemes(self._connect, self.routes.is_insecure)
         self._logins: dict[str, Login] = {}
         self._warned: set[str] = set()
@@ -112,7 +114,6 @@ class Session:
         self, seconds: float | None = None, cancel: threading.Event | None = None, reporter: Reporter | None = None
     ) -> Session:
         """Return this session with another patience (seconds to wait for bytes), end or listener; closed with it."""
-        self._connect()
         varied = copy.copy(self)
         varied._seconds, varied._cancel = seconds or self._seconds, cancel or self._cancel
         varied._reporter = reporter or self._reporter
@@ -121,8 +122,9 @@ class Session:
     def close(self) -> None:
         """Close all connections."""
         with self._lock:
-            transport, self._transport = self._transport, None
-        if transport is not None:
+            connected = self._connected[:]
+            self._connected.clear()
+        for transport in connected:
             transport.close()
 
     def go_on(self) -> None:
@@ -272,12 +274,13 @@ class Session:
 
     def _connect(self) -> Transport:
         with self._lock:
-            if self._transport is None:
+            if not self._connected:
                 # Imports httpx, which takes longer than a warm build: only when a request is due.
                 from builder.registry.transport import Transport
 
-                self._transport = Transport(self._settings.proxies, lambda host: self.routes.trust(host, stranger=True))
-            return self._transport
+                trust = functools.partial(self.routes.trust, stranger=True)
+                self._connected.append(Transport(self._settings.proxies, trust))
+            return self._connected[0]
 
     def _login(self, registry: str) -> Login:
         with self._lock:
