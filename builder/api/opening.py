@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -88,6 +87,8 @@ def connector(
 
 def for_one_call(registry: Registry, cancel: threading.Event, reporter: Reporter) -> Registry:
     """Return a client with the connections of ``registry``, for work with an end and a listener of its own."""
+    import copy
+
     one = copy.copy(registry)
     one.session = registry.session.varied(cancel=cancel, reporter=reporter)
     one.retry = replace(registry.retry, sleep=cancel.wait)

@@ -124,6 +124,11 @@ class DirectoryTree:
             if not _is_conditional(node) or self._has_some(prefix + name)
         ]
 
+    def unread(self, path: str) -> tuple[int, int]:
+        """Return how many files in ``path`` nothing was known of when it was listed, and their bytes."""
+        listing = self._list(path)
+        return (0, 0) if listing is None else listing.unread
+
     def walk(self, path: str) -> Iterator[tuple[str, Collection[tuple[str, Node]]]]:
         """Yield every directory from ``path`` down, each before those in it, and its ``nodes``."""
         pending = [path]

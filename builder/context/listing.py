@@ -10,8 +10,7 @@ import os
 import stat
 import struct
 import sys
-from array import array
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 from types import MappingProxyType
 from typing import TypeAlias
@@ -60,13 +59,15 @@ Node: TypeAlias = "tuple[int, bytes, bytes, Special | None]"
 class Listing:
     """The nodes of a directory by name, in order."""
 
-    __slots__ = ("conditional", "nodes", "scope")
+    __slots__ = ("conditional", "nodes", "scope", "unread")
 
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
         self.nodes: dict[str, Node] = {}
         self.conditional = False
         """Whether any of them is."""
+        self.unread = 0, 0
+        """Files of which nothing was known when they were listed, and their bytes."""
 
     def read(
         self,
@@ -81,6 +82,7 @@ class Listing:
         with os.scandir(fd) as scanned:
             found = sorted(scanned, key=_name)
         nodes, pack = self.nodes, _IDENTITY.pack
+        unread = unread_bytes = 0
         for one in found:
             conditional = ignoring and self._ignored(one, directory)
             if conditional is None:
@@ -95,6 +97,8 @@ class Listing:
             value, xattrs = b"", _NO_XATTRS
             if stat.S_ISREG(mode):
                 value = known.get(key, b"")
+                if not value:
+                    unread, unread_bytes = unread + 1, unread_bytes + info.st_size
                 if not value.endswith(PLAIN):
                     xattrs = _read_xattrs(fd, name)
                 if info.st_nlink == 1 and not xattrs:  # nearly all files
@@ -109,6 +113,7 @@ class Listing:
             special.conditional = conditional
             self.conditional |= conditional
             nodes[name] = (mode, key, value, special)
+        self.unread = unread, unread_bytes
 
     def records(self) -> bytes:
         """Return what a stat cache is to remember: identities, and what is known of them."""
@@ -152,9 +157,9 @@ def size_of(node: Node) -> int:
     return size_in(node[1])[0]
 
 
-def sizes_in(nodes: Iterable[Node]) -> array[int]:
-    """Return what ``size_of`` does, of many at once."""
-    return array("q", b"".join([node[1][16:24] for node in nodes]))
+def sizes_in(nodes: Sequence[Node]) -> bytes:
+    """Return what ``size_of`` does of many, 8 bytes each."""
+    return b"".join([node[1][16:24] for node in nodes])
 
 
 def kind_of(node: Node) -> Kind:

@@ -11,14 +11,14 @@ import io
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, assert_never
 
-from builder.cache.keys import Identity, Value
+from builder.cache.keys import Identity, Key, Value
 from builder.context.contenthash import ContentHasher
 from builder.dockerfile.source import Span
 from builder.engine import keys
 from builder.engine.contents import content_of
 from builder.engine.layers import LayerStack, StoreLayer, stack_id, view_of
 from builder.engine.packing import pack_layer
-from builder.engine.selecting import Selection, Source, select, whole_file
+from builder.engine.selecting import Selection, Source, is_much_unread, select, whole_file
 from builder.engine.services import Services
 from builder.errors import ContextError
 from builder.events import Warned
@@ -40,7 +40,6 @@ from builder.values import dataclass, field, replace
 if TYPE_CHECKING:
     from builder.engine.copying import CopyRules
     from builder.engine.extracting import Archive
-    from builder.engine.sketches import Sketch
     from builder.engine.trees import StageTree
     from builder.rootfs.view import View
 
@@ -89,15 +88,22 @@ class CopyWork:
             # The same layer on every image that shows the same directories on the way.
             yield keys.copy_identity(operation, self._way(), times, contents, selections)
 
-    def sketch(self) -> Sketch | None:
-        """Return under what to look before the contents are read; None where reading them is soon done."""
-        operation = self.operation
-        if not isinstance(operation.origin, ContextOrigin) or operation.instruction != "COPY":
+    def is_much_unread(self) -> bool:
+        """Say whether it takes from a directory on disk, and hashing that would take its time."""
+        if not isinstance(self.operation.origin, ContextOrigin) or self.operation.instruction != "COPY":
+            return False
+        return is_much_unread(
+            self._tree().tree, (one for source in self.operation.sources for one in self._selected(source))
+        )
+
+    def sketch(self) -> Key | None:
+        """Return under what to look before the contents are read; None where that is of no use."""
+        if not isinstance(self.operation.origin, ContextOrigin) or self.operation.instruction != "COPY":
             return None
         from builder.engine.sketches import sketch_of
 
-        selections = (one for source in operation.sources for one in self._selected(source))
-        return sketch_of(operation, self._tree(), selections, self.services.times)
+        selections = (one for source in self.operation.sources for one in self._selected(source))
+        return sketch_of(self.operation, self._tree(), selections, self.services.times)
 
     def _way(self) -> Value:
         """Return the directories down to the destination as the layer will have them."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, assert_never
+from typing import assert_never
 
 from builder.cache.blobs import UnreadableBlobError
 from builder.cache.keys import Identity, Key
@@ -24,9 +24,6 @@ from builder.events import Notice
 from builder.plan.graph import BaseImage, ContextOrigin, CopyFiles, MakeDirectory, RunCommand, StageOrigin, Vertex
 from builder.rootfs.entry import ContentChangedError
 from builder.values import dataclass, replace
-
-if TYPE_CHECKING:
-    from builder.engine.sketches import Sketch
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +58,7 @@ class Task:
     below: BaseImage | None = None
     reason: str = ""
     _kept: CopyWork | None = None
-    _sketch: Sketch | None = None
+    _sketch: Key | None = None
 
     def find(self) -> Result | None:
         """Return the recorded result, None where the vertex has to be executed. Raises LostLayersError."""
@@ -140,31 +137,33 @@ class Task:
     def _never_seen(self, work: CopyWork | None) -> bool:
         """Say whether so many files are copied, and their like never was here, that they are read once only."""
         services = self.services
-        if work is None or services.imports is not None:
+        if work is None or services.imports is not None or not work.is_much_unread():
             return False
         self._sketch = sketch = work.sketch()
-        return sketch is not None and sketch.worth_it and services.store.selectors.find(sketch.key) is None
+        return sketch is not None and services.store.selectors.find(sketch) is None
 
     def _execute(self) -> Result:
         with self._work() as work:
-            made = self._at_once(work) if work is not None else None
+            if work is None:
+                return self._in_turn(work)
+            self._sketch = self._sketch or work.sketch()
+            made = self._at_once(work, self._sketch) if self._sketch is not None and work.is_much_unread() else None
             return self._in_turn(work) if made is None else made
 
-    def _at_once(self, work: CopyWork) -> Result | None:
-        """Read, hash and pack what is copied in one go; None where that does not pay, or the result may be here."""
-        sketch = self._sketch = self._sketch or work.sketch()
-        if sketch is None or not sketch.worth_it or not (self.fresh or self.services.imports is None):
+    def _at_once(self, work: CopyWork, sketch: Key) -> Result | None:
+        """Read, hash and pack what is copied in one go; None where the result may be here."""
+        selectors = self.services.store.selectors
+        if not self.fresh and self.services.imports is not None:
             return None
-        with self._lock(sketch.key):
-            if not self.fresh and self.services.store.selectors.find(sketch.key) is not None:
+        with self._lock(sketch):
+            if not self.fresh and selectors.find(sketch) is not None:
                 return None
             layer = work.execute(unseen=True)
             identities = list(self._identities(work))
             known = [one.key for one in identities]
             if not self.fresh and (found := self._lookup(iter(known))) is not None:
                 # An older store did not record sketches.
-                selector = Selector(found.stack[-1].diff_id if found.added else None, found.created)
-                self.services.store.selectors.record(sketch.key, selector)
+                selectors.record(sketch, Selector(found.stack[-1].diff_id if found.added else None, found.created))
                 return found
             result = self._record(known, layer)
         self._remember(identities)
@@ -305,7 +304,7 @@ class Task:
             for key in known[:-1]:
                 selectors.record(key, winner)
             if self._sketch is not None:
-                selectors.record(self._sketch.key, winner)
+                selectors.record(self._sketch, winner)
         if winner.diff_id != mine.diff_id and (adopted := self._result(winner)) is not None:
             return replace(adopted, keys=tuple(known), source=source)
         stack = self.parent if layer is None else (*self.parent, layer)

@@ -6,7 +6,7 @@ nothing else of a context is read.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import overload
 
 from builder.context.contenthash import ContentHasher
@@ -18,6 +18,9 @@ from builder.errors import ContextError
 from builder.rootfs.entry import Entry, Kind
 from builder.rootfs.limits import MAX_DEPTH
 from builder.values import dataclass
+
+MANY_UNREAD, LARGE_UNREAD = 512, 16 << 20
+"""Files, and bytes of them, that one looks for without hashing them all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +159,26 @@ def places(selections: Sequence[Selection]) -> Iterator[tuple[str, Sequence[str]
                 yield directory, [name for name, _ in nodes]
         else:
             yield "", [two.entry.path for two in picked]
+
+
+def is_much_unread(tree: Tree, selections: Iterable[Selection]) -> bool:
+    """Say whether ``tree`` is a directory on disk, and no stat cache knows much of what is selected there."""
+    if not isinstance(tree, DirectoryTree):
+        return False
+    files = size = 0
+    for one in selections:
+        picked = one.picked
+        if isinstance(picked, Whole):
+            for directory, _ in tree.walk(picked.top.path):
+                check_depth(directory)
+                more, larger = tree.unread(directory)
+                files, size = files + more, size + larger
+            continue
+        for two in picked:
+            node = tree.file(two.entry.path)
+            if node is not None and not node[2]:
+                files, size = files + 1, size + two.entry.size
+    return files >= MANY_UNREAD or size >= LARGE_UNREAD
 
 
 def whole_file(tree: Tree, name: str) -> tuple[Selection, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import stat
+import struct
 from collections.abc import Iterable, Sequence
 
 from builder.cache.keys import Key, key
@@ -19,7 +20,6 @@ from builder.engine.selecting import Selection, Source, Whole, check_depth
 from builder.engine.times import TimePolicy
 from builder.plan.graph import CopyFiles, LocalPath
 from builder.rootfs.entry import Kind
-from builder.values import dataclass
 
 _VERSION = 1
 
@@ -32,21 +32,10 @@ _SAMPLE = 1 << 16
 _FEW, _SMALL = 512, 16 << 20
 """Files and bytes of them that nobody makes a sketch of: fewer of both are soon hashed."""
 
-_FEW_UNREAD, _SMALL_UNREAD = _FEW, _SMALL
-"""The same of what no stat cache knows, and so has to be read."""
+_SIZES = struct.Struct("<q")
 
 
-@dataclass(frozen=True, slots=True)
-class Sketch:
-    """A key, and whether so much has to be read that it is worth looking under it."""
-
-    key: Key
-    worth_it: bool
-
-
-def sketch_of(
-    operation: CopyFiles, source: Source, selections: Iterable[Selection], times: TimePolicy
-) -> Sketch | None:
+def sketch_of(operation: CopyFiles, source: Source, selections: Iterable[Selection], times: TimePolicy) -> Key | None:
     """Return the sketch of a COPY from a directory on disk; None for other operations and for what is soon hashed.
 
     Raises ContextError.
@@ -61,8 +50,7 @@ def sketch_of(
         work.add(one)
     if work.files < _FEW and work.bytes < _SMALL:
         return None
-    worth_it = work.unread_files >= _FEW_UNREAD or work.unread_bytes >= _SMALL_UNREAD
-    return Sketch(key("sketch of a copy", _VERSION, (times.identity(), work.digest())), worth_it)
+    return key("sketch of a copy", _VERSION, (times.identity(), work.digest()))
 
 
 class _Sketching:
@@ -71,7 +59,7 @@ class _Sketching:
     def __init__(self, tree: DirectoryTree) -> None:
         self._tree = tree
         self._digest = hashlib.sha256()
-        self.files = self.bytes = self.unread_files = self.unread_bytes = 0
+        self.files = self.bytes = 0
 
     def digest(self) -> bytes:
         """Return the SHA-256 of what was added."""
@@ -94,12 +82,10 @@ class _Sketching:
         self._look_into(picked.top.path, max(1, (self.files - start) // _SAMPLES))
 
     def _count(self, nodes: Sequence[Node]) -> None:
-        sizes, unread = sizes_in(nodes), [node for node in nodes if not node[2]]
-        self._digest.update(b"%d %b" % (len(nodes), sizes.tobytes()))
+        sizes = sizes_in(nodes)
+        self._digest.update(b"%d %b" % (len(nodes), sizes))
         self.files += len(nodes)
-        self.bytes += sum(sizes)
-        self.unread_files += len(unread)
-        self.unread_bytes += sum(sizes_in(unread))
+        self.bytes += sum(size for (size,) in _SIZES.iter_unpack(sizes))
 
     def _look_into(self, top: str, step: int) -> None:
         """Take a sample of every file whose turn it is."""

@@ -6,7 +6,6 @@ pieces is in ``download`` and ``upload``, what makes up an image in ``repository
 
 from __future__ import annotations
 
-import copy
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, BinaryIO
@@ -90,6 +89,8 @@ class Registry:
 
     def hasty(self) -> Registry:
         """Return a client for what can be done without: it gives up soon, for good, and is closed with this one."""
+        import copy
+
         hasty = copy.copy(self)
         hasty.session = self.session.varied(self._hasty_seconds)
         once = frozenset({STALLED, UNREACHABLE})
@@ -98,6 +99,8 @@ class Registry:
 
     def resigned(self) -> Registry:
         """Return a client for pushing what can be done without: waits as long as any, but in vain only once."""
+        import copy
+
         resigned = copy.copy(self)
         resigned.retry = replace(self.retry, once=frozenset({STALLED}), given_up=[])
         return resigned

@@ -7,7 +7,6 @@ ever goes from https to http. Who may be asked is ``routes``' business, retries 
 from __future__ import annotations
 
 import contextlib
-import copy
 import functools
 import threading
 from collections.abc import Iterator, Mapping
@@ -114,6 +113,8 @@ class Session:
         self, seconds: float | None = None, cancel: threading.Event | None = None, reporter: Reporter | None = None
     ) -> Session:
         """Return this session with another patience (seconds to wait for bytes), end or listener; closed with it."""
+        import copy
+
         varied = copy.copy(self)
         varied._seconds, varied._cancel = seconds or self._seconds, cancel or self._cancel
         varied._reporter = reporter or self._reporter

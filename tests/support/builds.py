@@ -196,4 +196,5 @@ def pack_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def _take_for_many(monkeypatch: pytest.MonkeyPatch, count: int, unread: int) -> None:
     for name in ("_FEW", "_SMALL"):
         monkeypatch.setattr(f"builder.engine.sketches.{name}", count)
-        monkeypatch.setattr(f"builder.engine.sketches.{name}_UNREAD", unread)
+    for name in ("MANY", "LARGE"):
+        monkeypatch.setattr(f"builder.engine.selecting.{name}_UNREAD", unread)
