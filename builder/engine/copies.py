@@ -140,7 +140,6 @@ class CopyWork:
         Of ``unseen`` files nobody has asked for contents yet; afterwards ``identities`` are those of what was packed.
         """
         from builder.engine.copying import check_files, place
-        from builder.engine.extracting import place_archive
         from builder.engine.layerbuilder import LayerBuilder
 
         operation = self.operation
@@ -160,6 +159,8 @@ class CopyWork:
                 seen = replace(tree, unseen=True) if unseen else tree
                 place(target, seen, selection, operation.dest, self._rules(owner, source))
             else:
+                from builder.engine.extracting import place_archive
+
                 place_archive(target, archive, operation.dest, self._rules(owner, None))
         if operation.link:
             target.adopt(view_of(self.parent))
@@ -214,13 +215,13 @@ class CopyWork:
 
     def _archive(self, source: CopySource, tree: Source, selection: Selection) -> Archive | None:
         """Return the archive a source is, where ADD unpacks it."""
-        from builder.engine.extracting import unpack_archive
-
         unpack = self.operation.unpack
         wanted = unpack if isinstance(source, RemoteFile) else unpack is not False
         local = isinstance(source, LocalPath | RemoteFile)
         if not (wanted and local and self.operation.instruction == "ADD") or selection.top.kind is not Kind.FILE:
             return None
+        from builder.engine.extracting import unpack_archive
+
         scratch = self.services.store.temporary(".tar")
         self._cleanup.callback(scratch.unlink, missing_ok=True)
         with tree.tree.open(selection.top.path) as stream:

@@ -18,6 +18,9 @@ from builder.registry.errors import STALLED, RegistryError
 if TYPE_CHECKING:
     from builder.registry.client import Registry
 
+_COURTESY = 0.05
+"""Seconds in which the first step begins, before an HTTP client is imported; while it runs nobody misses that time."""
+
 
 class PushRights:
     """Asks every repository a request pushes to, on threads of its own; without a push there is nothing to do.
@@ -31,6 +34,7 @@ class PushRights:
         self._pushed = push_targets(request)
         self._failed: dict[str, Exception] = {}
         self._enforced: tuple[CacheTarget, ...] | None = None
+        self._hurried = threading.Event()
         names = {one.name for one in self._pushed}
         caches = {one.name: one for target in request.cache_to if (one := target.place.reference) is not None}
         asked = [(one, False) for one in self._pushed]
@@ -45,6 +49,7 @@ class PushRights:
         Raises the first AuthenticationError or RegistryError. A cache that is only out of reach may be there when the
         image is done; one that stalls is not worth as much waiting again.
         """
+        self._hurried.set()
         if self._enforced is None:
             self._enforced = self._wait(reporter)
         return self._enforced
@@ -81,6 +86,7 @@ class PushRights:
         raise error
 
     def _ask(self, reference: Reference, hasty: bool) -> None:
+        self._hurried.wait(_COURTESY)
         try:
             registry = self._registry()
             (registry.hasty() if hasty else registry).check_push(reference)
