@@ -110,7 +110,7 @@ def put(blob: str, digest: str, host: str) -> None:
 
 def command_of(dockerfile: Path) -> str:
     """Return the command of the first RUN."""
-    found = re.search(r"^RUN (.*(?:\\\n.*)*)", dockerfile.read_text(), re.MULTILINE)
+    found = re.search(r"^RUN ((?:.*\\\n)*.*)", dockerfile.read_text(), re.MULTILINE)
     assert found is not None
     return found[1].replace("\\\n", " ")
 
