@@ -90,20 +90,27 @@ class CopyWork:
 
     def is_much_unread(self) -> bool:
         """Say whether it takes from a directory on disk, and hashing that would take its time."""
-        if not isinstance(self.operation.origin, ContextOrigin) or self.operation.instruction != "COPY":
-            return False
-        return is_much_unread(
-            self._tree().tree, (one for source in self.operation.sources for one in self._selected(source))
-        )
+        return self._may_have_sketch and is_much_unread(self._tree().tree, self._selections())
 
     def sketch(self) -> Key | None:
         """Return under what to look before the contents are read; None where that is of no use."""
-        if not isinstance(self.operation.origin, ContextOrigin) or self.operation.instruction != "COPY":
+        if not self._may_have_sketch:
             return None
         from builder.engine.sketches import sketch_of
 
-        selections = (one for source in self.operation.sources for one in self._selected(source))
-        return sketch_of(self.operation, self._tree(), selections, self.services.times)
+        return sketch_of(self._tree(), self._selections(), self.services.times)
+
+    @property
+    def _may_have_sketch(self) -> bool:
+        operation = self.operation
+        return (
+            operation.instruction == "COPY"
+            and isinstance(operation.origin, ContextOrigin)
+            and all(isinstance(one, LocalPath) for one in operation.sources)
+        )
+
+    def _selections(self) -> Iterator[Selection]:
+        return (one for source in self.operation.sources for one in self._selected(source))
 
     def _way(self) -> Value:
         """Return the directories down to the destination as the layer will have them."""

@@ -18,7 +18,6 @@ from builder.context.directory import DirectoryTree
 from builder.context.listing import Node, size_of, sizes_in
 from builder.engine.selecting import Selection, Source, Whole, check_depth
 from builder.engine.times import TimePolicy
-from builder.plan.graph import CopyFiles, LocalPath
 from builder.rootfs.entry import Kind
 
 _VERSION = 1
@@ -35,15 +34,13 @@ _FEW, _SMALL = 512, 16 << 20
 _SIZES = struct.Struct("<q")
 
 
-def sketch_of(operation: CopyFiles, source: Source, selections: Iterable[Selection], times: TimePolicy) -> Key | None:
-    """Return the sketch of a COPY from a directory on disk; None for other operations and for what is soon hashed.
+def sketch_of(source: Source, selections: Iterable[Selection], times: TimePolicy) -> Key | None:
+    """Return the sketch of what a COPY takes from a directory on disk; None for other places, and what is soon hashed.
 
     Raises ContextError.
     """
     tree = source.tree
-    if operation.instruction != "COPY" or not source.mutable or not isinstance(tree, DirectoryTree):
-        return None
-    if not all(isinstance(one, LocalPath) for one in operation.sources):
+    if not source.mutable or not isinstance(tree, DirectoryTree):
         return None
     work = _Sketching(tree)
     for one in selections:
