@@ -80,8 +80,8 @@ With a directory or a URL, `[build]` holds and no target.
 
 `--no-project-config`, or `PYBUILD_NO_PROJECT_CONFIG=1`, leaves the project's out. A context that is a URL, a repository
 or a tar has none. Every file is read as a whole and checked before anything else is done; a mistake is named with
-its line and the path of its field (`pybuild.toml:12: target.api.args.PORT: expected a text`). A file has at most 1 MiB, and at most 100
-targets inherit, or groups contain each other, in a row.
+its line and the path of its field (`pybuild.toml:12: target.api.args.PORT: expected a text`). A file has at most 1 MiB,
+and at most 100 targets inherit, or groups contain each other, in a row.
 
 [Programs](python.md) that build read registries and the store from the user's and the machine's file, and no builds:
 what they ask for is all there is.
