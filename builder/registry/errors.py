@@ -21,8 +21,8 @@ UNREACHABLE = "UNREACHABLE"
 STALLED = "STALLED"
 """Our own error code: it stopped answering, and we waited for as long as we do."""
 
-UNTRUSTED = "UNTRUSTED"
-"""Our own error code: the certificate is not one the system trusts, or ours is not one that the server does."""
+TLS = "TLS"
+"""Our own error code: a certificate is not trusted or cannot be used, or a handshake failed; not that there is none."""
 
 TRANSIENT_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504, 507, 509, 520, 521, 522, 523, 524})
 _TEXT_LIMIT = 300

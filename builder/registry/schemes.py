@@ -1,6 +1,7 @@
 """Whether a server speaks TLS: always, but for loopback and for what the user called insecure it is found out.
 
-Loopback registries are usually plain http, and tell a client that is wrong; insecure ones are asked for TLS first.
+Loopback registries are usually plain http, and tell a client that is wrong, or hang up on it; insecure ones are asked
+for TLS first. Nothing is asked in plain http because a certificate is not trusted, or a handshake failed.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from builder.registry.errors import UNTRUSTED, RegistryError, TransientRegistryError
+from builder.registry.errors import STALLED, TLS, UNREACHABLE, RegistryError, TransientRegistryError
 from builder.registry.hosts import is_loopback, origin, split_host
 from builder.registry.routes import Endpoint
 
@@ -76,6 +77,19 @@ class Schemes:
             self._plain.add(host)
         return False
 
+    def broke(self, endpoint: Endpoint, base: str, error: TransientRegistryError) -> None:
+        """Find out whether a server that has not answered yet, and now broke a connection at ``base``, speaks TLS.
+
+        If so, the next request goes there. Raises RegistryError for a certificate that is not trusted.
+        """
+        host = endpoint.host
+        if not base.startswith("http:") or endpoint.scheme or {STALLED, UNREACHABLE}.intersection(error.codes):
+            return
+        with self._probing:
+            if host not in self._plain and self.base(endpoint) == base and self._speaks_tls(endpoint):
+                with self._lock:
+                    self._bases[host] = f"https://{host}"
+
     def _doubt(self, endpoint: Endpoint) -> bool:
         """Let the request be tried again; if that leaves it open as well, the 400 was meant as it was said."""
         if endpoint.host in self._doubted:
@@ -89,7 +103,7 @@ class Schemes:
             with self._connect().exchange("GET", f"https://{endpoint.host}/v2/", {}, None, endpoint.trust):
                 return True
         except RegistryError as error:
-            if UNTRUSTED in error.codes:
+            if TLS in error.codes:
                 # No reason to do without.
                 raise
             return None if error.retryable else False

@@ -190,16 +190,23 @@ class Session:
             f"{call.action}: {call.registry} redirects without end", host=call.registry, repository=call.repository
         )
 
+    @contextlib.contextmanager
     def _exchange(
         self, call: Call, endpoint: Endpoint, base: str, url: str, authorization: str
-    ) -> contextlib.AbstractContextManager[httpx.Response]:
+    ) -> Iterator[httpx.Response]:
         """Send one request; what was meant for the server itself goes to no other."""
         own = origin(url) == origin(base)
         headers = {**call.headers, **endpoint.headers} if own and endpoint.headers else call.headers
         if authorization:
             headers = {**headers, "Authorization": authorization}
         trust = endpoint.trust if own else None
-        return self._connect().exchange(call.method, url, headers, call.body, trust, self._seconds)
+        try:
+            with self._connect().exchange(call.method, url, headers, call.body, trust, self._seconds) as response:
+                yield response
+        except TransientRegistryError as error:
+            if own:
+                self._schemes.broke(endpoint, base, error)
+            raise
 
     def _endpoints(self, call: Call) -> tuple[Endpoint, ...]:
         """Return whom to ask, in this order, at least one."""

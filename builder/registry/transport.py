@@ -20,7 +20,7 @@ import httpx
 from builder import __version__
 from builder.image.digest import DigestMismatchError
 from builder.patterns import pattern
-from builder.registry.errors import STALLED, UNREACHABLE, UNTRUSTED, RegistryError, TransientRegistryError
+from builder.registry.errors import STALLED, TLS, UNREACHABLE, RegistryError, TransientRegistryError
 from builder.registry.hosts import is_loopback
 from builder.registry.proxies import Proxies, without_account
 from builder.registry.trust import SYSTEM, Trust, missing_store
@@ -228,16 +228,18 @@ def _translate(error: httpx.TransportError | httpx.InvalidURL, host: str, proxy:
         return RegistryError(
             f"{host} refuses this client's certificate or misses one: {cause.reason}",
             host=host,
-            codes=(UNTRUSTED,),
+            codes=(TLS,),
             hint=f"it is ~/.config/pybuild/certs.d/{host}/client.cert, with client.key",
         )
     if isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError) and isinstance(error, httpx.ConnectError):
         return TransientRegistryError(f"{host} hung up in the TLS handshake", host=host)
     if isinstance(cause, ssl.SSLError) and isinstance(error, httpx.ConnectError):
+        none = cause.reason in _NO_TLS
         return RegistryError(
             f"{host} does not speak TLS as we do: {cause.reason or 'handshake failed'}",
             host=host,
-            hint=f"if it speaks plain http: --insecure-registry {host}" if cause.reason in _NO_TLS else None,
+            codes=() if none else (TLS,),
+            hint=f"if it speaks plain http: --insecure-registry {host}" if none else None,
         )
     if isinstance(error, httpx.ProxyError):
         return _refused_by_proxy(_brief(error), host, proxy)
@@ -263,7 +265,7 @@ def _untrusted(cause: ssl.SSLCertVerificationError, host: str, proxy: str) -> Re
     return RegistryError(
         f"the certificate of {host}{also} is not trusted: {cause.verify_message}",
         host=host,
-        codes=(UNTRUSTED,),
+        codes=(TLS,),
         hint=hint,
     )
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from builder.patterns import pattern
-from builder.registry.errors import RegistryError
+from builder.registry.errors import TLS, RegistryError
 from builder.values import dataclass
 
 if TYPE_CHECKING:
@@ -102,7 +102,8 @@ def _has_authorities(directory: str) -> bool:
 
 def _refuse(key: Path) -> Callable[[], str]:
     def refuse() -> NoReturn:
-        raise RegistryError(f"the key {key} is encrypted", hint="store it without a passphrase, readable by you alone")
+        hint = "store it without a passphrase, readable by you alone"
+        raise RegistryError(f"the key {key} is encrypted", codes=(TLS,), hint=hint)
 
     return refuse
 
@@ -113,6 +114,6 @@ def _use(path: Path, what: str, load: Callable[[], object]) -> None:
     try:
         load()
     except ssl.SSLError as error:
-        raise RegistryError(f"{path} is not {what}: {error.reason or 'no PEM'}") from error
+        raise RegistryError(f"{path} is not {what}: {error.reason or 'no PEM'}", codes=(TLS,)) from error
     except OSError as error:
-        raise RegistryError(f"cannot read {path}: {error.strerror}") from error
+        raise RegistryError(f"cannot read {path}: {error.strerror}", codes=(TLS,)) from error

@@ -62,7 +62,7 @@ def _server_context(pair: Pair, client_authority: Path | None = None) -> ssl.SSL
 
 @contextmanager
 def _serve(
-    tunnel: Tunnel, handle: Callable[[socket.socket], None], tls: ssl.SSLContext | None = None
+    tunnel: Tunnel, handle: Callable[[socket.socket], None], tls: ssl.SSLContext | None = None, answer: bytes = b""
 ) -> Iterator[Tunnel]:
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:
@@ -70,9 +70,8 @@ def _serve(
             # Clients that do not trust us or hang up are what some tests are about.
             with contextlib.suppress(OSError):
                 if tls is not None and self.request.recv(1, socket.MSG_PEEK) != b"\x16":
-                    # As TLS servers answer those who forgot it.
                     _head(self.request)
-                    self.request.sendall(b"HTTP/1.0 400 Bad Request\r\n\r\n")
+                    self.request.sendall(answer)
                     return
                 accepted = tls.wrap_socket(self.request, server_side=True) if tls else self.request
                 with accepted:
@@ -93,15 +92,33 @@ def _serve(
             thread.join()
 
 
+FORGOTTEN_TLS = b"HTTP/1.0 400 Bad Request\r\n\r\n"
+"""What most TLS servers answer to plain http; others send an alert of TLS, or hang up."""
+
+
 @contextmanager
-def tls_front(target: str, pair: Pair, client_authority: Path | None = None) -> Iterator[Tunnel]:
-    """Speak TLS in front of ``target``; with ``client_authority`` only to clients that it vouches for."""
+def tls_front(
+    target: str,
+    pair: Pair,
+    client_authority: Path | None = None,
+    *,
+    plain: bytes = FORGOTTEN_TLS,
+    ciphers: str = "",
+) -> Iterator[Tunnel]:
+    """Speak TLS in front of ``target``; with ``client_authority`` only to clients that it vouches for.
+
+    ``plain`` is the answer to who forgot it, ``ciphers`` are all that it knows, of TLS 1.2.
+    """
+    context = _server_context(pair, client_authority)
+    if ciphers:
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+        context.set_ciphers(ciphers)
 
     def handle(client: socket.socket) -> None:
         with _connect(target) as server:
             _relay(client, server)
 
-    with _serve(Tunnel(), handle, _server_context(pair, client_authority)) as tunnel:
+    with _serve(Tunnel(), handle, context, plain) as tunnel:
         yield tunnel
 
 

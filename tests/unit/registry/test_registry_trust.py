@@ -19,7 +19,7 @@ from builder.registry.routes import InsecureHosts, Routes
 from builder.registry.session import SessionSettings
 from builder.registry.trust import Trust, missing_store
 from tests.support.certificates import Authority, make_authority
-from tests.support.fake_registry import FakeRegistry
+from tests.support.fake_registry import FakeRegistry, Fault, first
 from tests.support.need import need_root, need_tool
 from tests.support.tunnels import Tunnel, tls_front
 
@@ -133,6 +133,50 @@ def test_an_insecure_registry_may_still_want_a_clients_certificate(
 ) -> None:
     routes = Routes(insecure=InsecureHosts([choosy.host]), trusts={choosy.host: Trust(clients=(authority.client(),))})
     assert resolve(choosy.host, routes) == image
+
+
+# --- what plain http is tried with first
+
+
+HANGS_UP, ALERT = b"", b"\x15\x03\x01\x00\x02\x02\x46"
+
+
+@pytest.mark.parametrize("plain", [HANGS_UP, ALERT])
+def test_a_server_that_only_hangs_up_on_plain_http(
+    fake: FakeRegistry, authority: Authority, image: str, plain: bytes
+) -> None:
+    """Half of all TLS servers do not say that plain http was a mistake."""
+    own = Trust(authorities=(authority.ca_file,))
+    with tls_front(fake.host, authority.server(), plain=plain) as server:
+        assert resolve(server.host, Routes(trusts={server.host: own})) == image
+        with pytest.raises(RegistryError, match=f"the certificate of {server.host} is not trusted") as caught:
+            resolve(server.host, Routes())
+    assert f"certs.d/{server.host}/ca.crt" in str(caught.value.hint)
+
+
+def test_what_breaks_and_speaks_no_tls_is_asked_in_plain_http_again(fake: FakeRegistry, image: str) -> None:
+    fake.plan = first(lambda seen: seen.method == "HEAD", Fault(drop=True), Fault(drop=True))
+    assert resolve(fake.host, Routes()) == image
+
+
+@pytest.mark.parametrize("insecure", [True, False])
+def test_a_handshake_that_fails_is_no_reason_to_do_without(
+    fake: FakeRegistry, authority: Authority, insecure: bool
+) -> None:
+    # For RSA, and the certificate is not.
+    with tls_front(fake.host, authority.server(), ciphers="AES128-SHA") as server:
+        routes = Routes(insecure=InsecureHosts([server.host] if insecure else []))
+        with pytest.raises(RegistryError, match=f"{server.host} does not speak TLS as we do") as caught:
+            resolve(server.host, routes)
+    assert not caught.value.retryable
+    assert not fake.seen
+
+
+def test_a_bad_file_is_told_of_an_insecure_registry_too(fake: FakeRegistry, tmp_path: Path) -> None:
+    tree(tmp_path / fake.host, {"ca.crt": b"nothing"})
+    routes = Routes(insecure=InsecureHosts([fake.host]), directory=CertificateDirectories([tmp_path]).find)
+    with pytest.raises(RegistryError, match="is not certificates of authorities"):
+        resolve(fake.host, routes)
 
 
 def test_the_systems_store_can_be_replaced(
