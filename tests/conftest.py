@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,10 +15,11 @@ from tests.support import docker, images, rootfs, users
 from tests.support.need import machine_cache
 from tests.support.registry import TestRegistry, serve
 
-# The same examples in every run, so that a failure is the change's; the full suite looks further.
+# The same examples in every run, so that a failure is the change's; the full suite looks further. Without a profile of
+# ours hypothesis would take the same ones there too where CI=true, and elsewhere have a slow machine fail the laws.
 settings.register_profile("seeded", derandomize=True, database=None, deadline=None)
-if not os.environ.get("PYBUILD_TEST_FULL"):
-    settings.load_profile("seeded")
+settings.register_profile("searching", derandomize=False, database=None, deadline=None, print_blob=True)
+settings.load_profile("searching" if os.environ.get("PYBUILD_TEST_FULL") else "seeded")
 
 # A shell has what it runs in the background ignore these, and our children would inherit that.
 for _number, _action in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
@@ -31,12 +33,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep the user's store, settings and credentials out of the tests."""
+    """Keep the user's store, settings and credentials out of the tests, and what tests and tools forget out of /tmp."""
     home = tmp_path_factory.mktemp("home")
     private = {"HOME": str(home), "PYBUILD_ROOT": str(home / "store"), "DOCKER_CONFIG": str(home / "docker")}
     removed = ("SOURCE_DATE_EPOCH", "REGISTRY_AUTH_FILE", "XDG_RUNTIME_DIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME")
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in private.items():
+    # Not below pytest's own: sockets are made in it, whose paths have to be short, and by other users too.
+    with (
+        tempfile.TemporaryDirectory(prefix="pbt-", ignore_cleanup_errors=True) as temporary,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        Path(temporary).chmod(0o1777)
+        patch.setattr(tempfile, "tempdir", temporary)
+        for name, value in {**private, "TMPDIR": temporary}.items():
             patch.setenv(name, value)
         for name in [*removed, *(name for name in os.environ if name.startswith("PYBUILD_") and name not in _OURS)]:
             if name not in private:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 import posixpath
 import re
-import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -89,32 +89,30 @@ def test_matching_agrees_with_the_obvious_way(patterns: list[str]) -> None:
         assert fast.matches(path) is _slow_ignored(patterns, path), path
 
 
-def _make_tree() -> tuple[tempfile.TemporaryDirectory[str], Path]:
-    holder = tempfile.TemporaryDirectory(prefix="pybuild-ignore-")
-    root = Path(holder.name)
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory that holds all the paths."""
+    root = tmp_path_factory.mktemp("ignore")
     for path in _PATHS:
         place = root / path
         if path.count("/") < 2:
             place.mkdir()
         else:
             place.touch()
-    return holder, root
-
-
-_HOLDER, _ROOT = _make_tree()
+    return root
 
 
 @given(st.lists(_patterns, max_size=5))
 @example(["*", "!a/b/ab"])
 @example(["**", "!**/a.o"])
-def test_a_walk_gives_what_is_not_ignored_and_the_directories_above_it(patterns: list[str]) -> None:
+def test_a_walk_gives_what_is_not_ignored_and_the_directories_above_it(root: Path, patterns: list[str]) -> None:
     kept = {path for path in _PATHS if not _slow_ignored(patterns, path)}
     expected = {""} | kept
     for path in kept:
         while path := posixpath.dirname(path):
             expected.add(path)
     rules = IgnoreRules.parse("\n".join(patterns).encode())
-    with DirectoryTree(_ROOT, rules) as tree:
+    with DirectoryTree(root, rules) as tree:
         assert [entry.path for entry in walk(tree)] == sorted(
             expected, key=lambda path: path.split("/") if path else []
         )
