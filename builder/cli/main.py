@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from builder.api.results import Recorder
 from builder.cli import upkeep
@@ -21,7 +21,6 @@ from builder.cli.reporters import (
     chosen_progress,
     columns_of,
     make_reporter,
-    print_bytes,
     print_line,
     showing,
 )
@@ -44,20 +43,6 @@ if TYPE_CHECKING:
     from builder.api.results import BuildResult
     from builder.cli.calls import Call
     from builder.engine.request import BuildRequest
-
-
-def run() -> NoReturn:
-    """Be the program: end the process with the exit status.
-
-    At the end of a build every file is closed and every thread that matters was waited for. Python would take itself
-    apart then, one object after the other, which is a twentieth of a build that has nothing to do.
-    """
-    try:
-        status = main()
-    except SystemExit as end:  # after --help and --version
-        status = int(end.code or 0)
-    print_bytes(sys.stderr, b"")
-    os._exit(OutputError.exit_code if print_bytes(sys.stdout, b"") else status)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -235,4 +220,6 @@ def _tell(options: argparse.Namespace, request: BuildRequest, result: BuildResul
 
 
 if __name__ == "__main__":
-    run()
+    from builder.cli.entry import end_with
+
+    end_with(main)
