@@ -20,8 +20,6 @@ from builder.values import dataclass, field
 WASTE_LIMIT = 500
 """Hidden files, and again groups of equal files, that are listed; all are counted."""
 
-_FILE = ord(Kind.FILE)
-
 COPIES_LIMIT = 20
 """Names listed of one group of equal files."""
 
@@ -166,10 +164,8 @@ class Counts:
         if place not in self._linked or place in self._met:
             return False
         self._met.add(place)
-        toc, key = self._stack.tables[file.layer], to_key(file.group.partition("\0")[0])
-        slot = toc.find(key)
-        if slot < 0 or toc.kind(slot) != _FILE or toc.member(slot).offset != file.offset:
-            # The layer itself put something else under the file's own name, which is all that was met of it.
+        if self._stack.own_name(file) is None:
+            # What the layer itself put there is all that was met under that name.
             self.layers[file.layer].size += file.entry.size
         return True
 

@@ -20,12 +20,14 @@ from builder.rootfs.entry import Kind
 from builder.rootfs.sparse import Spread
 from builder.rootfs.tarreader import Member, read_members
 from builder.rootfs.toc import Toc, TocWriter
-from builder.rootfs.view import View
+from builder.rootfs.tocformat import to_key
+from builder.rootfs.view import Located, View
 from builder.streams import CHUNK, HashingWriter, Readable, digest_of
 
 _DIGEST = 16
 """Bytes of a file's SHA-256 that are kept: files of one image are told apart by them."""
 
+_FILE = ord(Kind.FILE)
 
 _SPREAD = 1 << 30
 """Bytes up to which a sparse file is compared by what a reader sees. Of larger ones, a terabyte of nothing in a tar of
@@ -61,6 +63,13 @@ class Stack:
         self.tables = self.view.tables
         self.contents = tuple(contents)
         self.sizes = tuple(toc.uncompressed_size for toc in tocs)
+
+    def own_name(self, file: Located) -> str | None:
+        """Return the name that a hard link's file came with, None where its layer itself put something else there."""
+        name, toc = file.group.partition("\0")[0], self.tables[file.layer]
+        slot = toc.find(to_key(name))
+        there = slot >= 0 and toc.kind(slot) == _FILE and toc.member(slot).offset == file.offset
+        return name if there else None
 
 
 def read_stack(layers: Sequence[ContentLayer], scratch: Path, check: Callable[[], None]) -> Stack:

@@ -1,8 +1,10 @@
 """The data of a page and of ``--json``: facts, files in one pass, and what was counted on the way.
 
 A page gets lines of JSON: the facts; a line for every few thousand paths, each ``[depth, name, difference, versions]``
-with five values for every version (layer, change, attributes, size or target, time); last the table of attributes and
-what was counted. Layers of a second image are numbered on. Only ASCII: lone surrogates stay what they are.
+with five values for every version (layer, change, attributes, extent, time); last the table of attributes and what was
+counted. Layers of a second image are numbered on. Only ASCII: lone surrogates stay what they are. An extent is a size, a
+symlink's target or a device's numbers; a hard link's target, and its file's size, layer, offset and own path (null where
+its layer has something else there).
 """
 
 from __future__ import annotations
@@ -13,8 +15,10 @@ from collections.abc import Iterator, Sequence
 from builder.errors import ImageError
 from builder.explore.changes import Difference, Node, Version, walk
 from builder.explore.counting import Counts
+from builder.explore.reading import Stack
 from builder.explore.subject import Subject
 from builder.rootfs.entry import Entry, Kind
+from builder.rootfs.view import Located
 
 PATHS_LIMIT = 1_000_000
 """Paths that are shown; a browser holds them all."""
@@ -67,9 +71,9 @@ def lines(subjects: Sequence[Subject]) -> Iterator[str]:
     batch: list[list[object]] = []
     for node in totals.nodes():
         row: list[object] = [node.depth, node.path.rpartition("/")[2], int(node.difference)]
-        for first, versions in zip(firsts, node.stacks, strict=True):
+        for first, subject, versions in zip(firsts, subjects, node.stacks, strict=True):
             for one in versions:
-                row += _version(first, one, table)
+                row += _version(first, one, table, subject.stack)
         batch.append(row)
         if len(batch) == _BATCH:
             yield _json(batch)
@@ -114,15 +118,22 @@ def _xattrs(entry: Entry) -> list[str]:
     return sorted(entry.xattrs)[:_XATTRS] if entry.xattrs else []
 
 
-def _version(first: int, version: Version, table: _Attributes) -> list[object]:
+def _version(first: int, version: Version, table: _Attributes, stack: Stack) -> list[object]:
     entry = version.entry
     if entry is None:
         return [first + version.layer, int(version.change), 0, 0, 0]
-    return [first + version.layer, int(version.change), table.number(entry), _extent(entry), entry.mtime]
+    extent = _extent(entry) if version.linked is None else _linked(first, entry, version.linked, stack)
+    return [first + version.layer, int(version.change), table.number(entry), extent, entry.mtime]
+
+
+def _linked(first: int, entry: Entry, file: Located, stack: Stack) -> str | list[object]:
+    """Return what a page needs to count a file once, whichever of its names are to be seen."""
+    if file.entry.kind is not Kind.FILE or not file.entry.size:
+        return entry.target
+    return [entry.target, file.entry.size, first + file.layer, file.offset, stack.own_name(file)]
 
 
 def _extent(entry: Entry) -> int | str:
-    """Return a file's size, a link's target or a device's numbers."""
     if entry.kind in _LINKS:
         return entry.target
     return f"{entry.major}, {entry.minor}" if entry.kind in _DEVICES else entry.size

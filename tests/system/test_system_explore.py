@@ -139,6 +139,30 @@ def test_a_map_of_many_files_leaves_no_directory_out(page: Page, app: Path) -> N
     assert {"/a/", "/b/", "/a/0/", "/a/1/", "/a/2/", "/b/0/", "/b/1/", "/b/2/"} <= set(cells)
 
 
+def test_a_file_is_counted_at_the_first_of_its_names_that_is_there(page: Page, app: Path) -> None:
+    linked = [images.file("a", "x" * 100), *(images.hardlink(name, "a") for name in ("b", "c"))]
+    second = [images.file(".wh.a"), images.hardlink("d", "b")]
+    third = [images.file("over", "1"), images.hardlink("link", "over"), images.file("over", "2" * 7)]
+    layers = [images.layer(*members) for members in (linked, second, third)]
+    images.write_layout(app / "linked", layers)
+    page.open(_explored(app, "linked"))
+    sizes = "Object.fromEntries([...document.querySelectorAll('.row')].map((one) => ["
+    sizes += "one.querySelector('.text').innerText, one.querySelector('.size').innerText]))"
+    tops = "document.querySelector('#map').childElementCount"
+    assert page.run(sizes) == {"b": "100 B", "c": "0 B", "d": "0 B", "link": "1 B", "over": "7 B"}
+    assert "108 B" in page.run("document.getElementById('cards').innerText")
+    page.run("document.querySelectorAll('#layers input')[1].click()")
+    assert page.run(sizes) == {"a": "100 B", "b": "0 B", "c": "0 B"}
+    page.run("document.querySelectorAll('#layers input')[2].click()")
+    # The link is the layer's own, the bytes are not.
+    assert page.run(sizes) == {"a": "\u2212100 B", "d": "0 B"}
+    page.run("document.getElementById('only').click()")
+    assert page.run(sizes) == {"a": "\u2212100 B", "b": "100 B", "c": "0 B", "d": "0 B"}
+    page.run("document.getElementById('tab-map').click()")
+    assert page.run(tops) == 1
+    assert page.problems == []
+
+
 def test_choosing_a_layer_shows_what_it_does(page: Page, app: Path) -> None:
     page.open(_explored(app, "app"))
     page.run("document.getElementById('tab-config').click()")

@@ -100,15 +100,20 @@ function pathOf(number) {
   return "/" + parts.reverse().join("/");
 }
 
-/** Return the number of a path, -1 for none: directory by directory, each of which is sorted by bytes, so looked through. */
+const children = new Map(); // of a directory that was looked through: its paths by name
+
+/** Return the number of a path, -1 for none. */
 function find(path) {
   let at = 0;
   for (const part of path.split("/").filter(Boolean)) {
-    let child = at + 1;
-    const end = model.ends[at];
-    while (child < end && model.names[child] !== part) child = model.ends[child];
-    if (child >= end) return -1;
-    at = child;
+    let names = children.get(at);
+    if (!names) {
+      names = new Map();
+      for (let child = at + 1; child < model.ends[at]; child = model.ends[child]) names.set(model.names[child], child);
+      children.set(at, names);
+    }
+    if (!names.has(part)) return -1;
+    at = names.get(part);
   }
   return at;
 }
@@ -125,6 +130,12 @@ function kindOf(version) {
 function sizeOf(version) {
   const extent = model.extents[version];
   return typeof extent === "number" && model.changes[version] !== REMOVED && kindOf(version) === "f" ? extent : 0;
+}
+
+/** Return a link's target. */
+function targetOf(version) {
+  const extent = model.extents[version];
+  return Array.isArray(extent) ? extent[0] : extent;
 }
 
 /** Return the last version of a path from layer `first` up to `last`, -1 for none. */
@@ -148,12 +159,14 @@ function look(what) {
     change: new Int8Array(count).fill(-1),
     size: new Float64Array(count),
     changed: new Uint8Array(count),
+    links: [], // hard links that are there
     words: what.differences ? DIFFERENCES : CHANGES,
   };
   for (let number = 0; number < count; number += 1) {
     if (what.differences) lookDifference(number, what, seen);
     else lookLayer(number, what, seen);
   }
+  countLinks(what, seen);
   for (let number = count - 1; number > 0; number -= 1) {
     seen.size[model.parents[number]] += seen.size[number];
     if (seen.changed[number]) seen.changed[model.parents[number]] = 1;
@@ -169,6 +182,7 @@ function lookDifference(number, { own: only }, seen) {
   else if (there(a)) seen.version[number] = a;
   else return;
   seen.size[number] = there(b) && (difference || !only) ? sizeOf(b) : 0;
+  if (there(b) && Array.isArray(model.extents[b])) seen.links.push(number);
   if (difference) {
     seen.change[number] = difference;
     seen.changed[number] = 1;
@@ -187,9 +201,29 @@ function lookLayer(number, { image, layer, own: only }, seen) {
   } else {
     seen.version[number] = version;
     seen.size[number] = layer === null || own || !only ? sizeOf(version) : 0;
+    if (Array.isArray(model.extents[version])) seen.links.push(number);
   }
   if (own) {
     seen.change[number] = model.changes[version];
     seen.changed[number] = 1;
   }
+}
+
+/** Give a file that is seen by hard links alone its size, at the first of them. */
+function countLinks({ differences, image, layer, own: only }, seen) {
+  const met = new Set();
+  for (const number of seen.links) {
+    const [, size, from, offset, name] = model.extents[seen.version[number]];
+    const place = from + ":" + offset;
+    const counts = !only || (differences ? model.differences[number] : from === image.first + layer);
+    if (met.has(place) || (name !== null && isThere(find(name), from, seen))) continue;
+    met.add(place);
+    if (counts) seen.size[number] = size;
+  }
+}
+
+/** Say whether what is seen of a path is a file that a layer wrote, and not one that is gone. */
+function isThere(number, layer, seen) {
+  const version = seen.version[number];
+  return version >= 0 && model.layers[version] === layer && kindOf(version) === "f" && seen.words[seen.change[number]] !== "removed";
 }

@@ -175,7 +175,7 @@ function row(number, at, height, total) {
   const name = make("span", { class: "name" }, make("span", { class: "twist", "aria-hidden": "true", text: expands ? (opened(number) ? "▾" : "▸") : "" }));
   name.append(make("span", { class: "text", text: model.names[number] + (directory ? "/" : ""), title: plain(pathOf(number)) }));
   if (kind === "s" || kind === "h") {
-    name.append(make("span", { class: "to", text: (kind === "s" ? "→ " : "= /") + model.extents[version] }));
+    name.append(make("span", { class: "to", text: (kind === "s" ? "→ " : "= /") + targetOf(version) }));
   }
   if (word) name.append(make("span", { class: "mark " + word, text: word === "rewritten" ? "written again" : word }));
   const bar = make("span", { class: "meter wide" }, make("i"));

@@ -132,9 +132,10 @@ function drawDetails(number) {
   const version = tree.seen.version[number];
   const { kind, mode, uid, gid, xattrs } = attributesOf(version);
   const facts = [KINDS[kind] || kind, modeText(kind, mode) + " " + mode.toString(8).padStart(4, "0"), "owner " + uid + ":" + gid, moment(model.times[version])];
-  if (kind === "f") facts.splice(1, 0, amount(model.extents[version]) + " (" + model.extents[version].toLocaleString("en") + " bytes)");
+  const size = kind === "f" ? model.extents[version] : Array.isArray(model.extents[version]) ? model.extents[version][1] : null;
+  if (size !== null) facts.splice(1, 0, amount(size) + " (" + size.toLocaleString("en") + " bytes)");
   box.replaceChildren(make("p", { class: "mono isolate", text: pathOf(number) }), make("p", { class: "empty", text: facts.join("  ·  ") }));
-  if (kind === "s" || kind === "h") box.append(make("p", { class: "mono isolate", text: (kind === "s" ? "→ " : "the same file as /") + model.extents[version] }));
+  if (kind === "s" || kind === "h") box.append(make("p", { class: "mono isolate", text: (kind === "s" ? "→ " : "the same file as /") + targetOf(version) }));
   if (kind === "c" || kind === "b") box.append(make("p", { class: "mono", text: "device " + model.extents[version] }));
   if (xattrs.length) box.append(make("p", { class: "mono isolate", text: "extended attributes: " + xattrs.join(", ") }));
   const list = make("ol");
