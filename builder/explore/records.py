@@ -2,9 +2,9 @@
 
 A page gets lines of JSON: the facts; a line for every few thousand paths, each ``[depth, name, difference, versions]``
 with five values for every version (layer, change, attributes, extent, time); last the table of attributes and what was
-counted. Layers of a second image are numbered on. Only ASCII: lone surrogates stay what they are. An extent is a size, a
-symlink's target or a device's numbers; a hard link's target, and its file's size, layer, offset and own path (null where
-its layer has something else there).
+counted. Layers of a second image are numbered on. Only ASCII: lone surrogates stay what they are. An extent is a size,
+a symlink's target or a device's numbers; a hard link's target, and its file's size, layer, offset and own path (null
+where its layer has something else there).
 """
 
 from __future__ import annotations
