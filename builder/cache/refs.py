@@ -21,11 +21,21 @@ EVERYWHERE = ""
 
 
 @dataclass(frozen=True, slots=True)
+class MadeFrom:
+    """The Dockerfile that an image was built from: its file's name, its text, and the stage if it was not the last."""
+
+    name: str
+    text: str = field(repr=False)
+    target: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RefRecord:
     """What a reference means: a manifest or index, as of ``resolved_at`` (unix seconds).
 
     ``platform`` is that of an image built here, as text; empty for an index and for what a registry answered.
     ``origins`` has, by digest or EVERYWHERE, references into repositories that hold blobs of an image built here.
+    ``made_from`` only helps people to understand the image.
     """
 
     reference: str
@@ -34,6 +44,7 @@ class RefRecord:
     built_here: bool
     platform: str = ""
     origins: Mapping[str, str] = field(default_factory=dict, hash=False)
+    made_from: MadeFrom | None = None
 
 
 class References:
@@ -53,7 +64,7 @@ class References:
     def put(self, record: RefRecord) -> None:
         """Write or replace the record of its reference. Raises OutputError."""
         descriptor = record.descriptor
-        value = {
+        value: dict[str, object] = {
             "reference": record.reference,
             "media_type": descriptor.media_type,
             "digest": descriptor.digest,
@@ -63,6 +74,9 @@ class References:
             "platform": record.platform,
             "origins": dict(record.origins),
         }
+        made = record.made_from
+        if made is not None:
+            value["made_from"] = {"name": made.name, "text": made.text, "target": made.target}
         self._table.put(_name(record.reference, built_here=record.built_here), value)
 
     def remove(self, reference: str, *, built_here: bool) -> None:
@@ -95,10 +109,19 @@ class References:
                 given = value.get("origins")
                 origins = given if isinstance(given, dict) else {}
                 known = {digest: origin for digest, origin in origins.items() if isinstance(origin, str)}
-                return RefRecord(reference, descriptor, resolved_at, built_here, platform, known)
+                made = _made_from(value.get("made_from"))
+                return RefRecord(reference, descriptor, resolved_at, built_here, platform, known, made)
             case _:
                 self._table.damaged(name, "not a reference")
                 return None
+
+
+def _made_from(value: object) -> MadeFrom | None:
+    match value:
+        case {"name": str(name), "text": str(text), "target": str() | None as target}:
+            return MadeFrom(name, text, target)
+        case _:
+            return None
 
 
 def _name(reference: str, *, built_here: bool) -> str:

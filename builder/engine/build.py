@@ -194,7 +194,7 @@ def _attempt(
 
     with healing(env.store, layers):
         contents = _contents(request, prepared, solver)
-        return (contents, *_deliver(request, contents, env, clock, shown.append, prepared.services.ahead))
+        return (contents, *_deliver(request, contents, env, clock, shown.append, prepared.services))
 
 
 def _contents(request: BuildRequest, prepared: Prepared, solver: Solver) -> list[Content]:
@@ -249,7 +249,7 @@ def _deliver(
     env: Environment,
     clock: int,
     tell: Callable[[Built], None],
-    ahead: Ahead | None,
+    services: Services,
 ) -> tuple[Built, tuple[Reference, ...]]:
     """Keep the result and write all outputs; return what is reported, and its names. ``tell`` hears of every form."""
 
@@ -269,8 +269,9 @@ def _deliver(
 
     built = made(reported(request))
     names = outputs.kept_names(request, built.digest)
-    outputs.keep(env.store, built, names, clock)
-    places = outputs.Places(env.store, env.registry, env.reporter, request.push_foreign, ahead)
+    made_from = outputs.made_from(services.checks.dockerfile.source, request.target)
+    outputs.keep(env.store, built, names, clock, made_from)
+    places = outputs.Places(env.store, env.registry, env.reporter, request.push_foreign, services.ahead)
     # What cannot be written twice comes last: until then, all may begin again.
     for output in sorted(request.outputs, key=lambda one: outputs.is_final(one.dest)):
         if env.cancel.is_set():

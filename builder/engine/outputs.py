@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, assert_never
 
 from builder.cache.blobs import UnreadableBlobError
-from builder.cache.refs import RefRecord
+from builder.cache.refs import MadeFrom, RefRecord
 from builder.cache.store import Store
+from builder.dockerfile.source import Source
 from builder.engine.built import Built, BuiltImage
 from builder.engine.layers import fetch_all, index_all, view_of
 from builder.engine.request import BuildRequest, Output
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     from builder.engine.ahead import Ahead
     from builder.registry.client import Registry
     from builder.rootfs.contents import LayerContents
+
+KEPT_DOCKERFILE_LIMIT = 256 << 10
+"""Characters of a Dockerfile that is kept with the names of its image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +55,13 @@ def kept_names(request: BuildRequest, digest: Digest) -> tuple[Reference, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def keep(store: Store, built: Built, names: Sequence[Reference], now: int) -> None:
+def made_from(source: Source, target: str | None) -> MadeFrom | None:
+    """Return what is kept of an image's Dockerfile."""
+    kept = len(source.text) <= KEPT_DOCKERFILE_LIMIT
+    return MadeFrom(os.path.basename(source.name), source.text, target) if kept else None
+
+
+def keep(store: Store, built: Built, names: Sequence[Reference], now: int, made: MadeFrom | None = None) -> None:
     """Keep manifests, configs and the index in the store, and the names as images built here.
 
     Layers that could not be had again, because a file or directory gave them, are kept too. Raises OutputError and
@@ -72,13 +83,13 @@ def keep(store: Store, built: Built, names: Sequence[Reference], now: int) -> No
     descriptor = Descriptor(media_type=found.media_type, digest=found.digest, size=found.size)
     platform = "" if found.platform is None else str(found.platform)
     for name in names:
-        record = RefRecord(str(name), descriptor, now, built_here=True, platform=platform, origins=origins)
+        record = RefRecord(str(name), descriptor, now, True, platform, origins, made)
         known = store.refs.get(str(name), built_here=True)
         try:
             store.refs.put(record)
         except OutputError as error:
             # A full store may have all of it from an earlier build.
-            if known is None or replace(known, resolved_at=now) != record:
+            if known is None or replace(known, resolved_at=now, made_from=made) != record:
                 raise
             store.warn(error.message)
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from builder.explore.counting import LayerCount
     from builder.explore.records import Totals
     from builder.explore.subject import Recipe, Subject
+    from builder.image.digest import Digest
 
 EXAMPLES = """
 examples:
@@ -57,7 +58,12 @@ def parser() -> Parser:
     parser.add_argument("image", metavar="IMAGE", help="a name, or a place as pybuild inspect takes it")
     parser.add_argument("other", metavar="OTHER", nargs="?", help="an image to compare with")
     parser.add_argument("--platform", metavar="OS/ARCH", help="which image of an index (default: this machine's)")
-    parser.add_argument("-f", "--file", metavar="FILE", help="the Dockerfile, to show the line behind each layer")
+    parser.add_argument(
+        "-f",
+        "--file",
+        metavar="FILE",
+        help="the Dockerfile, to show the line behind each layer (default: of an image built here, that of then)",
+    )
     parser.add_argument("--target", metavar="STAGE", help="the stage of that Dockerfile (default: the last)")
     what = parser.add_mutually_exclusive_group()
     what.add_argument(
@@ -176,9 +182,28 @@ def _subjects(options: argparse.Namespace, recipe: Recipe | None, env: Environme
         artifact = fitting(locate(text, env), [wanted] if wanted else [])
         image = artifact.image(wanted or native_platform())
         # A Dockerfile is that of the newer image.
-        own = recipe if number == len(texts) else None
+        own = (recipe if number == len(texts) else None) or _kept_recipe(env, {artifact.root.digest, image.digest})
         subjects.append(read_subject(text, image, own, scratch, lambda: _go_on(env)))
     return subjects
+
+
+def _kept_recipe(env: Environment, digests: set[Digest]) -> Recipe | None:
+    """Return the Dockerfile of an image that was built here, as it was then."""
+    built = (one for one in env.store.refs.records() if one.built_here and one.descriptor.digest in digests)
+    made = next((one.made_from for one in built if one.made_from is not None), None)
+    if made is None:
+        return None
+    from builder.dockerfile.parser import parse
+    from builder.dockerfile.source import DockerfileError
+    from builder.dockerfile.stages import find_target
+    from builder.explore.subject import Recipe
+
+    try:
+        dockerfile = parse(made.text.encode("utf-8", "surrogateescape"), made.name)
+        find_target(dockerfile, made.target)
+    except DockerfileError:  # another version could read it
+        return None
+    return Recipe(dockerfile, made.target)
 
 
 def _go_on(env: Environment) -> None:

@@ -9,12 +9,13 @@ import pytest
 
 from builder.cache import blobs
 from builder.cache.keys import key
-from builder.cache.refs import RefRecord
+from builder.cache.refs import MadeFrom, RefRecord
 from builder.cache.selectors import Selector
 from builder.cache.store import Store
 from builder.errors import OutputError
 from builder.image.descriptor import OCI_LAYER_GZIP, OCI_MANIFEST, Descriptor
 from builder.image.digest import DiffID, Digest, DigestMismatchError
+from builder.values import replace
 
 REPO = Path(__file__).parents[3]
 KEY = key("test", 1, "a")
@@ -209,6 +210,13 @@ def test_an_image_built_here_and_a_registrys_answer_do_not_mix(store):
     assert store.refs.get(BUILT.reference) == BUILT
     assert store.refs.get(BUILT.reference, built_here=False) == seen
     assert store.refs.get("other") is None
+
+
+@pytest.mark.parametrize("made", [MadeFrom("Dockerfile", "FROM a\udcff\n", "one"), MadeFrom("D", "")])
+def test_a_name_remembers_the_dockerfile_of_its_image(store, made):
+    record = replace(BUILT, made_from=made)
+    store.refs.put(record)
+    assert store.refs.get(BUILT.reference) == record
 
 
 def test_parsed(store):

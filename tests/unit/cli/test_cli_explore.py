@@ -54,6 +54,27 @@ def test_the_summary_tells_what_each_layer_costs(app: Path, call: Call) -> None:
     assert lines[8].split() == ["3kB", "/big", "removed", "by", "layer", "2"]
 
 
+def test_the_lines_of_an_image_built_here_are_those_of_its_dockerfile_then(
+    tmp_path: Path, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = b"FROM scratch AS one\n# \xff\nCOPY file \\\n  /\xff<b>\nFROM one AS other\nLABEL a=b\n"
+    Path("file").write_text("1")
+    Path("Containerfile").write_bytes(made)
+    call("-q", "-f", tmp_path / "Containerfile", "--target", "one", "-t", "app:1", "-t", "same:1", ".")
+    Path("Containerfile").write_text("FROM scratch\nCOPY other /\n")
+
+    def lines(*words: str) -> list[object]:
+        (image,) = call("explore", "--json", *words).json["images"]
+        return [image["dockerfile"], [step["line"] for step in image["history"]]]
+
+    expected = ["Containerfile", [[3, 4, "COPY file \\\n  /\udcff<b>"]]]
+    assert lines("app:1") == lines("same:1") == expected
+    call("save", "app:1", "-o", tmp_path / "app.tar", "--type", "oci")
+    assert lines(str(tmp_path / "app.tar")) == expected
+    assert lines("app:1", "-f", "Containerfile") == ["Containerfile", [[2, 2, "COPY other /"]]]
+
+
 def test_two_images_are_summed_up_with_their_differences(app: Path, tmp_path: Path, call: Call) -> None:
     images.write_layout(tmp_path / "other", [images.layer(images.file("small", "y" * 1000))])
     assert call("explore", "--summary", app, tmp_path / "other").lines[-1] == (
