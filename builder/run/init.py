@@ -228,9 +228,9 @@ class Tree:
 
     def filesystem(self, op: Plan) -> None:
         """Mount a new file system; a refused one is replaced by the host's (``fallback``) or left out."""
-        fd = self.point(op["target"], "dir")
+        stubs, fd = len(self.stubs), self.point(op["target"], "dir")
         data = op["data"]
-        if op["keep_mode"]:
+        if op["keep_mode"] and len(self.stubs) == stubs:
             data = b",".join(filter(None, (data, b"mode=%o" % stat.S_IMODE(os.fstat(fd).st_mode))))
         try:
             mount(op["source"], by_fd(fd), op["type"], op["flags"], data)

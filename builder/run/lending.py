@@ -79,8 +79,9 @@ class Tree:
             return
         place = self.vacate(op["target"], "dir")
         modes = [int(word[5:], 8) for word in (op["data"] or b"").split(b",") if word.startswith(b"mode=")]
-        mode = modes[0] if modes else stat.S_IMODE(os.lstat(place.aside).st_mode)
-        _make_directory(place, mode)
+        if not modes:
+            modes = [0o1777 if place.made else stat.S_IMODE(os.lstat(place.aside).st_mode)]
+        _make_directory(place, modes[0])
 
     def devices(self, op: Plan) -> None:
         """Furnish /dev with nodes, and with FIFOs for the two streams that /proc would have."""

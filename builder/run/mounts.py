@@ -180,6 +180,7 @@ def _user(mount: MountSpec) -> Plan:
             return {**place, "owner": (mount.uid, mount.gid), "fresh": mount.mode, "seed": mount.seed}
         case TmpfsMount():
             size = None if mount.size is None else b"size=%d" % mount.size
+            # As runc: the mode of the directory that is there; else the kernel's own, 1777, for every user to write.
             return {**_filesystem(target, "tmpfs", _NOSUID | _NODEV, size), "keep_mode": True}
         case SecretMount():
             noexec = 0 if mount.mode & 0o111 else _NOEXEC

@@ -195,6 +195,13 @@ def test_every_kind_of_mount_leaves_nothing(box: Box, tmp_path: Path) -> None:
     assert os.listdir(tmp_path / "shown") == ["file"]
 
 
+def test_whoever_runs_may_write_to_temporary_files_where_nothing_was(box: Box) -> None:
+    below = box.layer(tar_of([directory("kept", 0o750)]), [box.base])
+    mounts = (TmpfsMount(target="/new/t"), TmpfsMount(target="/kept"))
+    ran = box.run("stat -c %a /new/t /kept", stack=[box.base, below], mounts=mounts)
+    assert ran.out == "1777\n750\n"
+
+
 def test_what_was_in_the_place_comes_back(box: Box, tmp_path: Path) -> None:
     (tmp_path / "f").write_text("other")
     old = [directory("etc"), regular("etc/resolv.conf", b"image's"), directory("d"), regular("d/f", b"1")]

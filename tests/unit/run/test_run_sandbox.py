@@ -306,12 +306,20 @@ def test_mount_points_leave_no_trace(fresh_box: Box, tmp_path: Path) -> None:
         scripts=(("script", b"text\n"),),
     )
     assert ran.out.split("\n") == [
-        "s3cret", "boundtext", "file", "1000000000", "400 1000 1001", "750 5 6", "755", "",
+        "s3cret", "boundtext", "file", "1000000000", "400 1000 1001", "750 5 6", "1777", "",
     ]  # fmt: skip
     assert ran.status.ok
     assert ran.members == []
     assert (cache / "x").read_text() == "kept\n"
     assert os.listdir(source) == ["file"]
+
+
+def test_temporary_files_have_the_mode_of_the_directory_that_is_there(box: Box) -> None:
+    below = box.layer(tar_of([directory("kept", 0o750)]), [box.base])
+    ran = box.run("stat -c %a /kept", stack=[box.base, below], mounts=(TmpfsMount(target="/kept"),))
+    assert ran.out == "750\n"
+    ran = box.run("echo x > /new/f && stat -c %u /new/f", user="app", mounts=(TmpfsMount(target="/new"),))
+    assert ran.out == "1000\n"
 
 
 def test_read_only_mounts(box: Box, tmp_path: Path) -> None:
