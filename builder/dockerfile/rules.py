@@ -212,8 +212,9 @@ EXPOSE_INVALID_FORMAT: Final = Rule(
 )
 UNMATCHED_WILDCARD: Final = Rule(
     "UnmatchedWildcard",
-    "Let every wildcard of COPY and ADD match a file",
-    "A wildcard that matches nothing copies nothing and is no error, so a renamed directory goes unnoticed.",
+    "Let COPY and ADD take a file",
+    "A wildcard that matches nothing copies nothing and is no error, so a renamed directory goes unnoticed. Beside"
+    " sources that are there it may match nothing: `COPY package.json yarn.lock* ./`.",
     bad="FROM scratch\nCOPY confg/*.toml /etc/app/",
     good="FROM scratch\nCOPY config/*.toml /etc/app/",
     situation="With a context that has only `config/app.toml`:",

@@ -6,7 +6,6 @@ COPY and ADD take are looked at first, too.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from builder.context.gomatch import has_wildcard
@@ -21,7 +20,7 @@ from builder.engine.selecting import Selection, places, select
 from builder.errors import ContextError
 from builder.events import Reporter, Warned
 from builder.image.platform import Platform
-from builder.plan.graph import Base, ContextOrigin, CopyFiles, ImageSource, LocalPath, Plan
+from builder.plan.graph import Base, ContextOrigin, CopyFiles, CopySource, ImageSource, LocalPath, Plan
 from builder.plan.references import Names, PlanOptions, ToImage, needed_stages, triggers
 from builder.plan.scope import platform_args
 from builder.values import dataclass, field
@@ -51,15 +50,19 @@ class Checks:
                 self.found[one] = None
                 self.reporter.emit(Warned(str(one), one.rule.name))
 
-    def copied(self, operation: CopyFiles, source: str, selections: Sequence[Selection], span: Span | None) -> None:
+    def copied(self, operation: CopyFiles, selections: Sequence[Selection], span: Span | None) -> None:
         """Look at what a source of COPY or ADD takes from the context."""
         if not isinstance(operation.origin, ContextOrigin) or span is None:
             return
-        if not selections and has_wildcard(source):
-            self.tell([lint_context.unmatched_wildcard(source, span)])
         finding = lint_context.sensitive_files(operation.instruction, places(selections), span)
         if finding is not None:
             self.tell([finding])
+
+    def matched_nothing(self, operation: CopyFiles, span: Span | None) -> None:
+        """Look at a COPY or ADD of which no source is there: a wildcard beside files that are may match nothing."""
+        if isinstance(operation.origin, ContextOrigin) and span is not None:
+            paths = [one.path for one in operation.sources if isinstance(one, LocalPath)]
+            self.tell(lint_context.unmatched_wildcard(path, span) for path in paths if has_wildcard(path))
 
     def copies(self, plan: Plan, contexts: Contexts) -> None:
         """Look at what every COPY and ADD of a plan would take; what cannot be read is for the build to say."""
@@ -67,12 +70,21 @@ class Checks:
             operation = vertex.operation
             if not isinstance(operation, CopyFiles) or not isinstance(operation.origin, ContextOrigin):
                 continue
-            for source in operation.sources:
-                if isinstance(source, LocalPath):
-                    with contextlib.suppress(ContextError):
-                        tree = contexts.get(operation.origin.name).tree
-                        found = select(tree, source.path, parents=operation.parents, exclude=operation.exclude)
-                        self.copied(operation, source.path, found, vertex.span)
+            taken = [self._takes(operation, source, contexts, vertex.span) for source in operation.sources]
+            if not any(taken):
+                self.matched_nothing(operation, vertex.span)
+
+    def _takes(self, operation: CopyFiles, source: CopySource, contexts: Contexts, span: Span | None) -> bool:
+        """Look at a source, and say whether it takes anything, or cannot be read."""
+        if not isinstance(source, LocalPath) or not isinstance(operation.origin, ContextOrigin):
+            return True
+        try:
+            tree = contexts.get(operation.origin.name).tree
+            found = select(tree, source.path, parents=operation.parents, exclude=operation.exclude)
+        except ContextError:
+            return True
+        self.copied(operation, found, span)
+        return bool(found)
 
     def enforce(self) -> None:
         """Raise DockerfileError if there are findings and the Dockerfile wants none."""

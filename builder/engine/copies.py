@@ -180,6 +180,8 @@ class CopyWork:
         found = self._chosen.get(source)
         if found is None:
             found = self._chosen[source] = self._find(source)
+            if len(self._chosen) == len({*self.operation.sources}) and not any(one for _, one in self._chosen.values()):
+                self.services.checks.matched_nothing(self.operation, self.span)
         return found
 
     def _find(self, source: CopySource) -> tuple[Source, tuple[Selection, ...]]:
@@ -188,7 +190,7 @@ class CopyWork:
             case LocalPath(path):
                 tree = self._tree()
                 found = select(tree.tree, path, parents=operation.parents, exclude=operation.exclude)
-                self.services.checks.copied(operation, path, found, self.span)
+                self.services.checks.copied(operation, found, self.span)
                 return tree, found
             case InlineFile(name, data):
                 entry = Entry(path=name, kind=Kind.FILE, mode=0o644, size=len(data), mtime=self.services.times.fresh())

@@ -83,8 +83,15 @@ def project(tmp_path: Path) -> Path:
         ("COPY plain src/*.pub /x/", "", []),
         ("COPY --exclude=id_rsa --exclude=.env src /", "", []),
         ("COPY . /", ".git\n**/id_rsa\n**/.env\n.npmrc", []),
-        ("COPY plain nothing* /x/", "", ["UnmatchedWildcard"]),
-        ("# check=skip=UnmatchedWildcard\nCOPY plain nothing* /x/", "", []),
+        ("COPY nothing* /x/", "", ["UnmatchedWildcard"]),
+        ("ADD nothing* [n]othing /x/", "", ["UnmatchedWildcard", "UnmatchedWildcard"]),
+        ("# check=skip=UnmatchedWildcard\nCOPY nothing* /x/", "", []),
+        (
+            "COPY plain nothing* /x/",
+            "",
+            [],
+        ),  # as files that a project may have are copied: yarn.lock* beside package.json
+        ("COPY nothing* pl* /x/", "", []),
         ("COPY .npmrc /", ".npmrc", ["CopyIgnoredFile"]),
         ("COPY src /\nCOPY src /", "", ["SensitiveFileCopied", "SensitiveFileCopied"]),
         ("COPY plain nosuch /x", "", ["SeveralSourcesNoDirectory"]),
