@@ -22,7 +22,7 @@ from builder.context.listing import Node, entry_of, identity, size_of
 from builder.context.statcache import StatCache
 from builder.context.tree import Tree
 from builder.errors import ContextError
-from builder.rootfs.entry import Entry, Kind
+from builder.rootfs.entry import ContentChangedError, Entry, Kind
 from builder.streams import CHUNK
 
 Record = tuple[str, int, int, int, int, str, int, int, tuple[tuple[str, bytes], ...], bytes | None]
@@ -32,6 +32,7 @@ Record = tuple[str, int, int, int, int, str, int, int, tuple[tuple[str, bytes], 
 class ContentHasher:
     """Digests of a tree's files, each read at most once; of a directory on disk also across builds, in ``cache_path``.
 
+    Whatever becomes of a file, the first that was known of it is what counts: what is packed must be that.
     Safe to use from several threads.
     """
 
@@ -65,7 +66,7 @@ class ContentHasher:
         tree = self._tree
         if size_of(node) > CHUNK or not isinstance(tree, DirectoryTree):
             return b"".join(self.digest(entry_of(f"{directory}/{name}" if directory else name, node)))
-        return self._take(tree, directory, name, node)[1]
+        return self._take(tree, directory, name, node)[2]
 
     def known(self, node: Node) -> bytes:
         """Return what ``listed`` would of a file that need not be read, else nothing."""
@@ -74,15 +75,19 @@ class ContentHasher:
     def take(self, directory: str, name: str, node: Node) -> bytes:
         """Return the contents of a regular file as a directory on disk lists it, read once, and keep their digests.
 
-        One byte more of a file that grew. Raises ContextError if it cannot be read.
+        One byte more of a file that grew. Raises ContextError if it cannot be read, ContentChangedError if other
+        contents are known of it.
         """
         assert isinstance(self._tree, DirectoryTree)
-        return self._take(self._tree, directory, name, node)[0]
+        data, both, first = self._take(self._tree, directory, name, node)
+        if not first.startswith(both):
+            raise ContentChangedError(f"{directory}/{name}" if directory else name, "other contents")
+        return data
 
     def open(self, path: str) -> BinaryIO:
         """Open a regular file of a directory on disk; its digests are kept when its last byte has been read.
 
-        Raises ContextError if that cannot be.
+        Raises ContextError if that cannot be; reading raises ContentChangedError at the end if others are known.
         """
         tree = self._tree
         node = tree.file(path) if isinstance(tree, DirectoryTree) else None
@@ -94,7 +99,8 @@ class ContentHasher:
 
         def done(both: bytes, size: int) -> None:
             settled = opened == node[1] and size == size_of(node)
-            self._keep(*split(path), node, both, started=started, settled=settled)
+            if not self._keep(*split(path), node, both, started=started, settled=settled).startswith(both):
+                raise ContentChangedError(path, "other contents")
 
         return _Hashed(stream, done)
 
@@ -123,36 +129,34 @@ class ContentHasher:
             raise ContextError(f"cannot read {entry.path}: {error.strerror}") from error
         both = sha256.digest() + fast.digest()
         if node is None:
-            self._known[entry.path] = both
-        else:
-            self._keep(*split(entry.path), node, both, started=started, settled=opened == node[1])
-        return both
+            return self._known.setdefault(entry.path, both)
+        return self._keep(*split(entry.path), node, both, started=started, settled=opened == node[1])
 
-    def _take(self, tree: DirectoryTree, directory: str, name: str, node: Node) -> tuple[bytes, bytes]:
+    def _take(self, tree: DirectoryTree, directory: str, name: str, node: Node) -> tuple[bytes, bytes, bytes]:
+        """Return the contents of a file, their digests, and what counts as known of it."""
         started, size = time.time_ns(), size_of(node)
         data, opened = tree.read(directory, name, size)
         both = hashlib.sha256(data).digest() + xxhash.xxh3_128_digest(data)
         # One that grew is counted somehow: nobody can pack it.
         settled = opened == node[1] and len(data) == size
-        self._keep(directory, name, node, both, started=started, settled=settled)
-        return data, both
+        return data, both, self._keep(directory, name, node, both, started=started, settled=settled)
 
-    def _keep(self, directory: str, name: str, node: Node, both: bytes, *, started: int, settled: bool) -> None:
-        """Remember both digests, for the next build too if the file is ``settled`` and has been for a while."""
-        special = node[3]
-        plain = special is None or not special.xattrs
-        if not (settled and self._learn(directory, name, node, both, started=started, plain=plain)):
-            self._known[node[1]] = both
-        elif special is not None and special.link is not None:
-            self._known[node[1]] = both  # its other names have nodes of their own
+    def _keep(self, directory: str, name: str, node: Node, both: bytes, *, started: int, settled: bool) -> bytes:
+        """Remember both digests unless something is known; return what is known then.
 
-    def _learn(self, directory: str, name: str, node: Node, both: bytes, *, started: int, plain: bool) -> bool:
-        """Keep both digests for the next build too, if the file has settled; say whether it has."""
-        record = self._cache.record(node[1], both, started=started, plain=plain) if self._cache is not None else None
-        tree = self._tree
-        kept = record is not None and isinstance(tree, DirectoryTree) and tree.learn(directory, name, node, record)
-        self._learnt |= kept
-        return kept
+        For the next build too if the file is ``settled`` and has been for a while.
+        """
+        tree, special, record = self._tree, node[3], None
+        assert isinstance(tree, DirectoryTree)
+        if settled and self._cache is not None:
+            record = self._cache.record(node[1], both, started=started, plain=special is None or not special.xattrs)
+        with self._lock:
+            first = self._known.get(node[1]) or tree.learn(directory, name, node, record)
+            if not first or (special is not None and special.link is not None):
+                # Other names of a file have nodes of their own.
+                first = self._known.setdefault(node[1], first or both)
+            self._learnt |= first is record
+        return first
 
 
 def split(path: str) -> tuple[str, str]:

@@ -83,13 +83,19 @@ class DirectoryTree:
         """Ask ``known`` for a directory's records by identity, and only other files for their extended attributes."""
         self._known = known
 
-    def learn(self, directory: str, name: str, node: Node, record: bytes) -> bool:
-        """Put a record into the node of a file; say whether that is what is listed there."""
+    def learn(self, directory: str, name: str, node: Node, record: bytes | None) -> bytes:
+        """Put a record, if there is one, into a file of which nothing is known; return what is known of it then.
+
+        Nothing if ``node`` is not what is listed there.
+        """
         listing = self._listings.get(directory)
-        if listing is None or listing.nodes.get(name) is not node:
-            return False
-        listing.nodes[name] = (*node[:2], record, node[3])
-        return True
+        now = None if listing is None else listing.nodes.get(name)
+        if listing is None or now is None or now[1] != node[1]:
+            return b""
+        if record is None or now[2]:
+            return now[2]
+        listing.nodes[name] = (*now[:2], record, now[3])
+        return record
 
     def ignores(self, path: str) -> bool:
         """Say whether the ignore file takes ``path`` out; never where it has exceptions, which may bring it back."""

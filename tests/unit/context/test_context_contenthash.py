@@ -78,6 +78,37 @@ def test_a_second_attempt_reads_again(tmp_path: Path) -> None:
             assert hasher.digest(entry) == _digests(data)
 
 
+@pytest.mark.parametrize("waits", [False, True], ids=["unsettled", "settled"])
+def test_what_is_read_later_must_be_what_was_known_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, waits: bool
+) -> None:
+    """Two steps read a file at the same time, while it changes: their keys and layers are of one content."""
+    now = time.time_ns()
+    monkeypatch.setattr(time, "time_ns", lambda: now + _HOUR * waits)
+    root = tmp_path / "c"
+    root.mkdir()
+    for name in ("taken", "opened", "hashed"):
+        (root / name).write_bytes(b"before")
+    with DirectoryTree(root) as tree:
+        hasher = ContentHasher(tree, tmp_path / "stat")
+        nodes = dict(tree.nodes(""))
+        assert hasher.take("", "taken", nodes["taken"]) == b"before"
+        with hasher.open("opened") as stream:
+            assert stream.read(6) + stream.read(1) == b"before"
+        assert hasher.listed("", "hashed", nodes["hashed"])[:32] == _digests(b"before")[0]
+        for name in nodes:
+            (root / name).write_bytes(b"after!")
+        # Nodes as somebody has them who listed them before anything was known.
+        for name, node in nodes.items():
+            with pytest.raises(ContextError, match=f"{name} changed while it was being packed"):
+                hasher.take("", name, node)
+            with hasher.open(name) as stream:
+                assert stream.read(6) == b"after!"
+                with pytest.raises(ContextError, match=f"{name} changed while it was being packed"):
+                    stream.read(1)
+            assert hasher.listed("", name, node)[:48] == b"".join(_digests(b"before"))
+
+
 def test_what_was_learnt_is_found_by_the_next_build(tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(b"data")
     place = tmp_path / "stat" / "context"

@@ -6,10 +6,11 @@ import os
 import shutil
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 
+from builder.context.directory import DirectoryTree
 from builder.rootfs.pack import pack
 from builder.streams import CHUNK
 from tests.support.builds import Files, Workshop, hash_first, pack_at_once
@@ -144,6 +145,49 @@ def test_a_file_that_changes_while_it_waits_is_packed_as_it_is_read(
     assert (again.digest, again.seen.executed) == (built.digest, [])
     shop.put({"f": "before"})
     assert shop.build(text, epoch=EPOCH).seen.executed
+
+
+@pytest.mark.parametrize("copy", ["COPY . /c", "COPY --exclude=*.no . /c", "COPY f g /c/", "COPY . f /c/"])
+def test_a_file_that_is_known_and_changes_while_it_waits_is_looked_at_again(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch, copy: str
+) -> None:
+    """What an earlier build has learnt of it decides about the key: nothing else may get into the layer."""
+    monkeypatch.setattr("builder.context.statcache._TICK", -(1 << 40))
+    shop.put({"f": "before", "g": "g"})
+    shop.build("FROM scratch\nCOPY f /")
+    pack_at_once(monkeypatch)
+    shop.put({"g": "new"})
+
+    def packing_now(items: Any, *rest: Any, **more: Any) -> Any:
+        (shop.context / "f").write_text("after!")
+        return pack(items, *rest, **more)
+
+    monkeypatch.setattr("builder.rootfs.pack.pack", packing_now)
+    text = f"FROM scratch\n{copy}"
+    assert shop.build(text, epoch=EPOCH).text("c/f") == "after!"
+    monkeypatch.setattr("builder.rootfs.pack.pack", pack)
+    hash_first(monkeypatch)
+    assert shop.build(text, epoch=EPOCH).text("c/f") == "after!"
+    shop.put({"f": "before"})
+    assert shop.build(text, epoch=EPOCH).text("c/f") == "before"
+
+
+def test_a_file_that_is_copied_twice_and_changes_in_between_is_the_same_in_both_places(
+    shop: Workshop, at_once: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.put({"d/f": "before", "g": "g"})
+    opened: list[str] = []
+    really = DirectoryTree.open
+
+    def opening(tree: DirectoryTree, path: str) -> BinaryIO:
+        opened.append(path)
+        if opened.count("d/f") == 2:
+            shop.put({"d/f": "after!"})
+        return really(tree, path)
+
+    monkeypatch.setattr(DirectoryTree, "open", opening)
+    built = shop.build("FROM scratch\nCOPY . d /c/", epoch=EPOCH)
+    assert (built.text("c/f"), built.text("c/d/f")) == ("after!", "after!")
 
 
 def test_without_cache_files_are_read_once_too(shop: Workshop, at_once: None, opened: Counter[str]) -> None:
