@@ -20,10 +20,10 @@ from builder.engine.selecting import Selection, Source, Whole, check_depth
 from builder.engine.times import TimePolicy
 from builder.rootfs.entry import Kind
 
-_VERSION = 1
+_VERSION = 2
 
 _SAMPLES = 64
-"""Files of a directory that are looked into, about."""
+"""Files that are looked into, about, of a directory and of all that are taken one by one."""
 
 _SAMPLE = 1 << 16
 """Bytes of a file that are looked at."""
@@ -56,20 +56,26 @@ class _Sketching:
     def __init__(self, tree: DirectoryTree) -> None:
         self._tree = tree
         self._digest = hashlib.sha256()
+        self._single: list[tuple[str, Node]] = []
         self.files = self.bytes = 0
 
     def digest(self) -> bytes:
-        """Return the SHA-256 of what was added."""
+        """Return the SHA-256 of what was added, once all was."""
+        for path, node in self._single[:: max(1, len(self._single) // _SAMPLES)]:
+            self._sample(*split(path), node)
         return self._digest.digest()
 
     def add(self, selection: Selection) -> None:
         """Count what is selected in."""
         picked = selection.picked
         if not isinstance(picked, Whole):
-            for one in picked:
-                if one.entry.kind is Kind.FILE and (node := self._tree.file(one.entry.path)) is not None:
-                    self._count([node])
-                    self._sample(*split(one.entry.path), node)
+            files = [
+                (one.entry.path, node)
+                for one in picked
+                if one.entry.kind is Kind.FILE and (node := self._tree.file(one.entry.path)) is not None
+            ]
+            self._count([node for _, node in files])
+            self._single += files
             return
         start = self.files
         for directory, nodes in self._tree.walk(picked.top.path):

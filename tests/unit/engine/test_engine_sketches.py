@@ -76,9 +76,12 @@ def test_both_ways_make_the_same_image_and_find_each_others_results(
     assert elsewhere(other, "back").build(TEXT, epoch=EPOCH).seen.executed == []
 
 
-def test_a_tree_that_was_never_seen_is_read_once(shop: Workshop, at_once: None, opened: Counter[str]) -> None:
+@pytest.mark.parametrize("copy", ["d /d", "--exclude=*.no d /d", "d/file* /d/", "--parents d/file* /"])
+def test_a_tree_that_was_never_seen_is_read_once(
+    shop: Workshop, at_once: None, opened: Counter[str], copy: str
+) -> None:
     shop.put({f"d/file-{number}": f"{number:05}" for number in range(1000)})
-    shop.build("FROM scratch\nCOPY d /d")
+    shop.build(f"FROM scratch\nCOPY {copy}")
     files = {name: count for name, count in opened.items() if name.startswith("file-")}
     assert len(files) == 1000
     assert sum(count == 1 for count in files.values()) >= 900
