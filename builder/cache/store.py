@@ -186,7 +186,8 @@ class Store:
     ) -> AbstractContextManager[None]:
         """Hold the lock of a name while the block runs; see ``locks.hold``.
 
-        Take a key's lock when its inputs are complete, and wait for no second one while holding it.
+        Take a key's lock when its inputs are complete, and wait for no second one while holding it. Who holds that of
+        files nobody has read yet may wait for that of the key they turn out to have.
         """
         name = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
         return hold(self._locks / name, keep=False, cancel=cancel, waiting=waiting, warn=self._warn)

@@ -100,6 +100,10 @@ class CopyWork:
 
         return sketch_of(self._tree(), self._selections(), self.services.times)
 
+    def unread(self, sketch: Key) -> Key:
+        """Return what is the same for builds that do the same, as far as that is known before the contents are."""
+        return keys.copy_identity(self.operation, stack_id(self.parent), self.services.times, [sketch], None).key
+
     @property
     def _may_have_sketch(self) -> bool:
         operation = self.operation

@@ -155,17 +155,18 @@ class Task:
         selectors = self.services.store.selectors
         if not self.fresh and self.services.imports is not None:
             return None
-        with self._lock(sketch):
+        with self._lock(work.unread(sketch)):
             if not self.fresh and selectors.find(sketch) is not None:
                 return None
             layer = work.execute(unseen=True)
             identities = list(self._identities(work))
             known = [one.key for one in identities]
-            if not self.fresh and (found := self._lookup(iter(known))) is not None:
-                # An older store did not record sketches.
-                selectors.record(sketch, Selector(found.stack[-1].diff_id if found.added else None, found.created))
-                return found
-            result = self._record(known, layer)
+            with self._lock(known[-1]):
+                if not self.fresh and (found := self._lookup(iter(known))) is not None:
+                    # An older store did not record sketches.
+                    selectors.record(sketch, Selector(found.stack[-1].diff_id if found.added else None, found.created))
+                    return found
+                result = self._record(known, layer)
         self._remember(identities)
         return result
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
+import threading
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import pytest
 
 from builder.context.directory import DirectoryTree
+from builder.events import Event, Notice
 from builder.rootfs.pack import pack
 from builder.streams import CHUNK
-from tests.support.builds import Files, Workshop, hash_first, pack_at_once
+from tests.support.builds import Files, Recording, Workshop, hash_first, pack_at_once
 
 EPOCH = 1_000_000_000
 TEXT = "FROM scratch\nCOPY --exclude=*.no . /all\nCOPY large small /two/\nCOPY --link tree /linked\n"
@@ -212,6 +216,52 @@ def test_a_result_without_a_sketch_is_found_after_packing_and_at_once_from_then_
     assert again.digest == made.digest
     monkeypatch.setattr("builder.rootfs.pack.pack", None)
     assert elsewhere(shop, "once more").build("FROM scratch\nCOPY . /").digest == made.digest
+
+
+def test_steps_of_one_build_that_take_the_same_files_do_not_wait_for_each_other(
+    shop: Workshop, at_once: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.put(FILES)
+    both, packed = threading.Barrier(2), itertools.count()
+
+    def packing(items: Any, *rest: Any, **more: Any) -> Any:
+        if next(packed) < 2:
+            both.wait(20)
+        return pack(items, *rest, **more)
+
+    monkeypatch.setattr("builder.rootfs.pack.pack", packing)
+    built = shop.build("FROM scratch AS a\nCOPY . /a\nFROM scratch\nCOPY . /b\nCOPY --from=a /a/small /c\n")
+    assert [one for one in built.seen.events if isinstance(one, Notice)] == []
+
+
+def test_a_build_waits_for_another_one_that_is_packing_the_same(
+    shop: Workshop, at_once: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.put(FILES)
+    begun, waited = threading.Event(), threading.Event()
+    packed: list[int] = []
+
+    def packing(items: Any, *rest: Any, **more: Any) -> Any:
+        packed.append(1)
+        begun.set()
+        assert waited.wait(60)
+        return pack(items, *rest, **more)
+
+    class Waiting(Recording):
+        def emit(self, event: Event) -> None:
+            super().emit(event)
+            if isinstance(event, Notice) and "another build is doing the same" in event.message:
+                waited.set()
+
+    monkeypatch.setattr("builder.rootfs.pack.pack", packing)
+    other = elsewhere(shop, "other")
+    text = "FROM scratch\nCOPY . /"
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(shop.build, text, epoch=EPOCH)
+        assert begun.wait(60)
+        second = other.try_build(Waiting(), text, epoch=EPOCH)
+    assert second.built.digest == first.result().result.built.digest
+    assert packed == [1]
 
 
 def test_few_files_have_no_sketch(shop: Workshop) -> None:
