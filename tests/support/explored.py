@@ -31,6 +31,10 @@ NAMES = (
 """Names of files; a slash would make directories of them."""
 
 
+DOCKERFILE = f"FROM scratch\nRUN echo {SCRIPT} \\\n {IMAGE}\u202e\x1b[2J\nCMD x\n"
+"""That of the hostile image."""
+
+
 def hostile_image(target: Path) -> None:
     """Write an image whose names, labels, history and annotations want to be more than text."""
     deep = "/".join(["d" * 250] * 15 + ["end"])
@@ -44,6 +48,7 @@ def hostile_image(target: Path) -> None:
         images.file(f"bad/{SCRIPT}", "1"),
     ]
     members += [images.file("bad/attr", "1", pax_headers={"SCHILY.xattr.user." + IMAGE: "1"})]
+    members += [images.hardlink(f"hard{IMAGE}", f"bad/{NAMES[0]}")]
     history = [
         {"created": IMAGE, "created_by": f"RUN echo {SCRIPT}\x1b[2J\u202e\ud800", "author": IMAGE, "comment": SCRIPT},
         {"created_by": "CMD " + "x" * 100_000, "empty_layer": True},
@@ -55,7 +60,13 @@ def hostile_image(target: Path) -> None:
         IMAGE: {"toString": IMAGE},
         "__proto__": {"polluted": "config"},
     }
-    images.write_layout(target, [images.layer(*members)], config={"history": history}, container=container)
+    images.write_layout(
+        target,
+        [images.layer(*members)],
+        config={"history": history, "author": SCRIPT, "created": IMAGE, "os.version": SCRIPT, "variant": IMAGE},
+        container=container,
+        manifest={"annotations": {SCRIPT: IMAGE, "__proto__": "\u202e\x1b[2J"}},
+    )
 
 
 def records(page: Path) -> list[Any]:

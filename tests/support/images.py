@@ -195,12 +195,14 @@ def write_layout(
     tag: str = "latest",
     config: Mapping[str, Any] | None = None,
     container: Mapping[str, Any] | None = None,
+    manifest: Mapping[str, Any] | None = None,
     compress: bool = True,
     architecture: str | None = None,
 ) -> str:
     """Write an OCI layout directory holding one image of uncompressed ``layers``; return its manifest's digest.
 
-    ``container`` is the configuration's ``config`` member, ``config`` adds or replaces its other members.
+    ``container`` is the configuration's ``config`` member, ``config`` adds or replaces its other members, ``manifest``
+    those of the manifest.
     """
     blobs = target / "blobs" / "sha256"
     blobs.mkdir(parents=True, exist_ok=True)
@@ -219,13 +221,14 @@ def write_layout(
         "history": [{"created": "2020-01-01T00:00:00Z", "created_by": f"test layer {n}"} for n in range(len(layers))],
         **(config or {}),
     }
-    manifest = {
+    root = {
         "schemaVersion": 2,
         "mediaType": _OCI + "manifest.v1+json",
         "config": put(_json(document), _OCI + "config.v1+json"),
         "layers": [put(one, _OCI + "layer.v1.tar" + ("+gzip" if compress else "")) for one in stored],
+        **(manifest or {}),
     }
-    descriptor = put(_json(manifest), _OCI + "manifest.v1+json")
+    descriptor = put(_json(root), _OCI + "manifest.v1+json")
     descriptor["annotations"] = {"org.opencontainers.image.ref.name": tag}
     (target / "index.json").write_bytes(
         _json({"schemaVersion": 2, "mediaType": _OCI + "index.v1+json", "manifests": [descriptor]})

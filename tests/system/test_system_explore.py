@@ -10,7 +10,7 @@ import pytest
 from builder.cli.main import main
 from tests.support import images
 from tests.support.browser import Page, browser
-from tests.support.explored import NAMES, hostile_image
+from tests.support.explored import DOCKERFILE, IMAGE, NAMES, SCRIPT, hostile_image
 
 TABS = ("files", "map", "space", "history", "config")
 USED = frozenset(("button", "checkbox", "link", "radio", "searchbox", "tab", "tree", "treeitem"))
@@ -110,6 +110,31 @@ def test_keys_choose_a_view(page: Page, app: Path) -> None:
     ]
 
 
+def test_the_focus_stays_with_who_uses_keys(page: Page, app: Path) -> None:
+    page.open(_explored(app, "before", "app"))
+    focused = "document.activeElement.id || document.activeElement.name + document.activeElement.checked"
+    page.run("document.querySelector('#which input').focus()")
+    page.run("document.querySelectorAll('#which input')[2].click()")
+    assert page.run(focused) == "whichtrue"
+    page.run("document.querySelectorAll('#layers input')[2].focus()")
+    page.press("/")
+    assert page.run(focused) == "filter"
+    page.run("document.getElementById('tab-space').click()")
+    page.run("document.querySelector('#view-space .link').focus()")
+    page.run("document.activeElement.click()")
+    assert page.run(focused) == "tree"
+    assert page.run("document.querySelector('.row.chosen .text').innerText") in {"one", "two"}
+
+
+def test_a_long_target_takes_no_room_from_a_name(page: Page, app: Path) -> None:
+    names = ["n", "name", "n" * 30]
+    images.write_layout(app / "links", [images.layer(*(images.symlink(name, "t" * 4000) for name in names))])
+    page.open(_explored(app, "links"))
+    page.run("window.range = document.createRange()")
+    missing = "(range.selectNodeContents(one), range.getBoundingClientRect().width - one.getBoundingClientRect().width)"
+    assert page.run(f"[...document.querySelectorAll('.row .text')].map((one) => {missing})") == [0] * 3
+
+
 def test_two_images_show_where_they_differ(page: Page, app: Path) -> None:
     url = _explored(app, "before", "app")
     page.open(url)
@@ -203,11 +228,21 @@ def test_every_view_fits(page: Page, app: Path, size: tuple[int, int], dark: boo
 
 
 def test_text_of_strangers_stays_text(page: Page, app: Path) -> None:
-    hostile_image(app / "bad")
-    url = _explored(app, "bad")
+    hostile_image(app / SCRIPT)
+    (app / IMAGE).write_text(DOCKERFILE)
+    words = ["explore", str(app / SCRIPT), "-f", str(app / IMAGE), "-o", str(app / "page.html")]
+    assert main(words) == 0
+    url = (app / "page.html").as_uri()
     page.open(url)
+    texts = []
     for tab in TABS:
         page.run(f"document.getElementById('tab-{tab}').click()")
+        texts.append(page.run("document.getElementById('panel').innerText"))
+    history, config = texts[-2:]
+    assert f"{IMAGE}:2-3" in history
+    assert f"RUN echo {SCRIPT} \\\n {IMAGE}\\u{{202e}}\\x1b[2J" in history
+    assert all(f"{name}\t{value}" in config for name, value in (("Author", SCRIPT), ("Created", IMAGE)))
+    assert f"{SCRIPT} = {IMAGE}" in config.partition("Annotations")[2]
     page.run("document.getElementById('tab-files').click()")
     page.run(
         "(() => { const one = document.getElementById('filter'); one.value = 'bad/'; "

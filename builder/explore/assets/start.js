@@ -61,7 +61,7 @@ function listen() {
     drawing = requestAnimationFrame(drawTree);
   });
   document.addEventListener("keydown", (event) => {
-    if (event.key !== "/" || event.ctrlKey || event.metaKey || ["INPUT", "TEXTAREA"].includes(event.target.tagName)) return;
+    if (event.key !== "/" || event.ctrlKey || event.metaKey || event.target === $("filter")) return;
     showTab("files");
     $("filter").focus();
     event.preventDefault();

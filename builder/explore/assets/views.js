@@ -2,10 +2,13 @@
 
 const state = { image: null, layer: null, compare: false };
 
+/** Fill a box with radio buttons. If one of them had the focus, the one that is checked has it. */
 function picks(box, name, choices, onPick) {
+  const focused = box.contains(document.activeElement);
   box.replaceChildren(...choices.map(({ content, label, checked }, at) =>
     make("label", { class: "pick" },
       make("input", { type: "radio", name, checked, "aria-label": label && plain(label), on: { change: () => onPick(at) } }), content)));
+  if (focused) box.querySelector("input:checked").focus();
 }
 
 function drawHead() {
@@ -172,6 +175,7 @@ function jump(path, layer) {
   showTab("files");
   drawFiles(true);
   if (tree.seen.version[number] >= 0) reveal(number);
+  $("tree").focus({ preventScroll: true });
 }
 
 function link(path, layer = null) {
