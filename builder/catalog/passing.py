@@ -24,6 +24,7 @@ KINDS = (
         texts=(
             "{host} hung up in the TLS handshake",
             "{host} stopped answering",
+            "{host} answers too slowly: fewer than {limit} bytes in {seconds} s",
             "the connection to {host} broke: {error}",
             "the proxy {proxy} does not lead to {host}: {answer}",
             "cannot connect to {name}: no connection in time",

@@ -21,6 +21,9 @@ UNREACHABLE = "UNREACHABLE"
 STALLED = "STALLED"
 """Our own error code: it stopped answering, and we waited for as long as we do."""
 
+SLOW = "SLOW"
+"""Our own error code, with STALLED: it did answer, but so slowly that it would never have ended."""
+
 TLS = "TLS"
 """Our own error code: a certificate is not trusted or cannot be used, or a handshake failed; not that there is none."""
 

@@ -8,10 +8,11 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from builder.registry.errors import UNREACHABLE, TransientRegistryError
+from builder.registry.errors import SLOW, UNREACHABLE, TransientRegistryError
 from builder.values import dataclass, field
 
 T = TypeVar("T")
+_FEW = frozenset({SLOW, UNREACHABLE})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +20,8 @@ class RetryPolicy:
     """At most ``attempts`` tries, and never more than ``budget`` seconds of waiting in between.
 
     A server's Retry-After is obeyed while it fits into the budget. A host nobody answers at is asked only
-    ``connect_attempts`` times: it is more often a wrong name than a short outage.
+    ``connect_attempts`` times: it is more often a wrong name than a short outage; and so is one that is too slow, for
+    which every one of them takes minutes.
     """
 
     attempts: int = 6
@@ -39,7 +41,8 @@ class RetryPolicy:
 
     def delay(self, error: TransientRegistryError, failures: int, waited: float) -> float | None:
         """Return the seconds to wait after the ``failures``-th failure, None to give up."""
-        if self.given_up or failures >= (self.connect_attempts if UNREACHABLE in error.codes else self.attempts):
+        few = not _FEW.isdisjoint(error.codes)
+        if self.given_up or failures >= (self.connect_attempts if few else self.attempts):
             return None
         ceiling = min(self.longest, self.first * 2.0 ** (failures - 1))
         wait = ceiling * (0.1 + 0.9 * self.random())
@@ -62,7 +65,7 @@ class RetryPolicy:
             except TransientRegistryError as error:
                 if self.once.intersection(error.codes):
                     self.given_up.append(_again(error))
-                if progress() > reached:
+                if progress() > reached and SLOW not in error.codes:
                     failures, reached, begun = 0, progress(), self.clock()
                 failures += 1
                 wait = self.delay(error, failures, waited)

@@ -1,7 +1,8 @@
 """HTTP as the registry client needs it: pooled connections, the system's trust, proxies, errors in our words.
 
-The only module of the package that imports httpx, so it is imported at the first request. Redirects, logins and
-retries are decided above it, in ``session`` and ``retry``. Messages name hosts, never URLs: those may be signed.
+With ``pacing`` the only module of the package that needs httpx, so it is imported at the first request. Redirects,
+logins and retries are decided above it, in ``session`` and ``retry``. Messages name hosts, never URLs: those may be
+signed.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ import httpx
 from builder import __version__
 from builder.image.digest import DigestMismatchError
 from builder.patterns import pattern
-from builder.registry.errors import STALLED, TLS, UNREACHABLE, RegistryError, TransientRegistryError
+from builder.registry.errors import SLOW, STALLED, TLS, UNREACHABLE, RegistryError, TransientRegistryError
 from builder.registry.hosts import is_loopback
+from builder.registry.pacing import PACE_BYTES, PACE_SECONDS, PacedBackend, TooSlowError
 from builder.registry.proxies import Proxies, without_account
 from builder.registry.trust import SYSTEM, Trust, missing_store
 from builder.values import dataclass, field
@@ -29,8 +31,9 @@ from builder.values import dataclass, field
 USER_AGENT = f"pybuild/{__version__}"
 CONNECT_SECONDS = 15.0
 READ_SECONDS = 60.0
-UPLOAD_READ_SECONDS = 300.0
-"""A registry that keeps blobs in an object store may take minutes to answer after the last byte."""
+UPLOAD_SECONDS = 300.0
+"""A registry that keeps blobs in an object store may take minutes to answer after the last byte; and on a slow line the
+kernel waits until a good part of what it holds has gone, before it takes more."""
 
 _UPLOAD_CHUNK = 1 << 18
 _DOWNLOAD_CHUNK = 1 << 18
@@ -168,16 +171,15 @@ class Transport:
             if through is not None and through.url.scheme == "https":
                 netloc = through.url.netloc.decode("ascii")
                 through = httpx.Proxy(proxy, ssl_context=self._trust(netloc).context())
-            return httpx.Client(
-                verify=verify,
-                trust_env=False,
-                proxy=through,
-                limits=httpx.Limits(
-                    max_connections=None,
-                    max_keepalive_connections=_KEPT_CONNECTIONS,
-                    keepalive_expiry=_KEPT_SECONDS,
-                ),
+            limits = httpx.Limits(
+                max_connections=None,
+                max_keepalive_connections=_KEPT_CONNECTIONS,
+                keepalive_expiry=_KEPT_SECONDS,
             )
+            transport = httpx.HTTPTransport(verify=verify, trust_env=False, limits=limits, proxy=through)
+            # httpcore takes it as an argument, but httpx does not pass one on.
+            transport._pool._network_backend = PacedBackend()
+            return httpx.Client(transport=transport, trust_env=False)
         except ImportError as error:
             raise RegistryError(
                 f"the proxy {without_account(proxy)} speaks SOCKS, which is not installed",
@@ -204,8 +206,8 @@ def _finish(response: httpx.Response) -> None:
 def _timeouts(method: str, seconds: float | None) -> dict[str, float | None]:
     if seconds is not None:
         return {"connect": min(seconds, CONNECT_SECONDS), "read": seconds, "write": seconds, "pool": None}
-    read = UPLOAD_READ_SECONDS if method in ("PUT", "PATCH", "POST") else READ_SECONDS
-    return {"connect": CONNECT_SECONDS, "read": read, "write": READ_SECONDS, "pool": None}
+    patience = UPLOAD_SECONDS if method in ("PUT", "PATCH", "POST") else READ_SECONDS
+    return {"connect": CONNECT_SECONDS, "read": patience, "write": patience, "pool": None}
 
 
 def read_body(response: httpx.Response, limit: int) -> bytes:
@@ -245,6 +247,9 @@ def _translate(error: httpx.TransportError | httpx.InvalidURL, host: str, proxy:
         return _refused_by_proxy(_brief(error), host, proxy)
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
         return _unreachable(cause, host, proxy)
+    if isinstance(cause, TooSlowError):
+        text = f"{host} answers too slowly: fewer than {PACE_BYTES} bytes in {PACE_SECONDS:.0f} s"
+        return TransientRegistryError(text, host=host, codes=(STALLED, SLOW))
     if isinstance(error, httpx.TimeoutException):
         return TransientRegistryError(f"{host} stopped answering", host=host, codes=(STALLED,))
     if isinstance(error, httpx.NetworkError | httpx.RemoteProtocolError):

@@ -231,7 +231,7 @@ def test_an_answer_that_never_comes(
     """The upload is done, but nobody says so in time."""
     bench, targets = benches["token"], names(benches["token"], "silence", "1")
     bench.forget()
-    monkeypatch.setattr("builder.registry.transport.UPLOAD_READ_SECONDS", 0.5)
+    monkeypatch.setattr("builder.registry.transport.UPLOAD_SECONDS", 0.5)
     image, log = faultruns.sample(2, bases["token"]), Recorder()
     with bench.client(reporter=log) as client:
         bench.proxy.schedule = once = Once("silence", lambda seen: seen.method == "PUT" and seen.kind == "uploads")

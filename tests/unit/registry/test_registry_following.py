@@ -205,7 +205,7 @@ def test_after_any_failure_an_ordinary_upload_does_it(
     method: str, number: int, fault: str,
 ) -> None:  # fmt: skip
     monkeypatch.setattr(module, "_WAIT_SECONDS", 0.3)
-    monkeypatch.setattr("builder.registry.transport.UPLOAD_READ_SECONDS", 0.3)
+    monkeypatch.setattr("builder.registry.transport.UPLOAD_SECONDS", 0.3)
     left = [Fault()] * number
     fake.plan = first(lambda seen: seen.method == method, *left, FAULTS[fault])
     client = connect()
