@@ -155,6 +155,11 @@ class TarFiles:
             head = os.pread(self._stream.fileno(), _TAR_MAGIC_AT + len(_TAR_MAGIC), 0)
             if head[_TAR_MAGIC_AT:] != _TAR_MAGIC:
                 self._inflate(scratch)
+            if not os.fstat(self._stream.fileno()).st_size:
+                raise ImageError(
+                    f"{self.where} is empty: there is no archive of an image in it",
+                    hint="what should have written it has failed, or wrote elsewhere",
+                )
             self._index()
         except LayerFormatError as error:
             self._stream.close()

@@ -11,6 +11,7 @@ KINDS = (
         errors=("ImageError",),
         texts=(
             "{where} is no archive of an image, or a damaged one: {message}",
+            "{where} is empty: there is no archive of an image in it",
             "{where}: there is no {name} in it",
             "{where}: more than {limit} entries for one image archive",
             "{where}: {name} is longer than the {limit} bytes it may have",

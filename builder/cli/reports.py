@@ -119,7 +119,7 @@ def failure(error: BaseException, recorder: Recorder, seconds: float) -> dict[st
         "exit_code": (known or BuilderError).exit_code,
         "error": type(known or error).__name__,
         "code": (known or BuilderError("a bug: ")).code,
-        "message": str(known or "internal error"),
+        "message": ending(known).message if known else "internal error",
         "retryable": known is not None and known.retryable,
         "vertex": recorder.failed,
         "steps": [_step(one) for one in recorder.steps],

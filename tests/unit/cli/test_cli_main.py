@@ -18,6 +18,7 @@ from builder.api.results import Recorder
 from builder.cli import main as command
 from builder.cli.progress.plain import PlainReporter
 from builder.cli.reports import ending, failure
+from builder.dockerfile.source import DockerfileError
 from builder.errors import BuilderError, ContextError
 from builder.events import Notice
 from builder.registry.errors import RegistryError
@@ -77,6 +78,11 @@ def test_only_a_failed_command_has_a_command_status() -> None:
 
     assert metadata(CommandFailedError("x", status=3))["command_status"] == 3
     assert "command_status" not in metadata(RegistryError("x", status=404))
+
+
+def test_the_metadata_says_the_message_without_the_hint() -> None:
+    error = DockerfileError("there is no stage x", hint="did you mean y?")
+    assert failure(error, Recorder(PlainReporter(io.StringIO())), 0)["message"] == "there is no stage x"
 
 
 def test_strangers_text_does_not_reach_the_terminal_as_it_is() -> None:

@@ -204,3 +204,16 @@ def test_messages_name_the_file_that_is_no_archive(call: Call, tmp_path: Path, c
         capture_output=True,
     )
     assert (done.returncode, done.stderr.startswith(b"pybuild: error: standard input is no archive")) == (67, True)
+
+
+@pytest.mark.parametrize("contents", [b"", gzip.compress(b"")], ids=["nothing", "packed"])
+def test_an_archive_that_nobody_wrote(call: Call, tmp_path: Path, contents: bytes) -> None:
+    (tmp_path / "x.tar").write_bytes(contents)
+    assert f"{tmp_path}/x.tar is empty" in call("load", "-i", tmp_path / "x.tar", status=67).err
+    program = [sys.executable, "-m", "builder.cli.main", "load"]
+    env = environment(tmp_path / "other-store")
+    with (tmp_path / "x.tar").open("rb") as stream:
+        redirected = subprocess.run(program, stdin=stream, env=env, capture_output=True)
+    piped = subprocess.run(program, input=contents, env=env, capture_output=True)
+    for done in (redirected, piped):
+        assert (done.returncode, done.stderr.startswith(b"pybuild: error: standard input is empty: ")) == (67, True)
