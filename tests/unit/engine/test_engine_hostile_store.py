@@ -78,8 +78,6 @@ def warm(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
 @pytest.mark.parametrize("damage", DAMAGE)
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_image_is_wrong_whatever_is_in_the_store(warm: Workshop, tmp_path: Path, kind: str, damage: str) -> None:
-    if (kind, damage) == ("toc", "huge"):
-        pytest.skip("reading it would take its time")
     expected = warm.build(TEXT, epoch=EPOCH)
     shop = Workshop(tmp_path / "store", warm.context)
     shutil.copytree(warm.store, shop.store)
