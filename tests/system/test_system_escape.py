@@ -364,7 +364,7 @@ def _made(path: Path) -> Path:
 @pytest.mark.parametrize("name", INSECURE)
 def test_attempts_that_the_filter_and_the_mounts_stop_are_real(insecure: dict[str, str], name: str) -> None:
     if insecure[name] in ("EAFNOSUPPORT", "ENOENT"):
-        pytest.skip("this machine's kernel has no such thing")
+        pytest.skip(f"this machine's kernel has no such thing: {name}")
     assert insecure[name] == "ok"
 
 
