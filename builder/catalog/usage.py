@@ -83,6 +83,7 @@ KINDS = (
             "--output {text}: {name} is true or false, not {value}",
             "--output {text}: {name} means nothing here{suggestion}",
             "--output {text}: unknown type {kind}",
+            "--output {text}: does not say what to write",
         ),
         cause="The attributes of an output are `NAME=VALUE`, divided by commas. One of them is unknown for this type,"
         " or its value is.",
@@ -95,6 +96,7 @@ KINDS = (
         errors=("UsageError",),
         texts=(
             "--output {text}: needs a destination",
+            "--output: needs a destination",
             "--output {text}: a directory cannot go to stdout",
             "--output {text}: refusing to write an archive to a terminal",
             "--output {text}: {destination} is not a directory",

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO, cast, get_args
+from typing import BinaryIO, NoReturn, cast, get_args
 
 from builder.cli.compressing import choice
 from builder.engine.request import CompressionChoice, Form, Output, OutputKind
@@ -18,6 +18,10 @@ _KINDS: tuple[str, ...] = get_args(OutputKind)
 _IMAGES = ("docker", "oci", "registry", "image")
 _TREES = ("tar", "local")
 _USUAL = CompressionChoice()
+_NAMES = (
+    *("type", "dest", "name", "push", "push-by-digest", "name-canonical", "tar", "platform-split"),
+    *("compression", "compression-level", "force-compression", "oci-mediatypes"),
+)
 
 
 def outputs(
@@ -32,7 +36,7 @@ def outputs(
     if any(one.kind == "registry" and not one.names for one in found) and not tags:
         raise UsageError("a push needs a name for the image", hint="add --tag REGISTRY/NAME:TAG")
     if sum(not isinstance(one.dest, Path | None) for one in found) > 1:
-        raise UsageError("only one output can go to stdout")
+        raise UsageError("only one output can go to stdout", hint="give the others a file: dest=FILE")
     places = [os.path.realpath(one.dest) for one in found if isinstance(one.dest, Path)]
     if len(set(places)) < len(places):
         raise UsageError("two outputs go to the same place", hint="give each a dest of its own")
@@ -46,7 +50,10 @@ def output(text: str, usual: CompressionChoice = _USUAL) -> Output:
     elif "=" not in text:
         text = f"type=local,dest={text}"
     fields = _Attributes(text, _attributes(text))
+    fields.refuse_strangers()
     kind = fields.take("type")
+    if not kind:
+        raise UsageError(f"--output {text}: does not say what to write", hint=f"add type=, one of {', '.join(_KINDS)}")
     if kind not in _KINDS:
         raise UsageError(f"--output {text}: unknown type {kind!r}", hint=f"one of {', '.join(_KINDS)}")
     push = fields.flag("push") if kind in ("image", "registry") else None
@@ -64,9 +71,12 @@ def _complete(kind: OutputKind, fields: _Attributes, usual: CompressionChoice) -
     dest: Path | BinaryIO | None = None
     if kind in ("registry", "image", "cacheonly"):
         if fields.take("dest"):
-            raise UsageError(f"--output {fields.text}: type={kind} has no dest: it goes where its names say")
+            raise UsageError(
+                f"--output {fields.text}: type={kind} has no dest: it goes where its names say",
+                hint="write name=NAME instead, or type=oci for a file" if kind != "cacheonly" else "leave dest out",
+            )
     else:
-        dest = destination(f"--output {fields.text}", fields.take("dest"), directory=kind == "local" or unpacked)
+        dest = _destination(kind, fields, unpacked=unpacked)
     images = kind in _IMAGES
     return Output(
         kind,
@@ -78,6 +88,19 @@ def _complete(kind: OutputKind, fields: _Attributes, usual: CompressionChoice) -
         split=fields.flag("platform-split") if kind in _TREES else None,
         form=_form(fields, usual) if images else Form(),
     )
+
+
+def _destination(kind: OutputKind, fields: _Attributes, *, unpacked: bool) -> Path | BinaryIO:
+    dest, directory = fields.take("dest"), kind == "local" or unpacked
+    option = f"--output {fields.text}"
+    if not dest:
+        shown = f"type={kind},tar=false" if unpacked else f"type={kind}"
+        place = "dest=DIRECTORY" if directory else "dest=FILE, or dest=- for standard output"
+        raise UsageError(f"{option}: needs a destination", hint=f"write {shown},{place}")
+    if dest == "-" and directory:
+        instead = "leave tar=false out" if unpacked else "type=tar,dest=- writes the files as a tar"
+        raise UsageError(f"{option}: a directory cannot go to stdout", hint=instead)
+    return destination(option, dest, directory=directory)
 
 
 def _form(fields: _Attributes, usual: CompressionChoice) -> Form:
@@ -138,7 +161,7 @@ def _attributes(text: str) -> dict[str, str]:
             found["name"] += f",{word}"
             continue
         if not equals or not key:
-            raise UsageError(f"--output {text}: expected NAME=VALUE, found {word!r}")
+            raise UsageError(f"--output {text}: expected NAME=VALUE, found {word!r}", hint="as in type=oci,dest=FILE")
         found[key] = value
         last = key
     return found
@@ -162,26 +185,32 @@ class _Attributes:
             raise UsageError(f"--output {self.text}: {name} is true or false, not {value!r}")
         return None if not value else value in ("true", "1")
 
+    def refuse_strangers(self) -> None:
+        """Raise UsageError for a name that no type has: what it was meant to be is not missing."""
+        for name in self.values:
+            if name not in _NAMES:
+                from builder.cli.annotations import attribute
+
+                if attribute(self.text, name, self.values[name]) is None:
+                    self._refuse(name)
+
     def end(self) -> None:
         """Raise UsageError for what is left."""
+        for name in self.values:
+            self._refuse(name)
+
+    def _refuse(self, name: str) -> NoReturn:
         from builder.dockerfile.suggest import did_you_mean
 
-        for name in self.values:
-            known = (
-                *("type", "dest", "name", "push", "push-by-digest", "name-canonical", "tar", "platform-split"),
-                *("compression", "compression-level", "force-compression", "oci-mediatypes"),
-            )
-            problem = f"--output {self.text}: {name} means nothing here{did_you_mean(name, known)}"
-            raise UsageError(problem, hint="pybuild help outputs lists the attributes of each type")
+        problem = f"--output {self.text}: {name} means nothing here{did_you_mean(name, _NAMES)}"
+        raise UsageError(problem, hint="pybuild help outputs lists the attributes of each type")
 
 
 def destination(text: str, dest: str, *, directory: bool) -> Path | BinaryIO:
-    """Return where an archive goes: a path whose folder exists, or stdout for ``-``. Raises UsageError."""
+    """Return where a file or ``directory`` goes: a path whose folder exists, or stdout for ``-``. Raises UsageError."""
     if not dest:
-        raise UsageError(f"{text}: needs a destination", hint="add dest=PATH")
+        raise UsageError(f"{text}: needs a destination", hint="name a file, or - for standard output")
     if dest == "-":
-        if directory:
-            raise UsageError(f"{text}: a directory cannot go to stdout")
         if sys.stdout.isatty():
             raise UsageError(f"{text}: refusing to write an archive to a terminal", hint="redirect it, or name a file")
         return sys.stdout.buffer
@@ -192,5 +221,5 @@ def destination(text: str, dest: str, *, directory: bool) -> Path | BinaryIO:
     elif os.path.isdir(path):
         raise UsageError(f"{text}: {dest} is a directory", hint="name a file in it")
     if not os.path.isdir(path.absolute().parent):
-        raise UsageError(f"{text}: there is no directory {path.parent}")
+        raise UsageError(f"{text}: there is no directory {path.parent}", hint="make it first, or correct the name")
     return path

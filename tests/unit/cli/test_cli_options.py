@@ -116,6 +116,9 @@ def test_options_are_not_abbreviated() -> None:
         (["-o", "type=registry,dest=x", "-t", "a"], "has no dest"),
         (["-o", "type=zip,dest=x"], "unknown type 'zip'"),
         (["-o", "type=docker"], "needs a destination"),
+        (["-o", "dest=x"], "does not say what to write"),
+        (["-o", "type=tar,dst=x"], r"dst means nothing here \(did you mean dest\?\)"),
+        (["-o", "typ=oci,dest=x"], r"typ means nothing here \(did you mean type\?\)"),
         (["-o", "type=docker,dest=nosuch/x"], "no directory nosuch"),
         (["-o", "type=docker,dest=."], "is a directory"),
         (["-o", "type=docker,tar=false,dest=x"], "tar means nothing here"),
@@ -152,6 +155,30 @@ def test_what_cannot_be_is_refused_before_any_work(
         make_request(parse("build", [*words, *context]), {})
     assert caught.value.exit_code in (64, 66)
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("type=tar", "write type=tar,dest=FILE, or dest=- for standard output"),
+        ("type=docker,dest=", "write type=docker,dest=FILE, or dest=- for standard output"),
+        ("type=local", "write type=local,dest=DIRECTORY"),
+        ("type=oci,tar=false", "write type=oci,tar=false,dest=DIRECTORY"),
+        ("dest=x", "add type=, one of docker, oci, tar, local, registry, image, cacheonly"),
+        ("type=local,dest=-", "type=tar,dest=- writes the files as a tar"),
+        ("type=oci,tar=false,dest=-", "leave tar=false out"),
+        ("type=image,dest=x", "write name=NAME instead, or type=oci for a file"),
+        ("type=oci,dest=nosuch/x", "make it first, or correct the name"),
+        ("type=oci,x", "as in type=oci,dest=FILE"),
+    ],
+)
+def test_a_wrong_output_is_told_what_to_write(
+    text: str, hint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError) as caught:
+        make_request(parse("build", ["-o", text, "."]), {})
+    assert caught.value.hint == hint
 
 
 def test_values() -> None:
