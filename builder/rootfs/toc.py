@@ -29,6 +29,7 @@ from builder.rootfs.tocformat import (
     IRREGULAR,
     KIND_OF,
     MAGIC,
+    NO_TABLE,
     OPAQUE,
     OWNER,
     RECORD,
@@ -40,18 +41,17 @@ from builder.rootfs.tocformat import (
     Log,
     Lower,
     broken,
+    checksum,
     decode_xattrs,
     to_key,
     to_path,
 )
 from builder.rootfs.tocwriter import TocWriter
-from builder.streams import CHUNK
 
 __all__ = ["Toc", "TocWriter"]
 
 _ERRORS = (struct.error, IndexError, ValueError, KeyError, OverflowError)
 _SLOT_KINDS = KIND_OF.keys() | {IMPLIED, GHOST}
-_NONE = "not one, cut short, or of another version"
 _NO_XATTRS: dict[str, bytes] = {}
 
 
@@ -73,7 +73,7 @@ class Toc:
         except struct.error as error:
             raise broken(error) from error
         if magic != MAGIC or data[: len(MAGIC)] != MAGIC or check != stated:
-            raise broken(_NONE)
+            raise broken(NO_TABLE)
         self._sections = {name: (ranges[2 * i], ranges[2 * i + 1]) for i, name in enumerate(SECTIONS)}
         if any(at + length > len(data) for at, length in self._sections.values()):
             raise broken("a section lies outside")
@@ -99,18 +99,8 @@ class Toc:
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a pipe in its place is not waited for
             with open(fd, "rb", buffering=0) as stream:
-                size, length = os.fstat(fd).st_size, len(MAGIC)
-                # Before all of it is read: what was cut short, or is huge and no table.
-                if os.pread(fd, length, 0) != MAGIC or os.pread(fd, length, max(0, size - length)) != MAGIC:
-                    raise broken(_NONE)
-                # Read, not mapped: pages touched through a mapping would count as our memory.
-                left = size - CHECKED
-                hasher = xxhash.xxh3_64()
-                while left > 0 and (chunk := stream.read(min(left, CHUNK))):
-                    hasher.update(chunk)
-                    left -= len(chunk)
-                mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-                return cls(mapped, check=hasher.intdigest())
+                check = checksum(stream)
+                return cls(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ), check=check)
         except (OSError, ValueError) as error:
             raise broken(error) from error
 

@@ -8,18 +8,24 @@ contiguous run right after its directory; each slot knows where its subtree ends
 
 from __future__ import annotations
 
+import os
 import struct
 from array import array
 from collections.abc import Iterator, Mapping
-from typing import Protocol
+from typing import BinaryIO, Protocol
+
+import xxhash
 
 from builder.errors import CacheError
 from builder.rootfs.entry import Entry, Kind, LayerFormatError
 from builder.rootfs.limits import MAX_ENTRIES, MAX_INDEX_BYTES
+from builder.streams import CHUNK
 from builder.values import dataclass, field
 
 MAGIC = b"pbtoc\0\0\2"
 """Starts and ends a file; the last byte is the version of the format."""
+
+NO_TABLE = "not one, cut short, or of another version"
 
 RECORD = struct.Struct("<BxHIIqQQIIHHI")
 """kind, mode, uid, gid, mtime, size, contents' offset, major, minor; lengths of key, target and attributes after it."""
@@ -210,3 +216,18 @@ def broken(why: object) -> CacheError:
     """Return the error for a table of contents that cannot be read."""
     said = why.strerror if isinstance(why, OSError) else why
     return CacheError(f"a table of contents in the cache is broken ({said})", hint="it will be made again")
+
+
+def checksum(stream: BinaryIO) -> int:
+    """Read an unbuffered file of a table and return its checksum. Raises CacheError, unread, for what is no table."""
+    size, length = os.fstat(stream.fileno()).st_size, len(MAGIC)
+    for place in (0, max(0, size - length)):
+        if os.pread(stream.fileno(), length, place) != MAGIC:
+            raise broken(NO_TABLE)
+    # Read, not mapped: pages touched through a mapping would count as our memory.
+    left = size - CHECKED
+    hasher = xxhash.xxh3_64()
+    while left > 0 and (chunk := stream.read(min(left, CHUNK))):
+        hasher.update(chunk)
+        left -= len(chunk)
+    return hasher.intdigest()
