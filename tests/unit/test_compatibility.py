@@ -11,7 +11,6 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs/compatibility.md").read_text()
 NAMED = re.compile(r"`(?:(?P<file>test_\w+)::(?P<test>test_\w+)|golden: (?P<golden>[a-z0-9-]+))`")
-LATER = re.compile(r"later \(step [3-7]\)")
 
 
 def rows(heading: str) -> list[list[str]]:
@@ -46,17 +45,14 @@ def test_every_named_test_exists() -> None:
     assert missing == []
 
 
-def test_every_feature_is_supported_and_tested_or_comes_later() -> None:
+def test_every_feature_is_supported_and_tested() -> None:
     found = rows("Features")
     assert len(found) > 80
     for feature, since, *tested in found:
         assert feature, since
-        if LATER.fullmatch(since):
-            assert tested in ([], [""]), feature
-        else:
-            assert re.fullmatch(r"\d+\.\d+", since), feature
-            assert len(tested) == 1, feature
-            assert named_tests(tested[0]), feature
+        assert re.fullmatch(r"\d+\.\d+", since), feature
+        assert len(tested) == 1, feature
+        assert named_tests(tested[0]), feature
 
 
 def test_every_difference_has_a_reason_and_a_test() -> None:
@@ -71,7 +67,7 @@ def test_the_eighty_behaviours() -> None:
     found = rows("Eighty behaviours")
     assert [number for number, _, _ in found] == [str(number) for number in range(1, 81)]
     for _, behaviour, tested in found:
-        assert LATER.fullmatch(tested) or named_tests(tested), behaviour
+        assert named_tests(tested), behaviour
 
 
 @pytest.mark.parametrize("instruction", [

@@ -41,7 +41,7 @@ def _always(name: str, here: str, kind: Kind = "switch") -> Flag:
     return Flag(name, kind, "always", here)
 
 
-_CLEAN = "nothing to clean: a build writes to its store and its outputs only"
+_CLEAN = "a build writes to its store and its outputs only"
 _RETRIES = "network errors are always retried, for up to two minutes"
 _HELPERS = (
     "name helpers in Docker's `config.json` (`credHelpers`), which is read as Docker does; GitLab's account is used"
@@ -138,7 +138,7 @@ _CACHE = (
     ),
     Flag("no-push-cache", "switch", "translated", "no `--cache-to`"),
     Flag("cache-run-layers", "switch", "translated", "always; `=false` is `--no-cache`"),
-    _always("cache-copy-layers", "always: by the content of what is copied"),
+    _always("cache-copy-layers", "results of COPY are always kept, by the content of what is copied"),
     _always("compressed-caching", "memory does not grow with the size of layers"),
     Flag(
         "cache-ttl",
