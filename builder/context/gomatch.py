@@ -66,11 +66,6 @@ def has_wildcard(pattern: str) -> bool:
     return False
 
 
-def match(pattern: str, name: str) -> bool:
-    """Say whether all of ``name`` matches ``pattern``; raise PatternError for a malformed one, whatever the name."""
-    return compile_pattern(pattern).match(name) is not None
-
-
 @functools.lru_cache(maxsize=512)
 def compile_pattern(pattern: str) -> re.Pattern[str]:
     """Translate ``pattern`` for ``re.Pattern.match``; raise PatternError for a malformed one.

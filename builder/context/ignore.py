@@ -143,13 +143,6 @@ class Scope:
         inside = tuple(before[index] or run.matches(directory) for index, run in enumerate(self._runs))
         return self if inside == before else Scope(self._runs, inside)
 
-    def taken(self) -> bool:
-        """Say whether the patterns take the directory itself."""
-        for index in range(len(self._runs) - 1, -1, -1):
-            if self._matched[index]:
-                return not self._runs[index].negative
-        return False
-
     def may_change_below(self, directory: str) -> bool:
         """Say whether something below ``directory``, whose scope this is, can end on the other side than it.
 

@@ -6,7 +6,7 @@ and clean, ``""`` is the root. Nothing here touches a file; :mod:`builder.contex
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Sequence
 from typing import BinaryIO, Protocol
 
 from builder.context.gomatch import compile_pattern, has_wildcard, root_relative
@@ -34,23 +34,6 @@ class Tree(Protocol):
     def link_key(self, path: str) -> Hashable | None:
         """Return what only the names of one file have in common; None for a file of one name."""
         ...
-
-
-def walk(tree: Tree, path: str = "") -> Iterator[Entry]:
-    """Yield the entry at ``path`` and everything below, a directory before its children, names in order."""
-    top = tree.lstat(path)
-    if top is None:
-        return
-    yield top
-    pending = [iter(tree.children(path))] if top.is_dir else []
-    while pending:
-        entry = next(pending[-1], None)
-        if entry is None:
-            pending.pop()
-            continue
-        yield entry
-        if entry.is_dir:
-            pending.append(iter(tree.children(entry.path)))
 
 
 def resolve(tree: Tree, path: str) -> str:

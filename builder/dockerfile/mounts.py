@@ -58,7 +58,6 @@ class Mount:
     kind: MountKind
     target: str = ""
     source: str = ""
-    from_name: str | None = None
     read_only: bool = True
     id: str = ""
     sharing: Sharing = "shared"
@@ -114,7 +113,7 @@ def resolve_mount(flag: MountFlag, env: Mapping[str, str | None]) -> Mount:
     sharing = _choice("sharing", "unsupported sharing value", values.get("sharing") or "shared", _SHARING)
     size = _number(values, "size", _parse_size)
     mode = _number(values, "mode", lambda text: _parse_digits(text, 8))
-    required = _boolean(values, "required", default=False)
+    required = _boolean(values, "required")
     target, source = values.get("target") or "", values.get("source") or ""
     if kind in ("bind", "cache", "tmpfs") and target.startswith("/") and _clean(target) == "/":
         raise DockerfileError('invalid mount target "/"')
@@ -129,7 +128,6 @@ def resolve_mount(flag: MountFlag, env: Mapping[str, str | None]) -> Mount:
         kind=cast(MountKind, kind),
         target=target,
         source=source,
-        from_name=values.get("from") or None,
         read_only=_read_only(kind, flag, values),
         id=identity,
         sharing=cast(Sharing, sharing),
@@ -162,7 +160,7 @@ def _read_only(kind: str, flag: MountFlag, values: Mapping[str, str | None]) -> 
     key = next((key for key, _ in reversed(flag.fields) if key in ("readonly", "readwrite")), None)
     if key is None:
         return kind not in ("cache", "tmpfs")
-    return _boolean(values, key, default=False) == (key == "readonly")
+    return _boolean(values, key) == (key == "readonly")
 
 
 def _choice(key: str, complaint: str, value: str, choices: tuple[str, ...]) -> str:
@@ -173,9 +171,9 @@ def _choice(key: str, complaint: str, value: str, choices: tuple[str, ...]) -> s
     return lowered
 
 
-def _boolean(values: Mapping[str, str | None], key: str, *, default: bool) -> bool:
+def _boolean(values: Mapping[str, str | None], key: str) -> bool:
     if key not in values:
-        return default
+        return False
     value = values[key]
     if value is None or value in ("1", "t", "T", "TRUE", "true", "True"):
         return True

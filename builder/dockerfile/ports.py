@@ -14,15 +14,11 @@ _RANGE: Final = pattern(r"([0-9]{1,5})(?:-([0-9]{1,5}))?\Z", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class PortSpec:
-    """What one EXPOSE argument names: a range of container ports, one protocol.
-
-    ``published`` tells that it also named a host address or port, which has no meaning in a Dockerfile.
-    """
+    """What one EXPOSE argument names: a range of container ports, one protocol."""
 
     first: int
     last: int
     protocol: str
-    published: bool = False
 
     def ports(self) -> tuple[str, ...]:
         """Return ``port/protocol`` for each port of the range."""
@@ -44,7 +40,7 @@ def parse_port(text: str) -> PortSpec:
             low, high = _port_range(text, published)
             if high - low != last - first and low != high and first != last:
                 raise ValueError(f"invalid ranges specified for container and host ports: {text}")
-    return PortSpec(first, last, protocol, bool(colon))
+    return PortSpec(first, last, protocol)
 
 
 def expand_ports(texts: tuple[str, ...]) -> tuple[str, ...]:

@@ -30,7 +30,6 @@ from builder.rootfs.tocformat import (
     KIND_OF,
     MAGIC,
     NO_TABLE,
-    OPAQUE,
     OWNER,
     RECORD,
     SECTIONS,
@@ -154,11 +153,6 @@ class Toc:
         for inner in range(slot, self.end(slot)) if slot >= 0 else ():
             if (member := self._said(inner)) is not None:
                 yield member
-
-    def is_opaque(self, path: str) -> bool:
-        """Say whether the layer hides what others below hold under ``path``."""
-        slot = self.find(to_key(path))
-        return slot >= 0 and bool(self.flags(slot) & OPAQUE)
 
     @property
     def implied(self) -> tuple[str, ...]:

@@ -17,7 +17,6 @@ from builder.run.layers import Layers
 from builder.run.snapshots import OverlaySnapshotter, Snapshotter
 
 Name = Literal["overlay", "fuse", "copy"]
-SNAPSHOTTERS = ("auto", "overlay", "fuse", "copy")
 
 
 def choose(wanted: str, mode: str, layers: Layers, scratch: Path) -> tuple[Snapshotter, Name, str]:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from builder.run.init import Plan
 
-PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS, PR_GET_NO_NEW_PRIVS = 4, 36, 38, 39
+PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 4, 36, 38
 FORBIDDEN = {2: "DAC_READ_SEARCH", 18: "SYS_CHROOT", 19: "SYS_PTRACE", 27: "MKNOD"}
 """Capabilities that would let the command out of the tree, or into other processes."""
 

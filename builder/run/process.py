@@ -161,7 +161,7 @@ def start(attempt: Attempt, root: Path, scratch: Path, snapshotter: str = "auto"
     """Start a worker in the way ``attempt`` says; the refusal says why that does not work here.
 
     ``root`` is the store, ``scratch`` an empty directory in it that the worker will own and remove; ``snapshotter`` is
-    one of ``choice.SNAPSHOTTERS``.
+    ``auto`` or the name of one.
     """
     import subprocess
 

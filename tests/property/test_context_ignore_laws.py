@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from builder.context.directory import DirectoryTree
 from builder.context.ignore import IgnoreRules, Patterns, _Steps
 from builder.context.ignore import _pieces as pieces_of
-from builder.context.tree import walk
+from tests.support.contexts import paths_of
 
 _NAMES = ("a", "b", "ab", "a.o", "*")
 _PATHS = ["/".join(parts) for count in (1, 2, 3) for parts in itertools.product(_NAMES, repeat=count)]
@@ -113,9 +113,7 @@ def test_a_walk_gives_what_is_not_ignored_and_the_directories_above_it(root: Pat
             expected.add(path)
     rules = IgnoreRules.parse("\n".join(patterns).encode())
     with DirectoryTree(root, rules) as tree:
-        assert [entry.path for entry in walk(tree)] == sorted(
-            expected, key=lambda path: path.split("/") if path else []
-        )
+        assert paths_of(tree) == sorted(expected, key=lambda path: path.split("/") if path else [])
         for path in _PATHS[::7]:
             assert (tree.lstat(path) is not None) is (path in expected)
 

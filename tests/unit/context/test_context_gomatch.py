@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from builder.context.gomatch import PatternError, clean, has_wildcard, match, root_relative
+from builder.context.gomatch import PatternError, clean, compile_pattern, has_wildcard, root_relative
 from builder.errors import ContextError
 
 
@@ -42,7 +42,7 @@ from builder.errors import ContextError
     ],
 )
 def test_matches(pattern: str, name: str) -> None:
-    assert match(pattern, name)
+    assert compile_pattern(pattern).match(name)
 
 
 @pytest.mark.parametrize(
@@ -67,22 +67,21 @@ def test_matches(pattern: str, name: str) -> None:
     ],
 )
 def test_does_not_match(pattern: str, name: str) -> None:
-    assert not match(pattern, name)
+    assert not compile_pattern(pattern).match(name)
 
 
 @pytest.mark.parametrize(
     "pattern", ["[", "[]", "[]a]", "[^", "[a", "[a-", "[a-]", "[-a]", "[^]a]", "a\\", "[\\", "x*[", "[a-b-c]"]
 )
-@pytest.mark.parametrize("name", ["", "a", "zzz"])
-def test_malformed_patterns_are_refused_whatever_the_name(pattern: str, name: str) -> None:
+def test_malformed_patterns_are_refused(pattern: str) -> None:
     with pytest.raises(PatternError) as caught:
-        match(pattern, name)
+        compile_pattern(pattern)
     assert isinstance(caught.value, ContextError)
     assert caught.value.pattern == pattern
 
 
 def test_many_stars_take_no_exponential_time() -> None:
-    assert not match("*a" * 200 + "b", "a" * 4000)
+    assert not compile_pattern("*a" * 200 + "b").match("a" * 4000)
 
 
 @pytest.mark.parametrize(

@@ -158,9 +158,8 @@ def test_a_bad_exclude_is_a_pattern_error() -> None:
 def test_only_exceptions_that_reach_into_a_directory_make_it_walked(
     patterns: list[str], directory: str, expected: bool
 ) -> None:
-    scope = Patterns(patterns).scope(directory)
-    assert scope.taken()
-    assert scope.may_change_below(directory) is expected
+    assert Patterns(patterns).matches(directory)
+    assert Patterns(patterns).scope(directory).may_change_below(directory) is expected
 
 
 def test_scopes_agree_with_single_questions() -> None:

@@ -18,10 +18,11 @@ from builder.context.contenthash import ContentHasher
 from builder.context.directory import DirectoryTree
 from builder.context.source import Context, is_tar, load_rules, open_context
 from builder.context.tartree import TarTree
-from builder.context.tree import read_file, resolve, walk
+from builder.context.tree import read_file, resolve
 from builder.errors import ContextError
 from builder.rootfs.entry import Kind
 from tests.support import images
+from tests.support.contexts import paths_of
 
 
 def _stdin(data: bytes, scratch: Path) -> Context:
@@ -43,7 +44,7 @@ _TAR = images.layer(
 def test_a_tar_of_any_compression(tmp_path: Path, squeeze: Callable[[bytes], bytes]) -> None:
     context = _stdin(squeeze(_TAR), tmp_path)
     tree = context.tree
-    assert [entry.path for entry in walk(tree)] == ["", ".dockerignore", "Dockerfile", "d", "d/f", "h", "l", "null"]
+    assert paths_of(tree) == ["", ".dockerignore", "Dockerfile", "d", "d/f", "h", "l", "null"]
     assert read_file(tree, "l/f", limit=10_000) == b"\0" * 5000 + b"end"
     entry = tree.lstat("d/f")
     assert entry is not None
@@ -167,7 +168,7 @@ def test_an_open_file_outlives_its_tree(tmp_path: Path) -> None:
 def test_a_dockerfile_on_stdin_has_no_files(tmp_path: Path) -> None:
     context = _stdin(b"FROM scratch\nCOPY . .\n", tmp_path)
     assert context.dockerfile == b"FROM scratch\nCOPY . .\n"
-    assert [entry.path for entry in walk(context.tree)] == [""]
+    assert paths_of(context.tree) == [""]
     with pytest.raises(ContextError):
         context.tree.open("x")
 
@@ -185,7 +186,7 @@ def test_stdin_that_is_neither(tmp_path: Path, data: bytes) -> None:
 def test_an_empty_tar_is_an_empty_context(tmp_path: Path) -> None:
     context = _stdin(images.layer(), tmp_path)
     assert context.dockerfile is None
-    assert [entry.path for entry in walk(context.tree)] == [""]
+    assert paths_of(context.tree) == [""]
     context.close()
 
 
@@ -207,7 +208,7 @@ def test_a_directory_with_its_own_ignore_file(tmp_path: Path) -> None:
     (tmp_path / "dropped").touch()
     (tmp_path / ".dockerignore").write_text("dropped\n.dockerignore\n")
     context = open_context(str(tmp_path), scratch=tmp_path / "none")
-    assert [entry.path for entry in walk(context.tree)] == ["", "kept"]
+    assert paths_of(context.tree) == ["", "kept"]
     assert context.directory == tmp_path
     context.close()
 

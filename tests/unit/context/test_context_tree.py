@@ -13,10 +13,11 @@ import pytest
 
 from builder.context.directory import DirectoryTree
 from builder.context.ignore import IgnoreRules
-from builder.context.tree import expand, read_file, resolve, walk
+from builder.context.tree import expand, read_file, resolve
 from builder.errors import ContextError
 from builder.rootfs import rooted
 from builder.rootfs.entry import Kind
+from tests.support.contexts import paths_of
 from tests.support.need import need, need_root
 
 
@@ -33,10 +34,6 @@ def _fill(root: Path, *paths: str) -> Path:
 
 def _tree(root: Path, ignore: str = "") -> DirectoryTree:
     return DirectoryTree(root, IgnoreRules.parse(ignore.encode()) if ignore else None)
-
-
-def _paths(tree: DirectoryTree, top: str = "") -> list[str]:
-    return [entry.path for entry in walk(tree, top)]
 
 
 def test_entries_have_no_owner_and_whole_seconds(tmp_path: Path) -> None:
@@ -60,9 +57,9 @@ def test_the_root_is_a_directory_of_empty_name(tmp_path: Path) -> None:
 def test_walks_in_order_directories_first(tmp_path: Path) -> None:
     _fill(tmp_path, "b/x", "a", "b-1", "b/a/z", "empty/")
     with _tree(tmp_path) as tree:
-        assert _paths(tree) == ["", "a", "b", "b/a", "b/a/z", "b/x", "b-1", "empty"]
-        assert _paths(tree, "b/a") == ["b/a", "b/a/z"]
-        assert _paths(tree, "nothing") == []
+        assert paths_of(tree) == ["", "a", "b", "b/a", "b/a/z", "b/x", "b-1", "empty"]
+        assert paths_of(tree, "b/a") == ["b/a", "b/a/z"]
+        assert paths_of(tree, "nothing") == []
         assert not tree.children("a")
 
 
@@ -122,7 +119,7 @@ def test_nothing_outside_is_read_when_a_directory_becomes_a_link(tmp_path: Path)
     outside = _fill(tmp_path / "outside", "f")
     root = _fill(tmp_path / "root", "d/f", "e/f").absolute()
     with _tree(root) as tree:
-        assert len(_paths(tree)) == 5
+        assert len(paths_of(tree)) == 5
         for name in ("d", "e"):
             os.rename(root / name, root / f"{name}-was")
             os.symlink(outside, root / name)
@@ -216,7 +213,7 @@ def test_attributes_that_an_image_keeps(tmp_path: Path) -> None:
 def test_ignored_paths_are_absent(tmp_path: Path) -> None:
     _fill(tmp_path, "a/b/f", "a/b/g", "a/h", "n/m/z", "top")
     with _tree(tmp_path, "a\n!a/b/f\nn\n") as tree:
-        assert _paths(tree) == ["", "a", "a/b", "a/b/f", "top"]
+        assert paths_of(tree) == ["", "a", "a/b", "a/b/f", "top"]
         for path in ("a/h", "a/b/g", "n", "n/m", "n/m/z"):
             assert tree.lstat(path) is None
             assert not tree.children(path)
@@ -228,7 +225,7 @@ def test_ignored_paths_are_absent(tmp_path: Path) -> None:
 def test_an_ignored_directory_is_there_only_for_what_is_in_it(tmp_path: Path) -> None:
     _fill(tmp_path, "x/y/z.txt", "x/deep/empty/", "v/w.txt")
     with _tree(tmp_path, "*\n!**/*.txt\n!v\n") as tree:
-        assert _paths(tree) == ["", "v", "v/w.txt", "x", "x/y", "x/y/z.txt"]
+        assert paths_of(tree) == ["", "v", "v/w.txt", "x", "x/y", "x/y/z.txt"]
         assert tree.lstat("x/deep") is None
 
 
@@ -252,16 +249,16 @@ def test_excluded_directories_are_not_walked(bound: Path) -> None:
     os.chmod(bound / "closed", 0)
     for ignore in ("closed\n", "closed\n!closed/f\n", "closed\n!open\n"):
         with _tree(bound, ignore) as tree:
-            assert _paths(tree) == ["", "open", "open/f"]
+            assert paths_of(tree) == ["", "open", "open/f"]
     with _tree(bound) as tree, pytest.raises(ContextError, match="cannot read closed"):
-        _paths(tree)
+        paths_of(tree)
 
 
 def test_unreadable_files_are_named_when_read(bound: Path) -> None:
     _fill(bound, "d/secret")
     os.chmod(bound / "d/secret", 0)
     with _tree(bound) as tree:
-        assert _paths(tree) == ["", "d", "d/secret"]
+        assert paths_of(tree) == ["", "d", "d/secret"]
         with pytest.raises(ContextError, match="cannot read d/secret") as caught:
             tree.open("d/secret")
     assert ".dockerignore" in str(caught.value.hint)
@@ -270,11 +267,11 @@ def test_unreadable_files_are_named_when_read(bound: Path) -> None:
 def test_one_listing_lasts_until_refresh(tmp_path: Path) -> None:
     _fill(tmp_path, "d/a")
     with _tree(tmp_path) as tree:
-        assert _paths(tree) == ["", "d", "d/a"]
+        assert paths_of(tree) == ["", "d", "d/a"]
         _fill(tmp_path, "d/b")
-        assert _paths(tree) == ["", "d", "d/a"]
+        assert paths_of(tree) == ["", "d", "d/a"]
         tree.refresh()
-        assert _paths(tree) == ["", "d", "d/a", "d/b"]
+        assert paths_of(tree) == ["", "d", "d/a", "d/b"]
 
 
 def test_descriptors_are_given_back(tmp_path: Path) -> None:
@@ -282,7 +279,7 @@ def test_descriptors_are_given_back(tmp_path: Path) -> None:
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(3):
         with _tree(tmp_path) as tree:
-            _paths(tree)
+            paths_of(tree)
             tree.open("a/b/c/d/e").close()
     assert len(os.listdir("/proc/self/fd")) == before
     with pytest.raises(ContextError, match="closed"):

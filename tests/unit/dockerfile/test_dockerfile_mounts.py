@@ -20,7 +20,7 @@ def resolve(text: str, **env: str) -> Mount:
     ("text", "expected"),
     [
         ("target=/a", {"kind": "bind", "target": "/a"}),
-        ("type=bind,source=s,target=t,from=x", {"kind": "bind", "source": "s", "target": "t", "from_name": "x"}),
+        ("type=bind,source=s,target=t,from=x", {"kind": "bind", "source": "s", "target": "t"}),
         ("type=bind", {"kind": "bind"}),
         ("TYPE=BIND,DST=/a,Src=/b", {"kind": "bind", "target": "/a", "source": "/b"}),
         ("destination=/a,rw", {"kind": "bind", "target": "/a", "read_only": False}),
@@ -67,7 +67,7 @@ def resolve(text: str, **env: str) -> Mount:
         ('"target=/a,b",rw', {"kind": "bind", "target": "/a,b", "read_only": False}),
         ('"target=/a""b"""', {"kind": "bind", "target": "/ab"}),  # then the word's own quotes go
         ("target=a=b", {"kind": "bind", "target": "a=b"}),
-        ("from=$,target=/a", {"kind": "bind", "target": "/a", "from_name": "$"}),
+        ("from=$,target=/a", {"kind": "bind", "target": "/a"}),
     ],
 )
 def test_mounts(text: str, expected: dict[str, Any]) -> None:

@@ -61,11 +61,6 @@ def test_bad_ports(text: str) -> None:
         parse_port(text)
 
 
-def test_published_ports_are_told_apart() -> None:
-    assert parse_port("1:2").published
-    assert not parse_port("2").published
-
-
 @pytest.mark.parametrize(
     ("text", "number"),
     [
