@@ -190,10 +190,10 @@ def value_of(option: str, argv: Sequence[str]) -> str:
     return value
 
 
-def listing(summaries: Mapping[str, str], indent: str = "  ") -> str:
+def listing(summaries: Mapping[str, str]) -> str:
     """Return names and what they do as aligned lines."""
     width = max(map(len, summaries))
-    return "\n".join(f"{indent}{name:{width}}  {summary}" for name, summary in summaries.items())
+    return "\n".join(f"  {name:{width}}  {summary}" for name, summary in summaries.items())
 
 
 def chosen_action(command: str, actions: Mapping[str, str], argv: Sequence[str]) -> tuple[str, list[str]]:

@@ -81,8 +81,8 @@ def public_url(url: str) -> str:
 class Downloads:
     """Fetches files into ``directory``. Thread-safe; several processes may share the directory.
 
-    ``authorize`` gives the Authorization header of a URL for which ``fetch`` is told none. ``temporary`` names files
-    on the same file system that somebody removes when this process dies. ``touch`` says that a file is used from now on
+    ``authorize`` gives the Authorization header of a URL that names no account. ``temporary`` names files on the same
+    file system that somebody removes when this process dies. ``touch`` says that a file is used from now on
     and returns whether it is there. ``offline``: no server is asked, what it gave last is what it gives.
     """
 
@@ -113,13 +113,11 @@ class Downloads:
         if self._transport is not None:
             self._transport.close()
 
-    def fetch(
-        self, url: str, *, checksum: str = "", authorization: str = "", limit: int = LARGEST_DOWNLOAD
-    ) -> Download:
+    def fetch(self, url: str, *, checksum: str = "", limit: int = LARGEST_DOWNLOAD) -> Download:
         """Return the file at ``url``, from the server or, if that says it has not changed, from the store.
 
         ``checksum`` (``sha256:...``) is what it must be; if the URL gave those bytes before, it is not asked again.
-        ``authorization`` is sent to the URL's own origin only. Raises ContextError, TransientContextError.
+        What ``authorize`` said for the URL is sent to its own origin only. Raises ContextError, TransientContextError.
         """
         wanted = Digest.parse(checksum) if checksum else None
         try:
@@ -127,7 +125,7 @@ class Downloads:
         except ValueError as error:
             raise ContextError("a source is not an http(s) URL with a host", hint="check its spelling") from error
         shown = public_url(url)
-        url, authorization = _split_account(url, authorization or self._authorize(url))
+        url, authorization = _split_account(url, self._authorize(url))
         note_path = self._directory / hashlib.sha256(f"{url}\0{authorization}".encode()).hexdigest()
         note = self._read_note(note_path)
         if wanted is not None and note is not None and note.digest == wanted:

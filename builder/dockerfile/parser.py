@@ -93,9 +93,9 @@ def parse_partial(data: bytes, name: str = "Dockerfile") -> Parsed:
     return Parsed(collector.dockerfile(), None)
 
 
-def parse_trigger(text: str, *, name: str = "ONBUILD", escape: str = "\\") -> StageInstruction:
+def parse_trigger(text: str, *, escape: str = "\\") -> StageInstruction:
     """Parse the stored text of an ONBUILD trigger; ONBUILD, FROM and MAINTAINER are refused."""
-    source = Source(name, text)
+    source = Source("ONBUILD", text)
     reader = LineReader(source, escape)
     line = reader.next_line()
     if line is None:

@@ -22,8 +22,8 @@ def distance(left: str, right: str) -> int:
     return row[-1]
 
 
-def nearest(name: str, candidates: Iterable[str], *, ignore_case: bool = True) -> str | None:
-    """Return the candidate closest to ``name`` if fewer than three edits away and not the same word.
+def nearest(name: str, candidates: Iterable[str]) -> str | None:
+    """Return the candidate closest to ``name`` if fewer than three edits away, case aside, and not the same word.
 
     Of equally close ones the first with the same letters in another order is best, then the first.
     """
@@ -32,14 +32,14 @@ def nearest(name: str, candidates: Iterable[str], *, ignore_case: bool = True) -
     for candidate in candidates:
         if max(len(name), len(candidate)) > _LONGEST or abs(len(name) - len(candidate)) >= _LIMIT:
             continue
-        left, right = (name.lower(), candidate.lower()) if ignore_case else (name, candidate)
+        left, right = name.lower(), candidate.lower()
         rank = (distance(left, right), sorted(left) != sorted(right))
         if rank < best_rank and candidate != name:
             best, best_rank = candidate, rank
     return best
 
 
-def did_you_mean(name: str, candidates: Iterable[str], *, ignore_case: bool = True) -> str:
+def did_you_mean(name: str, candidates: Iterable[str]) -> str:
     """Return `` (did you mean X?)`` or an empty string, to append to a message."""
-    found = nearest(name, candidates, ignore_case=ignore_case)
+    found = nearest(name, candidates)
     return f" (did you mean {found}?)" if found else ""

@@ -253,10 +253,10 @@ def _destined(found: list[Change]) -> list[Change]:
     return [one for one in found if one.component != needless]
 
 
-def told(found: Sequence[Change], most: int = _TOLD) -> str:
+def told(found: Sequence[Change]) -> str:
     """Return changes as one line."""
-    texts = [str(one) for one in found[:most]]
-    return "; ".join([*texts, f"and {len(found) - most} more"] if len(found) > most else texts)
+    texts = [str(one) for one in found[:_TOLD]]
+    return "; ".join([*texts, f"and {len(found) - _TOLD} more"] if len(found) > _TOLD else texts)
 
 
 def _file_change(was: str, now: str) -> str:

@@ -53,11 +53,11 @@ class Fields:
     def _bad(self, key: str, expected: str) -> ImageError:
         return ImageError(f"{self.path}.{key}: expected {expected}, found {_kind(self.value.get(key))}")
 
-    def text(self, key: str, default: str = "") -> str:
-        """Return a string, ``default`` when absent."""
+    def text(self, key: str) -> str:
+        """Return a string, empty when absent."""
         value = self.value.get(key)
         if value is None:
-            return default
+            return ""
         if not isinstance(value, str):
             raise self._bad(key, "a string")
         return value

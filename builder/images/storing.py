@@ -130,11 +130,10 @@ def _origins(texts: Mapping[str, str]) -> dict[str, Reference]:
     return found
 
 
-def keep(env: Environment, artifact: Artifact, names: Sequence[Reference], *, built_here: bool = True) -> None:
-    """Bring every document and blob of ``artifact`` into the store and give it ``names``.
+def keep(env: Environment, artifact: Artifact, names: Sequence[Reference]) -> None:
+    """Bring every document and blob of ``artifact`` into the store and give it ``names``, as builds give them.
 
-    ``built_here``: under names as builds give them; else as what a registry answered. Layers that are not for
-    redistribution stay where they are. Raises what reading them raises, OutputError.
+    Layers that are not for redistribution stay where they are. Raises what reading them raises, OutputError.
     """
     blobs = env.store.blobs
     fetch(env, artifact)
@@ -148,16 +147,16 @@ def keep(env: Environment, artifact: Artifact, names: Sequence[Reference], *, bu
                 origins[blob.digest] = str(origin)
             if not blob.is_elsewhere:
                 bring(env, artifact, blob)
-    now, platform = int(time.time()), artifact.platform() if built_here else None
+    now, platform = int(time.time()), artifact.platform()
     for name in names:
         env.store.refs.put(
             RefRecord(
                 str(name),
                 artifact.root,
                 now,
-                built_here=built_here,
+                built_here=True,
                 platform="" if platform is None else str(platform),
-                origins=origins if built_here else {},
+                origins=origins,
             )
         )
 

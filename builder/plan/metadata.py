@@ -56,7 +56,6 @@ class Expander:
     """Evaluates words of one source against a scope; errors get the word's place."""
 
     source: Source
-    keep_unset: bool = False
 
     def one(self, word: Word, scope: Scope, span: Span) -> str:
         """Return the value of ``word``. Raises DockerfileError."""

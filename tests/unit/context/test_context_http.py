@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import threading
 from collections.abc import Callable, Iterator
@@ -164,12 +165,13 @@ def test_redirects_lead_to_the_web_only(server: Server, downloads: Downloads, lo
         downloads.fetch(server.url + "/a")
 
 
-def test_credentials_go_to_their_own_server_only(server: Server, downloads: Downloads) -> None:
+def test_credentials_go_to_their_own_server_only(server: Server, tmp_path: Path) -> None:
     other = Server()
     try:
         server.give("/a", status=302, Location=other.url + "/b")
         other.give("/b", b"x")
-        downloads.fetch(server.url + "/a", authorization="Bearer sesame")
+        with contextlib.closing(Downloads(tmp_path, authorize=lambda _: "Bearer sesame")) as downloads:
+            downloads.fetch(server.url + "/a")
         assert server.seen[0][1]["authorization"] == "Bearer sesame"
         assert "authorization" not in other.seen[0][1]
     finally:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from builder.cache.refs import RefRecord
 from builder.cache.store import Store
 from builder.engine.build import Environment
 from builder.errors import ImageError, UsageError
@@ -21,9 +22,9 @@ def name(text: str) -> Reference:
     return Reference.parse(text)
 
 
-def kept(env: Environment, held: Held, descriptor: dict[str, Any], *names: str, built_here: bool = True) -> Digest:
+def kept(env: Environment, held: Held, descriptor: dict[str, Any], *names: str) -> Digest:
     artifact = held.artifact(descriptor)
-    keep(env, artifact, [name(one) for one in names], built_here=built_here)
+    keep(env, artifact, [name(one) for one in names])
     return artifact.digest
 
 
@@ -80,7 +81,9 @@ def test_a_layer_that_the_cache_knows_stays(env: Environment) -> None:
 def test_built_and_pulled_names_go_together(env: Environment) -> None:
     held = Held()
     kept(env, held, held.image(), "a:1")
-    kept(env, held, held.image(tars=TARS[:1]), "a:1", built_here=False)
+    pulled = held.artifact(held.image(tars=TARS[:1]))
+    keep(env, pulled, [])
+    env.store.refs.put(RefRecord(str(name("a:1")), pulled.root, 0, built_here=False))
     assert len(names_of(env.store, "a:1", force=False)) == 2
     remove(env.store, names_of(env.store, "a:1", force=False))
     assert list(env.store.refs.records()) == []
