@@ -18,6 +18,7 @@ from builder.image.descriptor import Descriptor
 from builder.image.digest import DiffID, Digest
 from builder.image.fields import Fields, to_bytes
 from builder.image.manifest import Manifest, ManifestError, parse_manifest
+from builder.image.reference import TAG
 from builder.patterns import pattern
 from builder.rootfs.tocformat import MAGIC
 from builder.values import dataclass, field, replace
@@ -48,8 +49,7 @@ ABOUT_LIMIT = 64
 PREFIX_LIMIT = 90
 """Characters of a tag that can be left to the user: tags have 128."""
 
-_KEY = pattern("[0-9a-f]{64}")
-_TAG = pattern(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", re.ASCII)
+KEY = pattern("[0-9a-f]{64}")
 _LAYERS = frozenset({media.OCI_LAYER, media.OCI_LAYER_GZIP, media.OCI_LAYER_ZSTD})
 _TOC = pattern(r"application/vnd\.pybuild\.toc\.v[0-9]{1,3}\+zlib", re.ASCII)
 _COMPRESSOR = pattern(r"[A-Za-z0-9_.+-]{0,100}", re.ASCII)
@@ -73,7 +73,7 @@ class Record:
         """Return the JSON object."""
         value: dict[str, object] = {"keys": list(self.keys), "created": self.created, "shared": self.shared}
         if self.diff_id is not None and self.layer is not None:
-            value |= {"diff_id": self.diff_id, "layer": _plain(self.layer).to_json(), "compressor": self.compressor}
+            value |= {"diff_id": self.diff_id, "layer": self.layer.bare.to_json(), "compressor": self.compressor}
         return value
 
 
@@ -184,7 +184,7 @@ def documents(exchange: Exchange) -> tuple[bytes, dict[Digest, bytes]]:
     for part in _parts(exchange):
         table = to_bytes(_table(part))
         config = Descriptor(media_type=TABLE_TYPE, digest=Digest.of(table), size=len(table))
-        layers = {one.digest: _plain(one) for one in part.blobs()}
+        layers = {one.digest: one.bare for one in part.blobs()}
         raw = to_bytes(
             {
                 "schemaVersion": 2,
@@ -230,10 +230,10 @@ def _table(part: Exchange) -> dict[str, object]:
         "includes": list(part.includes),
         "records": [record.to_json() for record in part.records],
         "tocs": [
-            {"diff_id": diff_id, "facts": claim.facts, "shared": claim.shared, "blob": _plain(claim.blob).to_json()}
+            {"diff_id": diff_id, "facts": claim.facts, "shared": claim.shared, "blob": claim.blob.bare.to_json()}
             for diff_id, claim in part.claims.items()
         ],
-        "about": [_plain(one).to_json() for one in part.about],
+        "about": [one.bare.to_json() for one in part.about],
     }
 
 
@@ -265,7 +265,7 @@ def parse_table(raw: bytes, now: int = 1 << 62) -> Exchange:
     if fields.value.get("version") != 1:
         raise ImageError(f"table.version: expected 1, found {str(fields.value.get('version'))[:20]!r}")
     includes = fields.texts("includes") or ()
-    if len(includes) > INCLUDE_LIMIT or not all(_TAG.fullmatch(one) for one in includes):
+    if len(includes) > INCLUDE_LIMIT or not all(TAG.fullmatch(one) for one in includes):
         raise ImageError("table.includes: expected tags, and not too many")
     records = [_record(one, now) for one in fields.children("records")]
     claims = [claim for one in fields.children("tocs") if (claim := _claim(one, now)) is not None]
@@ -277,7 +277,7 @@ def parse_table(raw: bytes, now: int = 1 << 62) -> Exchange:
 
 def _record(fields: Fields, now: int) -> Record:
     keys = fields.texts("keys") or ()
-    if not 0 < len(keys) <= KEY_LIMIT or not all(_KEY.fullmatch(one) for one in keys):
+    if not 0 < len(keys) <= KEY_LIMIT or not all(KEY.fullmatch(one) for one in keys):
         raise ImageError(f"{fields.path}.keys: expected 1 to {KEY_LIMIT} keys of 64 hex digits")
     compressor = fields.text("compressor")
     if not _COMPRESSOR.fullmatch(compressor):
@@ -311,10 +311,6 @@ def _blob(fields: Fields, types: frozenset[str]) -> Descriptor:
         raise ImageError(f"{fields.path}.size: {size} bytes; the limit is {SIZE_LIMIT}")
     # Nothing else is taken over: no URLs to fetch from, no annotations for images.
     return Descriptor(media_type=kind, digest=Digest.parse(fields.value.get("digest")), size=size)
-
-
-def _plain(descriptor: Descriptor) -> Descriptor:
-    return Descriptor(media_type=descriptor.media_type, digest=descriptor.digest, size=descriptor.size)
 
 
 # --- tags

@@ -16,7 +16,7 @@ from builder import __version__
 from builder.cli.reporters import PROGRESS
 from builder.errors import UsageError
 
-_GLOBAL_WITH_VALUE = ("--root", "--progress")
+GLOBAL_WITH_VALUE = ("--root", "--progress")
 _GLOBAL_FLAGS = ("--debug",)
 
 _PROGRESS_HELP = "how to show what happens, on stderr (default: $PYBUILD_PROGRESS, then auto)"
@@ -162,11 +162,9 @@ def _first_word(argv: Sequence[str]) -> int:
     index = 0
     while index < len(argv):
         word = argv[index]
-        if word in _GLOBAL_WITH_VALUE:
+        if word in GLOBAL_WITH_VALUE:
             index += 2
-        elif word in _GLOBAL_FLAGS or word.startswith(
-            tuple(f"{one}=" for one in (*_GLOBAL_WITH_VALUE, *_GLOBAL_FLAGS))
-        ):
+        elif word in _GLOBAL_FLAGS or word.startswith(tuple(f"{one}=" for one in (*GLOBAL_WITH_VALUE, *_GLOBAL_FLAGS))):
             index += 1
         else:
             break

@@ -19,14 +19,13 @@ from builder.cli.outputs import outputs
 from builder.cli.parsing import pull_said, wants_project
 from builder.engine.machine import available_cpus, native_platform
 from builder.engine.request import BuildRequest, CompressionChoice, EpochChoice
-from builder.engine.services import SecretReader
+from builder.engine.services import SECRET_LIMIT, SecretReader
 from builder.errors import BuilderError, ContextError, UsageError
 from builder.image.annotations import Annotation
 from builder.image.platform import Platform
 from builder.image.reference import Reference
 from builder.settings import Project, find_project, settings_files
 
-_SECRET_LIMIT = 500 << 10
 PLATFORM_VARIABLE = "DOCKER_DEFAULT_PLATFORM"
 POLICY_VARIABLE = "EXPERIMENTAL_BUILDKIT_SOURCE_POLICY"
 
@@ -257,7 +256,7 @@ def _secret_variable(name: str, environment: Mapping[str, str]) -> bytes:
 def _secret_file(path: Path) -> bytes:
     try:
         with open(path, "rb") as stream:
-            return stream.read(_SECRET_LIMIT + 1)
+            return stream.read(SECRET_LIMIT + 1)
     except OSError as error:
         raise ContextError(f"cannot read the secret {path}: {error.strerror}") from error
 

@@ -14,7 +14,8 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
-from builder.context.gomatch import SPACE, PatternError, character_class, clean, compile_pattern, literal
+from builder.context.gomatch import PatternError, character_class, clean, compile_pattern, literal
+from builder.dockerfile.text import SPACE
 from builder.errors import ContextError
 from builder.values import dataclass
 

@@ -21,7 +21,7 @@ from builder.engine.bases import Bases
 from builder.engine.built import Built, Content, compose
 from builder.engine.checks import Checks, text_findings
 from builder.engine.contexts import Contexts, ContextSpecs
-from builder.engine.epoch import EPOCH_NAME, time_policy
+from builder.engine.epoch import time_policy
 from builder.engine.healing import Chances, healing
 from builder.engine.layers import LostLayersError, SharedCacheError, StoreLayer
 from builder.engine.recompress import common_coding, refuse_zstd
@@ -32,6 +32,7 @@ from builder.engine.services import Services
 from builder.engine.solver import Solver
 from builder.engine.sources import local_dockerfile, parse_dockerfile, read_dockerfile
 from builder.engine.telling import Work
+from builder.engine.times import EPOCH_NAME
 from builder.errors import BuilderError, InterruptedBuildError, OutputError
 from builder.events import BuildFinished, Notice, Reporter, Warned
 from builder.image.digest import Digest

@@ -9,12 +9,8 @@ from builder.dockerfile.stages import global_scope, target_stage_name
 from builder.engine.contexts import Contexts
 from builder.engine.request import BuildRequest
 from builder.engine.sources import is_local
-from builder.engine.times import TimePolicy
-from builder.errors import UsageError
+from builder.engine.times import EPOCH_NAME, TimePolicy, epoch_seconds
 from builder.plan.scope import platform_args
-
-EPOCH_NAME = "SOURCE_DATE_EPOCH"
-_LAST = 253402300799  # the last second of year 9999: RFC 3339 and tar headers end there
 
 
 def time_policy(request: BuildRequest, dockerfile: Dockerfile, contexts: Contexts, clock: int) -> TimePolicy:
@@ -51,11 +47,7 @@ def _number(text: str, request: BuildRequest, contexts: Contexts) -> int | None:
     if text == "context":
         # A local directory's files have no time that two checkouts agree on.
         return None if is_local(request.context) else contexts.main().time
-    if not text.isascii() or not text.isdigit() or len(text) > 20 or int(text) > _LAST:
-        raise UsageError(
-            f"{EPOCH_NAME} is {text[:40]!r}, not a number of seconds since 1970", hint="e.g. $(git log -1 --pretty=%ct)"
-        )
-    return int(text)
+    return epoch_seconds(EPOCH_NAME, text)
 
 
 def _commit_time(request: BuildRequest, contexts: Contexts) -> int | None:

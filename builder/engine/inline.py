@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from builder.cache.exchange import Exchange, Record
+from builder.cache.exchange import KEY, Exchange, Record
 from builder.cache.keys import Key
 from builder.cache.store import Store
 from builder.engine.built import INLINE, Content
@@ -21,7 +21,6 @@ from builder.image.digest import DiffID
 from builder.image.fields import Fields
 from builder.image.platform import Platform, PlatformNotFoundError
 from builder.image.reference import Reference
-from builder.patterns import pattern
 from builder.plan.graph import CopyFiles, Plan, StageOrigin
 from builder.values import replace
 
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
     from builder.events import Reporter
     from builder.registry.client import Registry
 
-_KEY = pattern("[0-9a-f]{64}")
 _LIMIT = 4096
 _TYPES = {
     media.DOCKER_LAYER: media.OCI_LAYER,
@@ -105,7 +103,7 @@ def read_inline(
 
 def _record(fields: Fields, layers: Sequence[tuple[Descriptor, DiffID]]) -> Record:
     key = fields.text("key")
-    if not _KEY.fullmatch(key):
+    if not KEY.fullmatch(key):
         raise ImageError(f"{fields.path}.key: expected 64 hex digits")
     created = fields.number("created")
     plain = Record(keys=(Key(key),), diff_id=None, created=created, shared=created)

@@ -17,7 +17,6 @@ from builder.engine.layers import fetch_all, index_all, view_of
 from builder.engine.request import BuildRequest, Output
 from builder.errors import CacheError, ImageError, OutputError, UsageError
 from builder.events import Reporter, Warned
-from builder.image.descriptor import Descriptor
 from builder.image.digest import DiffID, Digest
 from builder.image.reference import Reference
 from builder.streams import is_special
@@ -79,11 +78,10 @@ def keep(store: Store, built: Built, names: Sequence[Reference], now: int, made:
             layer.path()
             store.blobs.bring_home(layer.descriptor.digest)
     origins = {str(layer.descriptor.digest): str(layer.origin) for layer in layers if layer.origin is not None}
-    found = built.descriptor
-    descriptor = Descriptor(media_type=found.media_type, digest=found.digest, size=found.size)
-    platform = "" if found.platform is None else str(found.platform)
+    root = built.descriptor
+    platform = "" if root.platform is None else str(root.platform)
     for name in names:
-        record = RefRecord(str(name), descriptor, now, True, platform, origins, made)
+        record = RefRecord(str(name), root.bare, now, True, platform, origins, made)
         known = store.refs.get(str(name), built_here=True)
         try:
             store.refs.put(record)

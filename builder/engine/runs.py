@@ -11,7 +11,7 @@ from builder.engine.hearing import Heard
 from builder.engine.layerbuilder import LayerBuilder
 from builder.engine.layers import LayerStack, StoreLayer, fetch_all, index_all, stack_id, view_of
 from builder.engine.packing import following, publish
-from builder.engine.services import Services
+from builder.engine.services import SECRET_LIMIT, Services
 from builder.errors import ContextError, UsageError
 from builder.events import Notice
 from builder.image.digest import chain_ids
@@ -29,9 +29,6 @@ from builder.run.spec import (
     TmpfsMount,
     Ulimit,
 )
-
-SECRET_LIMIT = 500 << 10
-"""Bytes of one secret; the same limit as BuildKit's."""
 
 
 class MissingSecretError(UsageError):

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from builder.engine.imports import Imports
     from builder.engine.sandboxes import LazySandbox
 
+SECRET_LIMIT = 500 << 10
+"""Bytes of one secret; the same limit as BuildKit's."""
+
 SecretReader = Callable[[], bytes]
 """Gives a secret's value when a RUN mounts it; the value is not kept."""
 

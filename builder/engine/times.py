@@ -5,12 +5,15 @@ from __future__ import annotations
 import time
 from typing import Literal
 
+from builder.errors import UsageError
 from builder.patterns import pattern
 from builder.rootfs.entry import Entry, Kind
 from builder.values import dataclass, replace
 
 _FRACTION = pattern(r"\.\d+")
-_LAST = 253402300799  # 9999-12-31T23:59:59Z, the last second RFC 3339 can write
+_LAST = 253402300799  # 9999-12-31T23:59:59Z: RFC 3339 and tar headers end there
+
+EPOCH_NAME = "SOURCE_DATE_EPOCH"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,15 @@ class TimePolicy:
     def identity(self) -> tuple[str, int | None]:
         """Return what this contributes to keys of operations that write a layer."""
         return (self.mode, self.epoch)
+
+
+def epoch_seconds(where: str, text: str) -> int:
+    """Return the unix seconds that ``text``, given as ``where``, says. Raises UsageError."""
+    if not text.isascii() or not text.isdigit() or len(text) > 20 or int(text) > _LAST:
+        raise UsageError(
+            f"{where} is {text[:40]!r}, not a number of seconds since 1970", hint="e.g. $(git log -1 --pretty=%ct)"
+        )
+    return int(text)
 
 
 def rfc3339(seconds: int) -> str:

@@ -55,6 +55,11 @@ class Descriptor:
         """Say whether this is a layer that is not for redistribution, and has a place of its own."""
         return bool(self.urls) and self.media_type in FOREIGN_LAYERS
 
+    @property
+    def bare(self) -> Descriptor:
+        """What it points to, and nothing about it: no URLs to fetch from, no annotations."""
+        return Descriptor(media_type=self.media_type, digest=self.digest, size=self.size)
+
     def to_json(self) -> dict[str, object]:
         """Return the JSON object, optional fields only where they say something."""
         value: dict[str, object] = {"mediaType": self.media_type, "digest": str(self.digest), "size": self.size}

@@ -11,7 +11,7 @@ from builder.values import dataclass
 
 _DOCKER = "docker.io"
 _COMPONENT = pattern(r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*", re.ASCII)
-_TAG = pattern(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", re.ASCII)
+TAG = pattern(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", re.ASCII)
 _HOST = pattern(
     r"(?:(?:[A-Za-z0-9]|[A-Za-z0-9][A-Za-z0-9-]*[A-Za-z0-9])"
     r"(?:\.(?:[A-Za-z0-9]|[A-Za-z0-9][A-Za-z0-9-]*[A-Za-z0-9]))*|\[[a-fA-F0-9:]+\])(?::[0-9]{1,5})?",
@@ -45,7 +45,7 @@ class Reference:
             raise ReferenceSyntaxError(f"invalid reference {text!r}: {error.message}", hint=error.hint) from error
         name, tag = _split_tag(rest)
         registry, repository = _split_registry(name)
-        if tag is not None and not _TAG.fullmatch(tag):
+        if tag is not None and not TAG.fullmatch(tag):
             raise ReferenceSyntaxError(f"invalid reference {text!r}: {tag!r} is not a valid tag")
         if not _is_repository(registry, repository):
             hint = "repository names are lower-case" if repository.lower() != repository else None

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from builder.errors import ImageError
 from builder.image import descriptor as media
+from builder.image.artifact import IMAGE_CONFIGS
 from builder.image.blobs import Layer
 from builder.image.descriptor import Descriptor
 from builder.image.digest import DiffID, Digest
@@ -24,7 +25,6 @@ _LAYERS = (
     | media.ZSTD_LAYERS
     | {media.OCI_LAYER, media.OCI_LAYER_GZIP, media.DOCKER_LAYER, media.DOCKER_LAYER_GZIP}
 )
-_CONFIGS = media.CONFIGS | {"", "application/octet-stream"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,4 +190,4 @@ def _unknown(value: Mapping[str, object], known: Iterable[str], prefix: str = ""
 
 def is_image(manifest: Manifest) -> bool:
     """Say whether a manifest is an image's; attestations may have the config of one, but not the layers."""
-    return manifest.config.media_type in _CONFIGS and all(one.media_type in _LAYERS for one in manifest.layers)
+    return manifest.config.media_type in IMAGE_CONFIGS and all(one.media_type in _LAYERS for one in manifest.layers)

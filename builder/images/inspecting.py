@@ -19,7 +19,7 @@ from builder.image.fields import Fields
 from builder.image.manifest import Index, Manifest
 from builder.image.platform import Platform
 from builder.image.reference import Reference
-from builder.values import dataclass
+from builder.values import dataclass, replace
 
 _CONFIG_ALWAYS: Mapping[str, object] = {
     "User": "",
@@ -234,13 +234,7 @@ def platform_value(artifact: Artifact, manifest: Manifest) -> dict[str, object] 
 
 
 def _as_sent(descriptor: Descriptor) -> Descriptor:
-    return Descriptor(
-        media_type=descriptor.media_type,
-        digest=descriptor.digest,
-        size=descriptor.size,
-        annotations=descriptor.annotations,
-        platform=descriptor.platform,
-    )
+    return replace(descriptor, urls=(), extra={})
 
 
 def _given(**fields: object) -> dict[str, object]:

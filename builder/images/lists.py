@@ -226,13 +226,7 @@ def _fetched(env: Environment, name: str) -> Member:
         images = [one for one in parsed.manifests if not is_attestation(one)]
         offered = ", ".join(f"{one.digest} ({one.platform or 'no platform'})" for one in images[:4])
         raise ImageError(f"{name} is a manifest list", hint=f"name one of its images by digest: {offered}")
-    return Member(
-        name=name, descriptor=_plain(artifact.root), platform=platform_value(artifact, parsed), raw=artifact.raw
-    )
-
-
-def _plain(root: Descriptor) -> Descriptor:
-    return Descriptor(media_type=root.media_type, digest=root.digest, size=root.size)
+    return Member(name=name, descriptor=artifact.root.bare, platform=platform_value(artifact, parsed), raw=artifact.raw)
 
 
 def artifact_of(env: Environment, name: str) -> Artifact:

@@ -12,7 +12,6 @@ from builder.engine.build import Environment
 from builder.errors import CacheError, ImageError
 from builder.events import Warned
 from builder.image.artifact import Artifact
-from builder.image.descriptor import Descriptor
 from builder.image.digest import Digest
 from builder.image.reference import Reference
 from builder.images.naming import find_record
@@ -141,7 +140,5 @@ def _resolved(reference: Reference, env: Environment) -> Artifact:
             Warned(f"{error.message}; going on with the stored {reference.familiar}", "registry-unreachable")
         )
         return stored_artifact(env, record)
-    root = artifact.root
-    plain = Descriptor(media_type=root.media_type, digest=root.digest, size=root.size)
-    env.store.refs.put(RefRecord(str(reference), plain, now, built_here=False))
+    env.store.refs.put(RefRecord(str(reference), artifact.root.bare, now, built_here=False))
     return artifact

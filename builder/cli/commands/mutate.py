@@ -11,7 +11,7 @@ from builder.cli.levels import chosen_level
 from builder.cli.parsing import Parser, base
 from builder.cli.platforms import one_platform
 from builder.cli.session import working
-from builder.cli.times import seconds
+from builder.engine.times import epoch_seconds
 from builder.errors import UsageError
 from builder.images import mutating
 from builder.images.mutating import Edit, Mutation
@@ -99,7 +99,7 @@ def _mutation(options: argparse.Namespace) -> Mutation:
         annotations=tuple(one for text in options.annotation for one in parse_annotation(text)),
         forgotten=forgotten,
         platform=one_platform(options.set_platform) if options.set_platform else None,
-        epoch=seconds("--source-date-epoch", epoch) if epoch else None,
+        epoch=epoch_seconds("--source-date-epoch", epoch) if epoch else None,
         history=options.history,
     )
 

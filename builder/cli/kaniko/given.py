@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from builder.cli.kaniko.flags import FLAGS, OLD, SUBCOMMANDS
-from builder.cli.parsing import TRUTHS, truth
+from builder.cli.parsing import GLOBAL_WITH_VALUE, TRUTHS, truth
 from builder.errors import UsageError
 from builder.values import dataclass
 
 _SHORT = {flag.short: flag.name for flag in FLAGS.values() if flag.short}
-_GLOBAL = ("--root", "--progress")
 _OWN = ("--debug", "--version", "--help", "-h")
 
 
@@ -53,7 +52,7 @@ def read(argv: Sequence[str], environment: Mapping[str, str]) -> Given:
             own += words
             break
         if _is_own(word):
-            own += [word, *([words.pop(0)] if word in _GLOBAL and words else [])]
+            own += [word, *([words.pop(0)] if word in GLOBAL_WITH_VALUE and words else [])]
             continue
         name, value = _divided(word)
         if value is None:
@@ -63,7 +62,7 @@ def read(argv: Sequence[str], environment: Mapping[str, str]) -> Given:
 
 
 def _is_own(word: str) -> bool:
-    return word in (*_GLOBAL, *_OWN) or word.startswith(tuple(f"{one}=" for one in _GLOBAL))
+    return word in (*GLOBAL_WITH_VALUE, *_OWN) or word.startswith(tuple(f"{one}=" for one in GLOBAL_WITH_VALUE))
 
 
 def _divided(word: str) -> tuple[str, str | None]:
