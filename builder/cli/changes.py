@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from builder.cli.answers import answer, answer_json
 from builder.cli.human import human_size
 from builder.cli.levels import add_compat
-from builder.cli.parsing import Parser, add_json
+from builder.cli.parsing import Parser, add_json, add_quiet
 from builder.cli.registries import add_push_options, add_registry_options
 from builder.events import Notice, Warned
 
@@ -24,7 +24,7 @@ def add_target_options(parser: Parser) -> None:
     """Add what commands have that write an image somewhere."""
     add_compat(parser)
     add_push_options(parser)
-    parser.add_argument("-q", "--quiet", action="store_true", help="say nothing but the answer, warnings and errors")
+    add_quiet(parser)
     add_json(parser)
     add_registry_options(parser)
 

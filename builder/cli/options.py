@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol, TypeGuard, cast
 
 from builder.cli.levels import add_compat
-from builder.cli.parsing import Parser, base, chosen_action, listing, pull_said, split_word, value_of
+from builder.cli.parsing import Parser, add_quiet, base, chosen_action, listing, pull_said, split_word, value_of
 from builder.cli.registries import add_push_options, add_registry_options
 from builder.errors import UsageError
 
@@ -342,7 +342,7 @@ def _add_grants(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_how(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("-q", "--quiet", action="store_true", help="say nothing but the answer, warnings and errors")
+    add_quiet(group)
     group.add_argument("--no-cache", action="store_true", help="execute everything again")
     group.add_argument(
         "--no-cache-filter",

@@ -142,6 +142,11 @@ def add_json(parser: Parser) -> None:
     parser.add_argument("--json", action="store_true", help="answer as JSON")
 
 
+def add_quiet(parser: argparse._ActionsContainer) -> None:
+    """Add ``--quiet``, which a command has that shows what it does."""
+    parser.add_argument("-q", "--quiet", action="store_true", help="say nothing but the answer, warnings and errors")
+
+
 def add_limit(parser: Parser) -> None:
     """Add ``--limit``, which a command has if its answer may be long."""
     parser.add_argument("--limit", metavar="N", help="at most so many")

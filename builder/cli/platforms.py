@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+
 from builder.engine.machine import native_platform
 from builder.errors import UsageError
 from builder.image.platform import Platform
@@ -18,6 +20,16 @@ def one_platform(text: str) -> Platform:
     if "/" not in text and text not in ("local", *_ARCHITECTURES):
         raise UsageError(f"--platform {text}: unknown architecture", hint="write os/architecture, e.g. linux/arm64")
     return native_platform() if text == "local" else Platform.parse(text)
+
+
+def platform_of(options: argparse.Namespace) -> Platform | None:
+    """Return what a command's ``--platform`` says, None without one. Raises UsageError."""
+    return one_platform(options.platform) if options.platform else None
+
+
+def platforms_of(options: argparse.Namespace) -> tuple[Platform, ...]:
+    """Return what a command's ``--platform`` says that takes several, none without one. Raises UsageError."""
+    return several_platforms(options.platform) if options.platform else ()
 
 
 def several_platforms(text: str) -> tuple[Platform, ...]:

@@ -18,7 +18,7 @@ from builder.api.opening import connector, opened
 from builder.cli.accounts import credential_source
 from builder.cli.charset import settle_characters
 from builder.cli.registries import file_settings, session_settings, upload_piece
-from builder.cli.reporters import INTERRUPTED
+from builder.cli.reporters import INTERRUPTED, make_reporter
 from builder.errors import InterruptedBuildError
 from builder.events import Reporter, Stopping, Warned
 
@@ -87,6 +87,11 @@ def _second(options: argparse.Namespace, settings: Settings) -> Path | None:
         return None
     text = options.store_ro or os.environ.get("PYBUILD_STORE_RO")
     return Path(os.path.abspath(text)) if text else settings.store_ro
+
+
+def looking(options: argparse.Namespace, jobs: int = 1) -> contextlib.AbstractContextManager[Environment]:
+    """Return ``environment`` for commands that have little to show on the way."""
+    return environment(options, make_reporter(options.progress, sys.stderr), jobs)
 
 
 @contextlib.contextmanager

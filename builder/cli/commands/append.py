@@ -10,7 +10,7 @@ from builder.cli.changes import add_target_options, finish
 from builder.cli.compressing import KINDS, choice
 from builder.cli.levels import chosen_level
 from builder.cli.parsing import Parser, base
-from builder.cli.platforms import one_platform
+from builder.cli.platforms import platform_of
 from builder.cli.session import working
 from builder.cli.times import times_of
 from builder.engine.request import CompressionChoice
@@ -76,7 +76,7 @@ def run(options: argparse.Namespace) -> int:
     usual = CompressionChoice()
     chosen = choice("--compression", options.compression, options.compression_level, None, usual)
     coding = coding_of(chosen) if options.compression or options.compression_level else None
-    platform = one_platform(options.platform) if options.platform else None
+    platform = platform_of(options)
     with working(options) as env:
         if options.source == "scratch":
             artifact, name = scratch(platform or native_platform()), ""

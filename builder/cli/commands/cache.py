@@ -16,7 +16,7 @@ from builder.cli.human import counted, human_age, human_size
 from builder.cli.parsing import Parser, add_json, base
 from builder.cli.registries import add_registry_options
 from builder.cli.reporters import make_reporter
-from builder.cli.session import environment
+from builder.cli.session import environment, looking
 from builder.engine.machine import available_cpus
 from builder.errors import UsageError
 from builder.events import Reporter, Warned
@@ -172,7 +172,7 @@ def _prune_remote(options: argparse.Namespace) -> int:
     from builder.engine.sharing import prune_remote
 
     age = duration("--max-age", options.max_age)
-    with environment(options, make_reporter(options.progress, sys.stderr), available_cpus()) as env:
+    with looking(options, available_cpus()) as env:
         done = prune_remote(options.remote, age, env, dry_run=options.dry_run)
     if options.json:
         counts = {"entries": done.entries, "records": done.records, "kept": done.kept}

@@ -9,7 +9,7 @@ from builder.cli.changes import add_target_options, finish
 from builder.cli.compressing import KINDS, choice
 from builder.cli.levels import chosen_level
 from builder.cli.parsing import Parser, base
-from builder.cli.platforms import several_platforms
+from builder.cli.platforms import platforms_of
 from builder.cli.session import working
 from builder.engine.request import CompressionChoice
 from builder.errors import UsageError
@@ -68,7 +68,7 @@ def run(options: argparse.Namespace) -> int:
     wanted.check()
     if compression is not None and compression.kind == "zstd" and options.destination.startswith("docker-archive:"):
         raise UsageError("archives of docker save have no zstd layers", hint="write an oci-archive:, or choose gzip")
-    platforms = several_platforms(options.platform) if options.platform else ()
+    platforms = platforms_of(options)
     with working(options) as env:
         artifact = choose(locate(options.source, env), platforms)
         return finish(options, artifact, convert(artifact, wanted, env), env)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 
 from builder.cli.answers import answer, answer_json
-from builder.cli.parsing import Parser, add_json, base
-from builder.cli.platforms import several_platforms
+from builder.cli.parsing import Parser, add_json, add_quiet, base
+from builder.cli.platforms import platforms_of
 from builder.cli.registries import add_push_options, add_registry_options
 from builder.cli.session import working
 
@@ -39,7 +39,7 @@ SRC and DST are each one of
     which.add_argument("--all-platforms", action="store_true", help="copy all platforms (the default)")
     parser.add_argument("--preserve-digests", action="store_true", help="what is always done; for scripts of skopeo's")
     add_push_options(parser)
-    parser.add_argument("-q", "--quiet", action="store_true", help="say nothing but the answer, warnings and errors")
+    add_quiet(parser)
     add_json(parser)
     add_registry_options(parser)
     return parser
@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
     from builder.images.locate import locate
     from builder.images.naming import passing_through
 
-    platforms = several_platforms(options.platform) if options.platform else ()
+    platforms = platforms_of(options)
     with working(options) as env:
         artifact = choose(locate(options.source, env, remote=True), platforms)
         with passing_through(env.store, artifact):

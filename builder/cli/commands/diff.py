@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import sys
 
 from builder.cli.answers import answer, answer_json
 from builder.cli.parsing import Parser, add_json, base
-from builder.cli.platforms import one_platform
+from builder.cli.platforms import platform_of
 from builder.cli.registries import add_registry_options
-from builder.cli.reporters import make_reporter, printable
-from builder.cli.session import environment
+from builder.cli.reporters import printable
+from builder.cli.session import looking
 
 EXAMPLES = """
 examples:
@@ -61,8 +60,8 @@ def run(options: argparse.Namespace) -> int:
     from builder.images.locate import locate
 
     ignored = Ignored.parse(options.ignore)
-    platform = one_platform(options.platform) if options.platform else None
-    with environment(options, make_reporter(options.progress, sys.stderr), 1) as env:
+    platform = platform_of(options)
+    with looking(options) as env:
         a, b = locate(options.a, env), locate(options.b, env)
         found = list(itertools.islice(differences(a, b, platform, ignored), _LIMIT + 1 if options.all else 1))
     more, found = len(found) > _LIMIT, found[:_LIMIT]

@@ -6,7 +6,7 @@ import argparse
 
 from builder.cli.answers import answer, answer_json
 from builder.cli.parsing import Parser, add_json, base
-from builder.cli.platforms import one_platform
+from builder.cli.platforms import platform_of
 from builder.cli.registries import add_registry_options
 from builder.cli.session import working
 from builder.image.manifest import Index
@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
     from builder.images.locate import locate
     from builder.images.places import is_path, parse_place
 
-    platform = one_platform(options.platform) if options.platform else None
+    platform = platform_of(options)
     place = parse_place(options.reference)
     with working(options) as env:
         if platform is None and (place.kind == "registry" or (place.kind == "" and not is_path(place.text))):

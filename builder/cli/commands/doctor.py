@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import textwrap
 from typing import TYPE_CHECKING
 
 from builder.cli.answers import answer
 from builder.cli.parsing import Parser, base
-from builder.cli.reporters import make_reporter
-from builder.cli.session import environment
+from builder.cli.session import looking
 from builder.errors import SandboxError
 
 if TYPE_CHECKING:
@@ -37,7 +35,7 @@ def run(options: argparse.Namespace) -> int:
     """Carry it out and return the exit status."""
     from builder.run.doctor import diagnose
 
-    with environment(options, make_reporter(options.progress, sys.stderr), 1) as env:
+    with looking(options) as env:
         found = diagnose(env.store.root, lambda: env.store.scratch(run=True))
         show = to_json if options.format == "json" else to_text
         answer(show(found, str(env.store.root)))

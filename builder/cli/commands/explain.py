@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from builder.cli.answers import answer, answer_json
 from builder.cli.options import build_parser
 from builder.cli.parsing import Parser, add_json
-from builder.cli.reporters import make_reporter, printable
-from builder.cli.session import environment
+from builder.cli.reporters import printable
+from builder.cli.session import looking
 from builder.errors import UsageError
 
 if TYPE_CHECKING:
@@ -50,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
     if more:
         raise UsageError("pybuild explain looks at one target", hint="name one")
     request = make_request(options, os.environ)
-    with environment(options, make_reporter(options.progress, sys.stderr), request.jobs) as env:
+    with looking(options, request.jobs) as env:
         found = explain(request, env)
     if options.json:
         answer_json({"cached": all(one.cause == "hit" for one in found), "steps": [_value(one) for one in found]})

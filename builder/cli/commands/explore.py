@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, BinaryIO
 from builder.cli.answers import answer, answer_bytes, table
 from builder.cli.human import counted, human_size
 from builder.cli.parsing import Parser, add_json, base
-from builder.cli.platforms import one_platform
+from builder.cli.platforms import platform_of
 from builder.cli.registries import add_registry_options
-from builder.cli.reporters import make_reporter, printable
-from builder.cli.session import environment
+from builder.cli.reporters import printable
+from builder.cli.session import looking
 from builder.engine.machine import native_platform
 from builder.errors import ContextError, InterruptedBuildError, UsageError
 
@@ -85,7 +85,7 @@ def run(options: argparse.Namespace) -> int:
     target = None if options.json or options.serve or options.summary else _target(options)
     page: BinaryIO | None = None
     with contextlib.ExitStack() as closing:
-        with environment(options, make_reporter(options.progress, sys.stderr), 1) as env:
+        with looking(options) as env:
             subjects = _subjects(options, recipe, env)
             if options.json:
                 _answer_json(subjects, env)
@@ -173,7 +173,7 @@ def _subjects(options: argparse.Namespace, recipe: Recipe | None, env: Environme
     from builder.images.choosing import fitting
     from builder.images.locate import locate
 
-    wanted = one_platform(options.platform) if options.platform else None
+    wanted = platform_of(options)
     texts = [options.image, *([options.other] if options.other else [])]
     env.store.hold_lease()
     scratch = env.store.scratch()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -11,10 +10,9 @@ from typing import TYPE_CHECKING
 from builder.cli.answers import answer_bytes, answer_json, answer_table
 from builder.cli.human import human_age, human_size
 from builder.cli.parsing import Parser, add_json, base
-from builder.cli.platforms import one_platform
+from builder.cli.platforms import platform_of
 from builder.cli.registries import add_registry_options
-from builder.cli.reporters import make_reporter
-from builder.cli.session import environment
+from builder.cli.session import looking
 from builder.engine.machine import native_platform
 
 if TYPE_CHECKING:
@@ -66,8 +64,8 @@ def run(options: argparse.Namespace) -> int:
     from builder.images.history import steps
     from builder.images.locate import locate
 
-    platform = one_platform(options.platform) if options.platform else None
-    with environment(options, make_reporter(options.progress, sys.stderr), 1) as env:
+    platform = platform_of(options)
+    with looking(options) as env:
         artifact = fitting(locate(options.image, env), [platform] if platform else [])
         image = artifact.image(platform or native_platform())
         found = list(steps(image, env, read=options.sizes))

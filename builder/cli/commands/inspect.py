@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from builder.cli.answers import answer, answer_bytes, answer_json, answer_table
 from builder.cli.human import human_size
 from builder.cli.parsing import Parser, add_json, base
-from builder.cli.platforms import one_platform
+from builder.cli.platforms import platform_of
 from builder.cli.registries import add_registry_options
 from builder.cli.reporters import make_reporter
 from builder.cli.session import environment
@@ -79,7 +79,7 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError("the bytes of one image at a time", hint="ask for each on its own")
     if options.artifact_type and not options.referrers:
         raise UsageError("--artifact-type goes with --referrers")
-    platform = one_platform(options.platform) if options.platform else None
+    platform = platform_of(options)
     reporter = make_reporter(options.progress, sys.stderr)
     with environment(options, reporter, 1) as env:
         if options.raw or options.manifest or options.show_config:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder.cli.answers import answer, answer_json
-from builder.cli.parsing import Parser, add_json, base
+from builder.cli.parsing import Parser, add_json, add_quiet, base
 from builder.cli.session import working
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ Bring every image of an archive or layout into the store, under its names.
 Read are archives of docker save and podman save, old and new, OCI archives and layouts, compressed or not."""
     parser = base("pybuild load", about, EXAMPLES)
     parser.add_argument("-i", "--input", metavar="FILE", default="-", help="an archive or a layout's directory")
-    parser.add_argument("-q", "--quiet", action="store_true", help="say nothing but the answer, warnings and errors")
+    add_quiet(parser)
     add_json(parser)
     return parser
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,8 +11,7 @@ from typing import TYPE_CHECKING
 from builder.cli.answers import answer, answer_bytes, answer_json
 from builder.cli.parsing import Parser, add_json, base
 from builder.cli.registries import add_registry_options
-from builder.cli.reporters import make_reporter
-from builder.cli.session import environment
+from builder.cli.session import looking
 from builder.engine.machine import available_cpus
 from builder.errors import BuilderError, ImageError, UsageError
 
@@ -110,7 +108,7 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError("a list and one of its manifests at most", hint="see pybuild manifest inspect --help")
     if getattr(options, "insecure", False):
         options.insecure_registry = [*options.insecure_registry, *_registries(options)]
-    with environment(options, make_reporter(options.progress, sys.stderr), available_cpus()) as env:
+    with looking(options, available_cpus()) as env:
         return act(options, env)
 
 

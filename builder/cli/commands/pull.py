@@ -6,8 +6,8 @@ import argparse
 from typing import TYPE_CHECKING
 
 from builder.cli.answers import answer, answer_json, named
-from builder.cli.parsing import Parser, add_json, base
-from builder.cli.platforms import several_platforms
+from builder.cli.parsing import Parser, add_json, add_quiet, base
+from builder.cli.platforms import platforms_of
 from builder.cli.registries import add_registry_options
 from builder.cli.session import working
 from builder.engine.machine import native_platform
@@ -33,7 +33,7 @@ def parser() -> Parser:
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--platform", metavar="OS/ARCH", help="the image of this platform (default: this machine's)")
     which.add_argument("--all-platforms", action="store_true", help="the images of every platform")
-    parser.add_argument("-q", "--quiet", action="store_true", help="say nothing but the answer, warnings and errors")
+    add_quiet(parser)
     add_json(parser)
     add_registry_options(parser)
     return parser
@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> int:
     from builder.images.places import registry_name
 
     references = [registry_name(text) for text in options.reference]
-    platforms = several_platforms(options.platform) if options.platform else (native_platform(),)
+    platforms = platforms_of(options) or (native_platform(),)
     if len(platforms) > 1:
         raise UsageError("pull takes one --platform", hint="pull once for each, or --all-platforms")
     platform = None if options.all_platforms else platforms[0]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 
 from builder.cli.answers import answer, answer_json, named
-from builder.cli.parsing import Parser, add_json, base
-from builder.cli.platforms import several_platforms
+from builder.cli.parsing import Parser, add_json, add_quiet, base
+from builder.cli.platforms import platforms_of
 from builder.cli.registries import add_push_options, add_registry_options
 from builder.cli.session import working
 
@@ -31,7 +31,7 @@ An index is pushed with the images of all platforms unless --platform says other
     which.add_argument("--platform", metavar="OS/ARCH,...", help="push the images of these platforms only")
     which.add_argument("--all-platforms", action="store_true", help="push all platforms (the default)")
     add_push_options(parser)
-    parser.add_argument("-q", "--quiet", action="store_true", help="say nothing but the answer, warnings and errors")
+    add_quiet(parser)
     add_json(parser)
     add_registry_options(parser)
     return parser
@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
     from builder.images.places import registry_name
     from builder.images.pushing import push
 
-    platforms = several_platforms(options.platform) if options.platform else ()
+    platforms = platforms_of(options)
     targets = [registry_name(text) for text in options.destination]
     with working(options) as env:
         pushed = push(env, options.source, targets, platforms=platforms, foreign=options.push_foreign)

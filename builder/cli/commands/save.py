@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from builder.cli.answers import answer, answer_json, named
 from builder.cli.parsing import Parser, add_json, base
-from builder.cli.platforms import several_platforms
+from builder.cli.platforms import platforms_of
 from builder.cli.registries import add_registry_options
 from builder.cli.session import working
 from builder.engine.machine import native_platform
@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
     from builder.cli.outputs import destination
 
     target = destination("--output", options.output, directory=False)
-    platforms = several_platforms(options.platform) if options.platform else ()
+    platforms = platforms_of(options)
     with working(options) as env:
         entries = _entries(options, platforms, env)
         write = write_docker_archive if options.type == "docker" else write_oci_archive

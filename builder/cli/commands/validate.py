@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from builder.cli.answers import answer, answer_json
 from builder.cli.parsing import Parser, add_json, base
-from builder.cli.platforms import one_platform
+from builder.cli.platforms import platform_of
 from builder.cli.registries import add_registry_options
-from builder.cli.reporters import make_reporter
-from builder.cli.session import environment
+from builder.cli.session import looking
 
 EXAMPLES = """
 examples:
@@ -42,8 +40,8 @@ def run(options: argparse.Namespace) -> int:
     from builder.images.locate import locate
     from builder.images.validating import check
 
-    platform = one_platform(options.platform) if options.platform else None
-    with environment(options, make_reporter(options.progress, sys.stderr), 1) as env:
+    platform = platform_of(options)
+    with looking(options) as env:
         artifact = locate(options.image, env)
         found = list(check(artifact, platform))
     several = len(found) > 1

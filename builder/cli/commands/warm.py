@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from builder.cli.answers import answer, answer_json, named
 from builder.cli.parsing import Parser, add_json, base
-from builder.cli.platforms import several_platforms
+from builder.cli.platforms import platforms_of
 from builder.cli.registries import add_registry_options
 from builder.cli.session import bases, working
 from builder.engine.machine import native_platform
@@ -43,7 +43,7 @@ but digests, or with --offline nothing at all."""
 def run(options: argparse.Namespace) -> int:
     """Carry it out and return the exit status."""
     references = [Reference.parse(text) for text in options.reference]
-    platforms = several_platforms(options.platform) if options.platform else (native_platform(),)
+    platforms = platforms_of(options) or (native_platform(),)
     done: list[dict[str, object]] = []
     with working(options) as env:
         for reference in references:
