@@ -13,7 +13,6 @@ import errno
 import os
 import select
 import stat
-import sys
 import time
 
 from builder.run import init
@@ -261,22 +260,8 @@ def helper(plan: Plan, channel: int, life: int) -> None:
 
 
 def main() -> None:
-    """Read the plan and run it; every failure is told to the worker."""
-    spec, channel, life, program = (int(number) for number in sys.argv[1:5])
-    for fd in (channel, life):
-        os.set_inheritable(fd, False)
-    plan = init.receive(spec)
-    os.close(spec)
-    os.close(program)
-    try:
-        helper(plan, channel, life)
-    except OSError as error:
-        what = os.fsdecode(error.filename or "sandbox")
-        try:
-            init.send(channel, ("result", "setup", 71, 0, f"{what}: {error.strerror}"))
-        except OSError:
-            pass  # the worker is gone, and with it whoever wants to know; what we print would look like the command's
-    os._exit(0)
+    """Do as ``init.main`` does, in this way."""
+    init.main(helper)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ import time
 
 TYPE_CHECKING = False  # importing typing for it would cost every step a third of its start
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, NoReturn
 
     Plan = dict[str, Any]
@@ -676,8 +677,8 @@ def helper(plan: Plan, channel: int, life: int) -> None:
     send(channel, ("result", *result))
 
 
-def main() -> None:
-    """Read the plan and run it; every failure is told to the worker."""
+def main(carry_out: Callable[[Plan, int, int], None] = helper) -> None:
+    """Read the plan and carry it out; every failure is told to the worker."""
     spec, channel, life, program = (int(number) for number in sys.argv[1:5])
     for fd in (channel, life):
         os.set_inheritable(fd, False)
@@ -686,7 +687,7 @@ def main() -> None:
     os.close(spec)
     os.close(program)
     try:
-        helper(plan, channel, life)
+        carry_out(plan, channel, life)
     except OSError as error:
         what = os.fsdecode(error.filename or "sandbox")
         try:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from typing import Any, NoReturn
 
 from builder.run import init
@@ -227,16 +226,5 @@ def helper(plan: Plan, channel: int, life: int) -> None:
 
 
 def main() -> None:
-    """Read the plan and run it; every failure is told to the worker."""
-    spec, channel, life, program = (int(number) for number in sys.argv[1:5])
-    for fd in (channel, life):
-        os.set_inheritable(fd, False)
-    plan = init.receive(spec)
-    os.close(spec)
-    os.close(program)
-    try:
-        helper(plan, channel, life)
-    except OSError as error:
-        what = os.fsdecode(error.filename or "sandbox")
-        init.send(channel, ("result", "setup", 71, 0, f"{what}: {error.strerror}"))
-    os._exit(0)
+    """Do as ``init.main`` does, in this way."""
+    init.main(helper)
