@@ -18,14 +18,11 @@ from builder.archive.tarsink import output
 from builder.errors import OutputError
 from builder.rootfs.contents import LayerContents
 from builder.rootfs.entry import Entry, Kind
-from builder.rootfs.rooted import open_parent, split
+from builder.rootfs.rooted import DIRECTORY, NEW_FILE, open_parent, split
 from builder.rootfs.tarwriter import END, header, padding
 from builder.rootfs.view import Located, View
 from builder.streams import copy
 from builder.values import dataclass, replace
-
-_OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +203,7 @@ class _Directory:
 
     def _write(self, directory: int, name: str, located: Located) -> None:
         entry = located.entry
-        with os.fdopen(os.open(name, _CREATE, 0o600, dir_fd=directory), "wb") as stream:
+        with os.fdopen(os.open(name, NEW_FILE, 0o600, dir_fd=directory), "wb") as stream:
             if entry.size:
                 with self._contents[located.layer].open(located.offset, entry.size) as source:
                     _copy_exactly(source, stream, entry)
@@ -270,7 +267,7 @@ def _enter(directory: int, name: str) -> int:
 
 
 def _open_writable(directory: int, name: str) -> int:
-    fd = os.open(name, _OPEN_DIRECTORY, dir_fd=directory)
+    fd = os.open(name, DIRECTORY, dir_fd=directory)
     if os.fstat(fd).st_mode & 0o700 != 0o700:
         # One of an earlier run, with the image's mode.
         os.fchmod(fd, 0o700)

@@ -228,11 +228,7 @@ class FileBlobStore:
         Raises OutputError.
         """
         try:
-            fd = os.open(temporary, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-            try:
-                os.fsync(fd)
-            finally:
-                os.close(fd)
+            sealed.sync(temporary)
         except OSError as error:
             raise _refused(temporary, error) from error
         return self.place(temporary, digest)

@@ -18,7 +18,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from builder.cache.locks import try_lock
-from builder.cache.sealed import discard, make_directories
+from builder.cache.sealed import discard, make_directories, names
 from builder.errors import OutputError, room_hint
 from builder.patterns import pattern
 
@@ -80,7 +80,7 @@ class Scratch:
         for path in self._orphans():
             if not path.name.endswith(RUN_SUFFIX):
                 _remove(path)
-        for owner in _names(self._leases):
+        for owner in names(self._leases):
             self._is_dead(owner)
 
     def stale_runs(self) -> list[Path]:
@@ -89,7 +89,7 @@ class Scratch:
 
     def leases(self) -> list[str]:
         """Name the leases that are held, ours included."""
-        return [owner for owner in _names(self._leases) if not self._is_dead(owner)]
+        return [owner for owner in names(self._leases) if not self._is_dead(owner)]
 
     def others_began(self) -> float | None:
         """Return when the first of the others that hold a lease began, in unix seconds; None where there are none."""
@@ -103,7 +103,7 @@ class Scratch:
             fd, self._fd = self._fd, None
         if not owner:
             return
-        for name in _names(self._tmp):
+        for name in names(self._tmp):
             if name.partition(".")[0] == owner and not name.endswith(RUN_SUFFIX):
                 _remove(self._tmp / name)
         discard(self._leases / owner)
@@ -136,7 +136,7 @@ class Scratch:
 
     def _orphans(self) -> Iterator[Path]:
         dead: dict[str, bool] = {self._owner: False}
-        for name in _names(self._tmp):
+        for name in names(self._tmp):
             if not _OURS.fullmatch(name):
                 # Made by a library, or by a pybuild that names its files otherwise: no lease speaks for it.
                 if _age(self._tmp / name) > _ABANDONED:
@@ -164,13 +164,6 @@ class Scratch:
         discard(path)
         os.close(fd)
         return True
-
-
-def _names(directory: Path) -> list[str]:
-    try:
-        return os.listdir(directory)
-    except OSError:
-        return []
 
 
 def _age(path: Path) -> float:

@@ -64,6 +64,15 @@ def write_temporary(temporary: Path, data: bytes) -> None:
         raise
 
 
+def sync(path: Path) -> None:
+    """Bring a finished file to the disk. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
 def replace(temporary: Path, path: Path) -> None:
     """Put ``temporary`` in ``path``'s place, creating directories as needed. Raises OSError."""
     try:
@@ -97,6 +106,14 @@ def make_directories(path: Path) -> None:
     except FileNotFoundError:
         make_directories(path.parent)
         make_directories(path)
+
+
+def names(directory: Path) -> list[str]:
+    """Return the names in a directory of the store, none if it cannot be read."""
+    try:
+        return os.listdir(directory)
+    except OSError:
+        return []
 
 
 def discard(path: Path) -> None:

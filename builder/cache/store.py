@@ -165,11 +165,7 @@ class Store:
         """Put a finished table of contents in place, durably; return its path. Raises OutputError."""
         path = self.root / "toc" / diff_id.hex
         try:
-            fd = os.open(temporary, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-            try:
-                os.fsync(fd)
-            finally:
-                os.close(fd)
+            sealed.sync(temporary)
             sealed.replace(temporary, path)
         except OSError as error:
             raise OutputError(f"cannot write {path}: {error.strerror}", hint=room_hint(error)) from error
@@ -264,12 +260,12 @@ class Store:
 
     def _sweep_locks(self) -> None:
         """Remove the lock files of dead processes; they hurt nobody but pile up."""
-        for name in _names(self._locks):
+        for name in sealed.names(self._locks):
             _remove_if_free(self._locks / name)
-        for view in _names(self.root / "layers"):
+        for view in sealed.names(self.root / "layers"):
             home = self.root / "layers" / view
             # An unpacked layer has one for as long as it is there.
-            for name in {*_names(home / ".locks")}.difference(_names(home)):
+            for name in {*sealed.names(home / ".locks")}.difference(sealed.names(home)):
                 _remove_if_free(home / ".locks" / name, unless=home / name)
 
 
@@ -283,13 +279,6 @@ def _remove_if_free(lock: Path, unless: Path | None = None) -> None:
         if unless is None or not os.path.lexists(unless):
             sealed.discard(lock)
         os.close(fd)
-
-
-def _names(directory: Path) -> list[str]:
-    try:
-        return os.listdir(directory)
-    except OSError:
-        return []
 
 
 def _once(warn: Callable[[str], None]) -> Callable[[str], None]:

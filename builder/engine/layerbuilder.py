@@ -7,16 +7,13 @@ every ancestor once and before its children, with the metadata it has (semantics
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
-from typing import BinaryIO
 
 from builder.engine.grafting import Graft, check_name
 from builder.errors import ContextError
 from builder.rootfs.entry import Entry, Kind
-from builder.rootfs.pack import Item
+from builder.rootfs.pack import Content, Item
 from builder.rootfs.view import View
 from builder.values import dataclass, replace
-
-Content = bytes | Callable[[], BinaryIO] | None
 
 _LINK_LIMIT = 255
 _SET_GROUP = 0o2000

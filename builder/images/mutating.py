@@ -27,7 +27,7 @@ from builder.image.platform import Platform
 from builder.images.documents import NewImage, format_of
 from builder.images.rewriting import Rewriter, Rewritten
 from builder.plan.copies import join_path
-from builder.plan.metadata import DEFAULT_SHELL, WINDOWS_SHELL, Expander, StageState, apply_config, set_env
+from builder.plan.metadata import Expander, StageState, apply_config, set_env, shell_of
 from builder.plan.scope import Scope
 from builder.values import dataclass, replace
 
@@ -136,11 +136,7 @@ def command_of(option: str, text: str) -> Callable[[ImageConfig], tuple[str, ...
         if not isinstance(words, list) or not all(isinstance(one, str) for one in words):
             raise UsageError(f'{option} {text}: not a JSON array of strings like ["a", "b"]')
         return lambda _: tuple(words) or None
-    return lambda config: (*_shell(config), text) if text else None
-
-
-def _shell(config: ImageConfig) -> tuple[str, ...]:
-    return config.config.shell or (WINDOWS_SHELL if config.platform.os == "windows" else DEFAULT_SHELL)
+    return lambda config: (*shell_of(config.config, config.platform), text) if text else None
 
 
 def set_entrypoint(text: str) -> Edit:

@@ -22,8 +22,10 @@ from builder.values import dataclass, field, replace
 COMMENT = "buildkit.dockerfile.v0"
 """What the history's ``comment`` says; tools use it to tell how ``created_by`` is to be read."""
 
-DEFAULT_SHELL = ("/bin/sh", "-c")
-WINDOWS_SHELL = ("cmd", "/S", "/C")
+
+def shell_of(config: ContainerConfig, platform: Platform) -> tuple[str, ...]:
+    """Return the shell of shell-form commands in an image."""
+    return config.shell or (("cmd", "/S", "/C") if platform.os == "windows" else ("/bin/sh", "-c"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +45,7 @@ class StageState:
     @property
     def shell(self) -> tuple[str, ...]:
         """The shell of shell-form commands."""
-        return self.config.shell or (WINDOWS_SHELL if self.platform.os == "windows" else DEFAULT_SHELL)
+        return shell_of(self.config, self.platform)
 
     def with_step(self, created_by: str, vertex: VertexID | None = None) -> StageState:
         """Return the state with one more history entry, on top of ``vertex`` if there is one."""

@@ -22,8 +22,8 @@ from builder.rootfs.entry import Entry, Kind, LayerFormatError
 from builder.rootfs.limits import MAX_DEPTH
 from builder.rootfs.pack import Content, Item
 from builder.rootfs.rooted import join
+from builder.rootfs.tarwriter import WHITEOUT_PREFIX
 from builder.rootfs.whiteout import (
-    PREFIX,
     descend,
     describe,
     is_opaque,
@@ -151,9 +151,9 @@ class _Diff:
 
     def _node(self, parent: _Node, name: str, status: os.stat_result) -> _Node:
         path = join(parent.path, name)
-        if name.startswith(PREFIX):
+        if name.startswith(WHITEOUT_PREFIX):
             raise LayerFormatError(
-                f"{path}: names that begin with {PREFIX} mean deletions in a layer",
+                f"{path}: names that begin with {WHITEOUT_PREFIX} mean deletions in a layer",
                 hint="give the file another name, or remove it in the same RUN",
             )
         if not stat.S_ISDIR(status.st_mode):

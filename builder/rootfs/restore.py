@@ -21,7 +21,8 @@ Warn = Callable[[str], None]
 
 _ZEROS = bytes(CHUNK)
 _LARGEST_TIME = 1 << 55
-_REFUSED = (errno.EPERM, errno.ENOTSUP, errno.ENOSPC, errno.E2BIG, errno.EINVAL)
+REFUSED = (errno.EPERM, errno.ENOTSUP, errno.ENOSPC, errno.E2BIG, errno.EINVAL)
+"""What a file system says of attributes that it does not take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ class Restorer:
             try:
                 os.setxattr(file, attribute, value, follow_symlinks=isinstance(file, int))
             except OSError as error:
-                if error.errno not in _REFUSED:
+                if error.errno not in REFUSED:
                     raise
                 self.warn(f"{entry.path}: cannot set the attribute {attribute} ({error.strerror})")
 

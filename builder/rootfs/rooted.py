@@ -18,6 +18,7 @@ from builder.rootfs.entry import UnsafePathError
 from builder.rootfs.limits import MAX_LINKS
 
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 _NOT_A_LINK = (errno.EINVAL, errno.ENOENT, errno.ENOTDIR)
 

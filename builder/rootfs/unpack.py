@@ -27,11 +27,10 @@ from builder.rootfs.compression import decompress
 from builder.rootfs.entry import Entry, Kind, LayerFormatError
 from builder.rootfs.merged import Merged
 from builder.rootfs.restore import Restorer, Warn, write
-from builder.rootfs.rooted import DIRECTORY, join, remove, split
+from builder.rootfs.rooted import DIRECTORY, NEW_FILE, join, remove, split
 from builder.rootfs.tarreader import read_members
 from builder.streams import CHUNK, Readable
 
-_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _OPEN_LIMIT = 200
 
 
@@ -308,7 +307,7 @@ class _Layer:
     def _make(self, directory: int, name: str, path: str, entry: Entry, contents: Readable) -> None:
         match entry.kind:
             case Kind.FILE:
-                fd = os.open(name, _NEW_FILE, 0o600, dir_fd=directory)
+                fd = os.open(name, NEW_FILE, 0o600, dir_fd=directory)
                 try:
                     write(fd, contents, entry)
                     self._restore.apply(fd, entry)

@@ -17,7 +17,6 @@ from collections.abc import Callable, Mapping, Sequence
 from builder.rootfs.entry import Entry, Kind, LayerFormatError
 from builder.rootfs.limits import MAX_ID
 
-PREFIX = ".wh."
 OWNER = "user.rootlesscontainers"
 """Holds the owner a file should have where only one uid exists: protobuf, field 1 uid, field 2 gid."""
 

@@ -11,15 +11,14 @@ import errno
 import os
 import stat
 
-from builder.rootfs.rooted import DIRECTORY, remove
+from builder.rootfs.restore import REFUSED
+from builder.rootfs.rooted import DIRECTORY, NEW_FILE, remove
 from builder.rootfs.whiteout import OWNER, is_opaque, is_whiteout, may_unpack, read_xattrs
 from builder.streams import CHUNK
 from builder.values import dataclass
 
-_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _OLD_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NO_RANGES = (errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.ENOTSUP)
-_REFUSED = (errno.EPERM, errno.ENOTSUP, errno.ENOSPC, errno.E2BIG, errno.EINVAL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +56,7 @@ class Copier:
     def _copy_file(self, source: str, status: os.stat_result, directory: int, name: str) -> None:
         old = os.open(source, _OLD_FILE)
         try:
-            new = os.open(name, _NEW_FILE, 0o600, dir_fd=directory)
+            new = os.open(name, NEW_FILE, 0o600, dir_fd=directory)
             try:
                 copy_contents(old, new, status)
                 self.dress(source, status, new)
@@ -71,7 +70,7 @@ class Copier:
             try:
                 os.setxattr(target, name, value, follow_symlinks=isinstance(target, int))
             except OSError as error:
-                if error.errno not in _REFUSED:
+                if error.errno not in REFUSED:
                     raise  # else whoever unpacked the layer was warned already
 
     def wanted(self, attribute: str) -> bool:

@@ -15,7 +15,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from builder.rootfs.whiteout import PREFIX, set_opaque
+from builder.rootfs.tarwriter import OPAQUE_NAME, WHITEOUT_PREFIX
+from builder.rootfs.whiteout import set_opaque
 from builder.run import init
 from builder.run.layers import Layers
 from builder.run.snapshots import OverlaySnapshot, OverlaySnapshotter
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 _PROGRAM = "fuse-overlayfs"
 _PLACES = ("/usr/bin", "/usr/local/bin", "/bin")
 _DEVICE = "/dev/fuse"
-_OPAQUE_FILE = ".wh..wh..opq"
 _OPAQUE_XATTR = "user.fuseoverlayfs.opaque"
 _TICK = 0.001
 # PR_SET_PDEATHSIG follows the thread that starts the process: the step's, which is there as long as the step is.
@@ -145,12 +145,12 @@ def translate(upper: Path) -> None:
         with os.scandir(place) as entries:
             found = list(entries)
         for entry in found:
-            if entry.name == _OPAQUE_FILE:
+            if entry.name == OPAQUE_NAME:
                 os.unlink(entry.path)
                 opaque = True
-            elif entry.name.startswith(PREFIX) and entry.is_file(follow_symlinks=False):
+            elif entry.name.startswith(WHITEOUT_PREFIX) and entry.is_file(follow_symlinks=False):
                 os.unlink(entry.path)
-                os.mknod(f"{place}/{entry.name[len(PREFIX) :]}", stat.S_IFCHR, os.makedev(0, 0))
+                os.mknod(f"{place}/{entry.name[len(WHITEOUT_PREFIX) :]}", stat.S_IFCHR, os.makedev(0, 0))
             elif entry.is_dir(follow_symlinks=False):
                 pending.append(entry.path)
         if opaque:
