@@ -682,8 +682,7 @@ def main(carry_out: Callable[[Plan, int, int], None] = helper) -> None:
     spec, channel, life, program = (int(number) for number in sys.argv[1:5])
     for fd in (channel, life):
         os.set_inheritable(fd, False)
-    plan = receive(spec)
-    plan["channel"] = channel
+    plan = receive(spec) | {"channel": channel}
     os.close(spec)
     os.close(program)
     try:
