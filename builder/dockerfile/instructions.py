@@ -67,7 +67,7 @@ class Heredoc:
 
 @dataclass(frozen=True, slots=True)
 class MountFlag:
-    """One ``--mount`` record in written order; a key without ``=`` has no value. See ``mounts.resolve``."""
+    """One ``--mount`` record in written order; a key without ``=`` has no value. See ``mounts.resolve_mount``."""
 
     fields: tuple[tuple[str, Word | None], ...]
     raw: str
@@ -259,7 +259,7 @@ class Onbuild:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StopSignal:
-    """``STOPSIGNAL``; checked by ``signals.check_signal`` after expansion."""
+    """``STOPSIGNAL``; checked by ``signals.signal_number`` after expansion."""
 
     signal: Word
     span: Span
