@@ -48,8 +48,9 @@ class Kind:
     way_out: str
 
     def messages(self) -> list[str]:
-        """Return the texts as people read them, each on one line."""
-        return [text.replace("{suggestion}", "").replace("\n", " ") for text in self.texts]
+        """Return the texts as people read them, each on one line: what differs is a word like ``<path>``."""
+        shown = str.maketrans("{}\n", "<> ")
+        return [text.replace("{suggestion}", "").translate(shown) for text in self.texts]
 
 
 def kinds() -> Iterator[Kind]:

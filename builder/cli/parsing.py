@@ -43,10 +43,16 @@ class Parser(argparse.ArgumentParser):
     pull = ""
     """What follows a bare --pull, if it looks like its value."""
 
+    elsewhere: Mapping[str, str] = {}
+    """Options that others have for such a command, and what to write here."""
+
+    _words: Sequence[str] = ()
+
     # argparse has overloads for namespaces of other types, which nobody asks for here.
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:  # type: ignore[override]
         """Return what argparse does. Raises UsageError."""
         words = list(sys.argv[1:] if args is None else args)
+        self._words = words
         end = words.index("--") if "--" in words else len(words)
         return super().parse_known_args([*map(self._as_flag, words[:end]), *words[end:]], namespace)
 
@@ -75,6 +81,9 @@ class Parser(argparse.ArgumentParser):
             hint = _of_others(unknown) or hint
         elif unknown and self.pull:
             hint = f"write --pull={self.pull}"
+        for word in self._words:
+            if word in self.elsewhere:
+                message, hint = f"unrecognized arguments: {word}", self.elsewhere[word]
         raise UsageError(message, hint=hint)
 
 

@@ -21,7 +21,7 @@ to another kind of failure, and its first two digits are the exit status:
 |---|---|---|
 {rows}
 
-Words in braces stand for what differs from case to case. A code that ends in 00 says that the catalogue has no entry
+Words like `<path>` stand for what differs from case to case. A code that ends in 00 says that the catalogue has no entry
 for the message, which is an omission of ours: please report it.
 
 """

@@ -18,6 +18,8 @@ examples:
   pybuild help PB6401      # an error, by the code that its message ends with
 """
 _WIDTH = 78
+_COMMON = 4
+"""Letters at the beginning that forms of one word share."""
 
 
 def parser() -> Parser:
@@ -45,11 +47,26 @@ def explanation(words: Sequence[str]) -> str:
     found = [_named(word) if len(words) == 1 else "", _command(word, words[1:])]
     if any(found):
         return "\n\n".join(filter(None, found))
+    close = _meant(" ".join(words))
+    hint = f"did you mean pybuild help {close}?" if close else f"there are {', '.join(TOPICS)}"
+    if word.upper().startswith("PB") and word[2:].isdigit():
+        hint = "docs/errors.md lists all codes; this pybuild may be older than the one that said it"
+    raise UsageError(f"there is no help about {' '.join(words)[:100]!r}", hint=hint)
+
+
+def _meant(text: str) -> str | None:
+    """Return the word that was probably meant: said by a summary, nearly the same, or another form of the word."""
+    from builder.cli.topics import TOPICS
     from builder.dockerfile.suggest import nearest
 
-    close = nearest(" ".join(words), everything())
-    hint = f"did you mean pybuild help {close}?" if close else f"there are {', '.join(TOPICS)}"
-    raise UsageError(f"there is no help about {' '.join(words)[:100]!r}", hint=hint)
+    if text.isdigit():
+        return "exit-status"
+    for name, topic in TOPICS.items():
+        if len(text) > _COMMON and text.lower() in topic.summary.lower().replace(",", "").split():
+            return name
+    known = everything()
+    begun = text.lower()[:_COMMON] if len(text) >= _COMMON else text
+    return nearest(text, known) or next((name for name in known if name.startswith(begun)), None)
 
 
 def everything() -> dict[str, str]:

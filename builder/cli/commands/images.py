@@ -10,7 +10,7 @@ from builder.cli.answers import answer, answer_json, table
 from builder.cli.human import human_age, human_size
 from builder.cli.parsing import Parser, add_json, base
 from builder.cli.session import working
-from builder.errors import UsageError
+from builder.errors import ImageError, UsageError
 
 if TYPE_CHECKING:
     from builder.images.listing import Listed
@@ -35,6 +35,12 @@ HEADERS = {
 }
 _NONE = "<none>"
 _SHORT = 12
+_ACTIONS = {
+    **dict.fromkeys(("ls", "list"), "list all images, use pybuild images alone"),
+    **dict.fromkeys(("rm", "remove", "delete"), "remove images, use pybuild rmi"),
+    "prune": "remove what nothing needs, use pybuild cache prune",
+}
+"""Of names without such an image: what who writes them wants."""
 
 
 def parser() -> Parser:
@@ -73,6 +79,8 @@ def run(options: argparse.Namespace) -> int:
         found = [
             one for one in matching(every, filters, env.store) if options.all or one.record.built_here or one.whole
         ]
+    if not found and options.reference in _ACTIONS:
+        raise ImageError(f"{options.reference} is not in the store", hint=f"to {_ACTIONS[options.reference]}")
     if options.json:
         answer_json([_value(one) for one in found])
     elif options.quiet:

@@ -23,6 +23,7 @@ def parser() -> Parser:
 Remove names from the store, and the blobs that no other name and no step of a build needs.
 While another pybuild works with the store, only names are removed."""
     parser = base("pybuild rmi", about, EXAMPLES)
+    parser.elsewhere = dict.fromkeys(("-a", "--all", "-p", "--prune"), "use pybuild cache prune --all")
     parser.add_argument("reference", metavar="REF|ID", nargs="+")
     parser.add_argument(
         "-f", "--force", action="store_true", help="remove all names of an ID; what is not there is only a warning"

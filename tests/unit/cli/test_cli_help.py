@@ -96,13 +96,26 @@ def test_without_a_word_everything_is_listed(call: Call) -> None:
         (["ouputs"], "did you mean pybuild help outputs?"),
         (["psuh"], "did you mean pybuild help push?"),
         (["nothing-like-it"], "there are start, context"),
-        (["PB0000"], "there are start"),
-        (["cache", "nosuch"], "there are start"),
+        (["what"], "there are start, context"),
+        (["PB0000"], "docs/errors.md lists all codes"),
+        (["65"], "did you mean pybuild help exit-status?"),
+        (["configuration"], "did you mean pybuild help config?"),
+        (["Caching"], "did you mean pybuild help cache?"),
+        (["registry"], "did you mean pybuild help registries?"),
+        (["mirrors"], "did you mean pybuild help registries?"),
+        (["docker"], "did you mean pybuild help others?"),
+        (["cache", "nosuch"], "did you mean pybuild help cache?"),
         (["push", "x"], "did you mean pybuild help push?"),
-        (["cache", "du", "x"], "there are start"),
+        (["cache", "du", "x"], "did you mean pybuild help cache?"),
     ],
 )
 def test_words_without_help(words: list[str], hint: str) -> None:
     with pytest.raises(UsageError, match="there is no help about") as caught:
         explanation(words)
     assert hint in (caught.value.hint or "")
+
+
+def test_messages_of_an_error_show_what_differs_as_a_word(call: Call) -> None:
+    out = call("help", "PB1001").out
+    assert "  <command>: exit status <status> (<reason>)\n" in out
+    assert not re.search(r"[{}]", out)

@@ -151,6 +151,24 @@ def test_tags_that_cannot_be(call: Call, words: tuple[str, ...], status: int) ->
 # --- rmi
 
 
+@pytest.mark.parametrize("option", ["-a", "--all", "--prune"])
+def test_who_wants_everything_removed_hears_how(call: Call, option: str) -> None:
+    done = call("rmi", option, status=64)
+    assert f"unrecognized arguments: {option}" in done.err
+    assert "hint: use pybuild cache prune --all" in done.err
+
+
+@pytest.mark.parametrize(
+    ("word", "way"), [("rm", "pybuild rmi"), ("ls", "pybuild images alone"), ("prune", "cache prune")]
+)
+def test_an_action_is_no_image(call: Call, word: str, way: str) -> None:
+    """Docker has them behind ``image``, and an empty list would say that there is nothing."""
+    done = call("images", word, status=67)
+    assert f"{word} is not in the store" in done.err
+    assert way in done.err
+    assert not call("images", "nosuch", "--quiet").out
+
+
 def test_the_last_name_takes_the_bytes_along(call: Call, built: Build, store_root: Path) -> None:
     digest = built("app:1", "app:2")
     assert call("rmi", "app:1").lines == ["Untagged: app:1"]
