@@ -184,8 +184,9 @@ class Walk:
             except DockerfileError:
                 continue  # the build reports it
         for name in sorted(unknown - {"SOURCE_DATE_EPOCH"}):
-            options = [*env, *self._scope.declared]
-            detail = f"variable '${name}' is not defined{_suggest(name, options, '$')}"
+            # What only stands before the first FROM is not there either, however near its name is.
+            hint = f" (repeat ARG {name} in this stage)" if name in self._scope.declared else _suggest(name, env, "$")
+            detail = f"variable '${name}' is not defined{hint}"
             yield Finding(rules.UNDEFINED_VAR, detail, item.span)
 
     def _define(self, item: StageInstruction, state: _State) -> None:

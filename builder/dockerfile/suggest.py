@@ -23,12 +23,13 @@ def distance(left: str, right: str) -> int:
 
 
 def nearest(name: str, candidates: Iterable[str]) -> str | None:
-    """Return the candidate closest to ``name`` if fewer than three edits away, case aside, and not the same word.
+    """Return the candidate closest to ``name``, case aside, but the same word.
 
+    Fewer than three edits lie between them, and fewer than ``name`` has letters: something is left of it.
     Of equally close ones the first with the same letters in another order is best, then the first.
     """
     best: str | None = None
-    best_rank = (_LIMIT, False)
+    best_rank = (min(_LIMIT, len(name)), False)
     for candidate in candidates:
         if max(len(name), len(candidate)) > _LONGEST or abs(len(name) - len(candidate)) >= _LIMIT:
             continue

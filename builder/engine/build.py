@@ -352,7 +352,7 @@ def resolve_bases(dockerfile: Dockerfile, options: Sequence[PlanOptions], bases:
                 return bases.resolve(source).base()
             except BuilderError as error:
                 locate(error, dockerfile.source, span)
-                meant = _meant_stage(dockerfile, source)
+                meant = _meant_stage(dockerfile, source, span)
                 error.hint = f"did you mean the stage {meant}?" if meant else error.hint
                 raise
 
@@ -374,11 +374,12 @@ def resolve_bases(dockerfile: Dockerfile, options: Sequence[PlanOptions], bases:
     return known
 
 
-def _meant_stage(dockerfile: Dockerfile, source: ImageSource) -> str | None:
-    """Return the stage whose name is nearly that of an image without a registry and a tag of its own."""
+def _meant_stage(dockerfile: Dockerfile, source: ImageSource, span: Span) -> str | None:
+    """Return the stage, above the one at ``span``, whose name is nearly that of an image without registry and tag."""
     from builder.dockerfile.suggest import nearest
 
     name = source.location.removeprefix("docker-image://docker.io/library/").removesuffix(":latest")
     if "/" in name:
         return None
-    return nearest(name, [stage.name for stage in dockerfile.stages if stage.name])
+    above = [stage for stage in dockerfile.stages if stage.from_.span.start_line <= span.start_line][:-1]
+    return nearest(name, [stage.name for stage in above if stage.name])

@@ -102,6 +102,13 @@ def test_a_misspelt_stage_that_no_registry_has_is_suggested(context: Path, store
     assert "did you mean the stage builder?" in done.stderr
 
 
+def test_a_stage_that_is_not_there_yet_is_not_suggested(context: Path, store_root: Path) -> None:
+    (context / "Dockerfile").write_text("FROM scratch AS base\nFROM buider AS builder\nFROM scratch AS builders\n")
+    done = pybuild("--pull=never", "--target=builder", ".", root=store_root, status=67, cwd=context)
+    assert "Dockerfile:2:1: " in done.stderr
+    assert "did you mean" not in done.stderr
+
+
 def test_a_failed_run_shows_its_instruction(store_root: Path, busybox_layout: Path, tmp_path: Path) -> None:
     need_root("needs root: RUN")
     folder = write_context(tmp_path / "context", "FROM base\nRUN exit 3\n")

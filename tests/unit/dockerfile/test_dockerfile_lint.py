@@ -90,6 +90,12 @@ def test_findings_suggest_near_names() -> None:
     assert str(finding).endswith("(line 4)")
 
 
+def test_what_stands_before_the_first_from_is_not_in_a_stage() -> None:
+    [exact, near] = lint(parse(b"ARG VERSION=1\nFROM scratch\nCOPY $VERSION /\nCOPY $VERSOIN /"))
+    assert exact.detail == "variable '$VERSION' is not defined (repeat ARG VERSION in this stage)"
+    assert near.detail == "variable '$VERSOIN' is not defined"
+
+
 def test_copied_files_that_are_ignored() -> None:
     text = b"FROM scratch AS x\nCOPY a b* ./c/../a https://example/a /\nADD a /\nCOPY --from=x a /\nCOPY . /\n"
     findings = lint(parse(text), ignored=lambda path: path == "a")

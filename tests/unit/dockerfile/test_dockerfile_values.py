@@ -89,6 +89,8 @@ def test_suggestions() -> None:
     assert nearest("bulid", ["build", "test"]) == "build"
     assert nearest("xyz", ["build", "test"]) is None
     assert nearest("RUN", ["run"]) == "run"
+    assert nearest("b", ["a"]) is None, "nothing of it is left"
+    assert nearest("ps", ["push"]) is None
     assert did_you_mean("FNTRYPOINT", ["ENTRYPOINT"]) == " (did you mean ENTRYPOINT?)"
     assert did_you_mean("x" * 1000, ["y" * 1000]) == ""
 
