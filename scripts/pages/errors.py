@@ -21,8 +21,8 @@ to another kind of failure, and its first two digits are the exit status:
 |---|---|---|
 {rows}
 
-Words like `<path>` stand for what differs from case to case. A code that ends in 00 says that the catalogue has no entry
-for the message, which is an omission of ours: please report it.
+Words like `<path>` stand for what differs from case to case. A code that ends in 00 says that the catalogue has no
+entry for the message, which is an omission of ours: please report it.
 
 """
 
