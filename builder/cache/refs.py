@@ -8,12 +8,13 @@ name. Whether a resolution is still fresh is the engine's decision.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 
 from builder.cache.table import Table
 from builder.cache.variants import parse_descriptor
 from builder.image.descriptor import Descriptor
+from builder.image.digest import Digest
 from builder.values import dataclass, field
 
 EVERYWHERE = ""
@@ -89,6 +90,11 @@ class References:
             record = self._read(name, used=False)
             if record is not None and name == _name(record.reference, built_here=record.built_here):
                 yield record
+
+    def made_from(self, digests: Container[Digest]) -> MadeFrom | None:
+        """Return the Dockerfile of an image that was built here and has one of these digests, under whatever name."""
+        built = (one for one in self.records() if one.built_here and one.descriptor.digest in digests)
+        return next((one.made_from for one in built if one.made_from is not None), None)
 
     def path(self, record: RefRecord) -> Path:
         """Return the file of a record; its mtime says when it was last used."""

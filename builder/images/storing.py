@@ -148,6 +148,7 @@ def keep(env: Environment, artifact: Artifact, names: Sequence[Reference]) -> No
             if not blob.is_elsewhere:
                 bring(env, artifact, blob)
     now, platform = int(time.time()), artifact.platform()
+    made = env.store.refs.made_from({artifact.root.digest})
     for name in names:
         env.store.refs.put(
             RefRecord(
@@ -157,6 +158,7 @@ def keep(env: Environment, artifact: Artifact, names: Sequence[Reference]) -> No
                 built_here=True,
                 platform="" if platform is None else str(platform),
                 origins=origins,
+                made_from=made,
             )
         )
 

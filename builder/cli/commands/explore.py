@@ -189,8 +189,7 @@ def _subjects(options: argparse.Namespace, recipe: Recipe | None, env: Environme
 
 def _kept_recipe(env: Environment, digests: set[Digest]) -> Recipe | None:
     """Return the Dockerfile of an image that was built here, as it was then."""
-    built = (one for one in env.store.refs.records() if one.built_here and one.descriptor.digest in digests)
-    made = next((one.made_from for one in built if one.made_from is not None), None)
+    made = env.store.refs.made_from(digests)
     if made is None:
         return None
     from builder.dockerfile.parser import parse

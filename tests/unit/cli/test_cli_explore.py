@@ -72,7 +72,10 @@ def test_the_lines_of_an_image_built_here_are_those_of_its_dockerfile_then(
     assert lines("app:1") == lines("same:1") == expected
     call("save", "app:1", "-o", tmp_path / "app.tar", "--type", "oci")
     assert lines(str(tmp_path / "app.tar")) == expected
-    assert lines("app:1", "-f", "Containerfile") == ["Containerfile", [[2, 2, "COPY other /"]]]
+    call("tag", "app:1", "later:1")
+    call("rmi", "app:1", "same:1")
+    assert lines("later:1") == expected
+    assert lines("later:1", "-f", "Containerfile") == ["Containerfile", [[2, 2, "COPY other /"]]]
 
 
 def test_two_images_are_summed_up_with_their_differences(app: Path, tmp_path: Path, call: Call) -> None:
