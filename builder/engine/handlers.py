@@ -137,7 +137,8 @@ class Task:
     def _never_seen(self, work: CopyWork | None) -> bool:
         """Say whether so many files are copied, and their like never was here, that they are read once only."""
         services = self.services
-        if work is None or services.imports is not None or not work.is_much_unread():
+        # Who only looks is to hear of a result without a sketch too, and reads the files to compare them anyway.
+        if work is None or services.imports is not None or not services.recording or not work.is_much_unread():
             return False
         self._sketch = sketch = work.sketch()
         return sketch is not None and services.store.selectors.find(sketch) is None

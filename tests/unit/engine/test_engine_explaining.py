@@ -17,7 +17,7 @@ from builder.engine.request import BuildRequest, EpochChoice
 from builder.errors import BuilderError
 from builder.events import VertexCompleted
 from tests.support import images
-from tests.support.builds import NATIVE, Built, Recording, Workshop
+from tests.support.builds import NATIVE, Built, Recording, Workshop, pack_at_once
 from tests.support.cli import pybuild, write_context
 
 TEXT = """\
@@ -80,6 +80,17 @@ def test_what_was_built_is_found(shop: Workshop) -> None:
     found = explained(shop)
     assert {one.cause for one in found.values()} == {"hit"}
     assert len(found) == 5
+
+
+def test_what_was_built_is_found_by_a_checkout_that_no_sketch_speaks_for(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A build packs such files before it finds their result; nothing below them is missing for all that."""
+    pack_at_once(monkeypatch)
+    context = shop.context.with_name("elsewhere")
+    shutil.copytree(shop.context, context, symlinks=True)
+    found = explained(Workshop(shop.store, context))
+    assert {one.cause for one in found.values()} == {"hit"}
 
 
 def change_mode(path: Path) -> None:
