@@ -176,7 +176,7 @@ class _Hashed(io.FileIO):
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Return up to ``size`` bytes."""
-        data: bytes = super().read(-1 if size is None else size)
+        data = self._stream.read(-1 if size is None else size)
         if data:
             self._sha256.update(data)
             self._fast.update(data)

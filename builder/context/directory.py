@@ -8,6 +8,7 @@ contents still belong to them is checked by who reads it (design, idea 3).
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import stat
@@ -152,7 +153,7 @@ class DirectoryTree:
             yield directory, listing.records()
 
     def open(self, path: str) -> BinaryIO:
-        """Open a regular file unbuffered; raise ContextError naming it if that cannot be."""
+        """Open a regular file unbuffered; raise ContextError naming it if that cannot be, and if it cannot be read."""
         node = self._node(path)
         if node is None or kind_of(node) is not Kind.FILE:
             raise ContextError(f"{path}: no such file in {self.label}")
@@ -160,7 +161,7 @@ class DirectoryTree:
             return io.BytesIO()
         directory, _, name = path.rpartition("/")
         try:
-            return os.fdopen(self._open(directory, name)[0], "rb", buffering=0)
+            return _File(self._open(directory, name)[0], functools.partial(self._unreadable, path))
         except OSError as error:
             raise self._unreadable(path, error) from error
 
@@ -317,6 +318,21 @@ class DirectoryTree:
             f"cannot read {path} in {self.label}: {error.strerror}",
             hint="make it readable, or list it in .dockerignore if the build does not need it",
         )
+
+
+class _File(io.FileIO):
+    """A file open for reading, whose failures are not those of whatever is written meanwhile."""
+
+    def __init__(self, fd: int, failed: Callable[[OSError], ContextError]) -> None:
+        super().__init__(fd, "rb")
+        self._failed = failed
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Return up to ``size`` bytes."""
+        try:
+            return super().read(-1 if size is None else size)
+        except OSError as error:
+            raise self._failed(error) from error
 
 
 def _is_conditional(node: Node) -> bool:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from builder.context.contenthash import ContentHasher
 from builder.context.directory import DirectoryTree
 from builder.context.ignore import IgnoreRules
 from builder.context.tree import expand, read_file, resolve
@@ -252,6 +253,17 @@ def test_excluded_directories_are_not_walked(bound: Path) -> None:
             assert paths_of(tree) == ["", "open", "open/f"]
     with _tree(bound) as tree, pytest.raises(ContextError, match="cannot read closed"):
         paths_of(tree)
+
+
+@pytest.mark.parametrize("hashed", [False, True])
+def test_a_file_that_fails_while_it_is_read_is_named(tmp_path: Path, hashed: bool) -> None:
+    """A layer is written meanwhile, and the disk of the store is not to blame."""
+    with _tree(_fill(tmp_path, "d/f")) as tree, (ContentHasher(tree) if hashed else tree).open("d/f") as stream:
+        failing = os.open(tmp_path, os.O_RDONLY)
+        os.dup2(failing, stream.fileno())
+        os.close(failing)
+        with pytest.raises(ContextError, match="cannot read d/f in the build context: Is a directory"):
+            stream.read(1)
 
 
 def test_unreadable_files_are_named_when_read(bound: Path) -> None:
