@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 from builder.cache import sealed
 from builder.cache.keys import Key
@@ -56,6 +57,9 @@ class _Entry:
     stage: str
     mark: str
 
+
+Nearness: TypeAlias = Literal["there", "project", "elsewhere"]
+"""Whether a step stood at a place or next to it, somewhere else in the project, or in another one."""
 
 _State = tuple[int, int, int] | None
 _first_two = operator.itemgetter(0, 1)
@@ -131,12 +135,18 @@ class Records:
         if record is not None:
             self.add(key, data, replace(record.place, project=project), mark_of(record.components))
 
-    def near(self, place: Place, mark: str = "", taken: Container[str] = ()) -> Iterator[tuple[Key, bool]]:
+    def near(self, place: Place, mark: str = "", taken: Container[str] = ()) -> Iterator[tuple[Key, Nearness]]:
         """Yield the keys of steps like that of ``place``, of the same project, ``mark``, step and latest first.
 
-        With them, whether they stood there or next to it. Those do not count whose marks are ``taken``, by other steps,
-        nor those of other stages that have another mark.
+        Those do not count whose marks are ``taken``, by other steps, nor those of other stages that have another mark.
         """
+        found = dict(self._near(place, mark, taken))
+        if self._second is not None:
+            for key, where in self._second.near(place, mark, taken):
+                found.setdefault(key, where)
+        yield from sorted(found.items(), key=lambda one: one[1] == "elsewhere")
+
+    def _near(self, place: Place, mark: str, taken: Container[str]) -> Iterator[tuple[Key, Nearness]]:
         seen: set[str] = set()
         for project in dict.fromkeys((place.project, "")):
             entries = [
@@ -151,9 +161,7 @@ class Records:
                     continue
                 seen.add(entry.key)
                 close = entry.stage == place.stage and abs(entry.ordinal - place.ordinal) <= _CLOSE
-                yield Key(entry.key), project == place.project and close
-        if self._second is not None:
-            yield from (one for one in self._second.near(place, mark, taken) if one[0] not in seen)
+                yield Key(entry.key), "elsewhere" if project != place.project else "there" if close else "project"
 
     def _remember(self, key: Key, place: Place, mark: str) -> None:
         entry = _Entry(place.kind, place.ordinal, str(key), place.stage, mark)

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Iterator, Sequence
 from itertools import islice, zip_longest
 from operator import itemgetter
+from typing import assert_never
 
 from builder.cache.keys import Component, Identity
 from builder.cache.record import Components, Place, Record, Streamed, coarse, grouped, mark_of, pack, unpack
-from builder.cache.records import Records
+from builder.cache.records import Nearness, Records
 from builder.engine.components import (
     CONFIGURED,
     DESTINATION,
@@ -143,14 +144,17 @@ def nearest(
 ) -> tuple[Change, ...] | None:
     """Return what differs from the most similar of the ``most`` nearest records, None where there is none.
 
+    Those of the same project come first; of others, only what is much like this step.
     Components whose names begin with one of ``unknown`` do not count, nor do records whose marks are ``taken``. Who is
     ``hurried`` does not look for a better one than the nearest that differs in very many files.
     """
     hidden = tuple(unknown)
     best: tuple[Change, ...] | None = None
-    for key, same in islice(records.near(place, mark_of(components), taken), most):
+    for key, where in islice(records.near(place, mark_of(components), taken), most):
+        if where == "elsewhere" and best is not None:
+            break
         record = records.find(key)
-        if record is None or not (same or _akin(record, components, hidden)):
+        if record is None or not _comparable(where, record, components, base, hidden):
             continue
         found = changes(record, components, base, hidden)
         if best is None or len(found) < len(best):
@@ -160,17 +164,47 @@ def nearest(
     return best
 
 
-def _akin(record: Record, components: Components, hidden: tuple[str, ...]) -> bool:
-    """Say whether a step from somewhere else does the same, as its first component says, on or with the same."""
+def _comparable(where: Nearness, record: Record, components: Components, base: str, hidden: tuple[str, ...]) -> bool:
+    """Say whether anybody would take a recorded step for an earlier one of this."""
+    match where:
+        case "there":
+            return True
+        case "project":
+            return _is_akin(record, components, hidden)
+        case "elsewhere":
+            return _is_like_ours(record, components, base, hidden)
+        case _:
+            assert_never(where)
+
+
+def _is_akin(record: Record, components: Components, hidden: tuple[str, ...]) -> bool:
+    """Say whether a step does the same, as its first component says, on or with the same."""
     if mark_of(record.components) == mark_of(components):
         return True
     equal = (new for _, old, new in _paired(record.components, components) if new is not None and old == new)
-    return any(
-        # Empty files are everywhere.
-        (name == PARENT and PARENT not in hidden)
-        or (name.startswith(FILE) and "sha256=" in text and " size=0 " not in text)
-        for name, text in equal
-    )
+    return any((name == PARENT and PARENT not in hidden) or _is_telling(name, text) for name, text in equal)
+
+
+def _is_like_ours(record: Record, components: Components, base: str, hidden: tuple[str, ...]) -> bool:
+    """Say whether a step of another project may be one of another checkout of ours.
+
+    On an image of the same name it does the same, with files of the same names, or has a file in common. That it begins
+    on the same layers says nothing: many projects share a base.
+    """
+    if base and record.base and base.partition(" ")[0] != record.base.partition(" ")[0]:
+        return False
+    same = mark_of(record.components) == mark_of(components)
+    for _, old, new in _paired(record.components, coarse(components).items() if record.by_directory else components):
+        name, text = new or old or ("", "")
+        if old == new and _is_telling(name, text):
+            return True
+        same = same and not (name.startswith(FILE) and FILE not in hidden and None in (old, new))
+    return same
+
+
+def _is_telling(name: str, text: str) -> bool:
+    """Say whether a component is a file that is not everywhere, as empty ones are."""
+    return name.startswith(FILE) and "sha256=" in text and " size=0 " not in text
 
 
 def changes(record: Record, components: Components, base: str, hidden: tuple[str, ...] = ()) -> tuple[Change, ...]:

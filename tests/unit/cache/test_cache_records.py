@@ -77,7 +77,7 @@ def test_a_record_is_found_under_its_key_and_place(tmp_path: Path) -> None:
         found = store.records.find(key_of(1))
         assert found is not None
         assert dict(found.components) == dict(RECORD.components)
-        assert list(store.records.near(PLACE)) == [(key_of(1), True)]
+        assert list(store.records.near(PLACE)) == [(key_of(1), "there")]
 
 
 def test_steps_of_the_same_place_come_first_and_others_are_told_apart(tmp_path: Path) -> None:
@@ -90,12 +90,18 @@ def test_steps_of_the_same_place_come_first_and_others_are_told_apart(tmp_path: 
         store.records.add(key_of(5), packed(), Place("project", "build", "CopyFiles", 2))
         store.records.add(key_of(6), packed(), Place("project", "test", "RunCommand", 2), "mark")
         store.records.add(key_of(7), packed(), Place("project", "build", "RunCommand", 3), "another")
-        near, far = (key_of(4), True), (key_of(2), False)
-        assert list(store.records.near(PLACE)) == [near, (key_of(1), True), far, (key_of(7), True), (key_of(3), False)]
-        assert next(store.records.near(PLACE, "another")) == (key_of(7), True)
-        assert (key_of(7), True) not in store.records.near(PLACE, taken=["another"])
-        assert (key_of(7), True) in store.records.near(PLACE, "another", taken=["another"])
-        assert (key_of(6), False) in store.records.near(PLACE, "mark")
+        near, far = (key_of(4), "there"), (key_of(2), "project")
+        assert list(store.records.near(PLACE)) == [
+            near,
+            (key_of(1), "there"),
+            far,
+            (key_of(7), "there"),
+            (key_of(3), "elsewhere"),
+        ]
+        assert next(store.records.near(PLACE, "another")) == (key_of(7), "there")
+        assert (key_of(7), "there") not in store.records.near(PLACE, taken=["another"])
+        assert (key_of(7), "there") in store.records.near(PLACE, "another", taken=["another"])
+        assert (key_of(6), "project") in store.records.near(PLACE, "mark")
         store.records.add(key_of(8), packed(), PLACE, latest=True)
         assert key_of(8) not in dict(store.records.near(PLACE))
 
@@ -118,7 +124,7 @@ def test_what_another_machine_made_is_near_too(tmp_path: Path) -> None:
         data = there.records.packed(key_of(1))
         assert data is not None
         here.records.receive(key_of(1), data)
-        assert list(here.records.near(PLACE)) == [(key_of(1), False)]
+        assert list(here.records.near(PLACE)) == [(key_of(1), "elsewhere")]
 
 
 def test_a_place_remembers_its_latest_keys_and_a_stage_so_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,12 +247,22 @@ def test_records_of_a_second_store_are_read_and_never_touched(tmp_path: Path) ->
         found.add(key_of(1), packed(), PLACE)
         assert [number for number in range(6) if found.find(key_of(number)) is not None] == [1, 2, 4]
         assert [found.has(key_of(number)) for number in (2, 5)] == [True, False]
-        assert list(found.near(PLACE)) == [(key_of(1), True), (key_of(4), True), (key_of(3), True), (key_of(2), True)]
+        assert list(found.near(PLACE)) == [
+            (key_of(1), "there"),
+            (key_of(4), "there"),
+            (key_of(3), "there"),
+            (key_of(2), "there"),
+        ]
+        elsewhere = Place("other", PLACE.stage, PLACE.kind, PLACE.ordinal)
+        found.add(key_of(5), packed(), elsewhere)
+        assert list(found.near(PLACE))[-1] == (key_of(5), "elsewhere"), "after this project's in both stores"
     assert listing(tmp_path / "warm") == before
     assert len(warnings) == 1
     assert str(damaged) in warnings[0]
     with Store.open(tmp_path / "own") as store:
-        assert [key for key, _ in store.records.near(PLACE)] == [key_of(1), key_of(4)], "nothing was taken over"
+        assert [key for key, _ in store.records.near(PLACE)] == [key_of(1), key_of(4), key_of(5)], (
+            "nothing was taken over"
+        )
 
 
 def _near(store: Store) -> list[Key]:

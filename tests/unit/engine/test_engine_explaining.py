@@ -246,21 +246,61 @@ def test_what_was_never_built(shop: Workshop) -> None:
     assert next(iter(why(next(iter(found.values()))))) == "never built here"
 
 
-def test_other_projects_are_compared_with_where_they_begin_alike(shop: Workshop, tmp_path: Path) -> None:
+def test_other_checkouts_are_compared_with(shop: Workshop, tmp_path: Path) -> None:
     there = Workshop(shop.store, tmp_path / "checkout" / "context")
     there.put(FILES)
     assert {one.cause for one in explained(there).values()} == {"hit"}
     there.put({"src/a.txt": "A"})
     assert ["file src/a.txt: contents changed"] in misses(explained(there)).values()
     text = TEXT.replace("--chmod=644 src ${TOP}/src", "one.txt /")
-    assert explained(there, text)["COPY one.txt /"].cause == "changed"  # on the same, nothing
+    assert explained(there, text)["COPY one.txt /"].cause == "never"
     shared = misses(explained(there, text.replace("two.txt two-link /two/", "two.txt /other/")))
     assert shared["COPY two.txt /other/"] == ["destination: was '/two/', is '/other/'", "file two-link removed"]
     there.put({"two.txt": "another"})
-    assert misses(explained(there, text.replace("two.txt two-link /two/", "two.txt /other/"))) == {
-        "COPY one.txt /": shared["COPY one.txt /"],
-        "COPY two.txt /other/": ["never"],
-    }
+    changed = misses(explained(there))["COPY two.txt two-link /two/"]
+    assert changed == ["file two.txt: contents changed", "file two-link: contents changed"]
+    found = explained(there, text.replace("two.txt two-link /two/", "two.txt /two/"))
+    assert found["COPY two.txt /two/"].cause == "never"
+    assert found["WORKDIR /work"].cause == "parent"
+
+
+def project(shop: Workshop, name: str) -> Workshop:
+    """Return a shop for another project that uses the same store."""
+    found = Workshop(shop.store, shop.context.parent / name / "context")
+    found.context.mkdir(parents=True)
+    return found
+
+
+def test_what_other_projects_do_on_the_same_base_is_no_earlier_step_of_this(shop: Workshop, tmp_path: Path) -> None:
+    for name in ("python", "node"):
+        images.write_layout(tmp_path / name, [images.layer(images.file("language", name))])
+    contexts = {name: f"oci-layout://{tmp_path / name}:latest" for name in ("python", "node")}
+    text = "FROM python\nWORKDIR /a\nCOPY f .\nCOPY common /common\nWORKDIR /last\n"
+    project(shop, "one").build(text, {"f": "1", "common": "same", "g": "g"}, contexts=contexts)
+    for number, new in enumerate(("WORKDIR /b", "COPY g /g", "COPY f g ./")):
+        other = project(shop, f"new-{number}")
+        other.put({"f": f"f{number}", "g": f"g{number}"})
+        step = f"FROM python\n{new}\n"
+        assert misses(explained(other, step, contexts=contexts)) == {new: ["never"]}
+        assert set(reasons(other.build(step, contexts=contexts)).values()) == {""}
+    other = project(shop, "two")
+    other.put({"f": "2"})
+    for old in ("WORKDIR /a", "COPY f /a/", "WORKDIR /last"):
+        assert misses(explained(other, f"FROM node\n{old}\n", contexts=contexts)) == {old: ["never"]}
+    # What does the same on the same base may be of another checkout.
+    found = misses(explained(other, "FROM python\nWORKDIR /a\nCOPY f .\nWORKDIR /last\n", contexts=contexts))
+    assert found == {"COPY f .": ["file f: contents changed"]}
+
+
+def test_an_earlier_step_of_this_project_goes_before_a_nearer_one_of_another(shop: Workshop) -> None:
+    text = "FROM scratch\nCOPY {} /d/\n"
+    project(shop, "one").build(text.format("a b"), {"a": "1", "b": "1"})
+    mine = project(shop, "two")
+    mine.build(text.format("a b c"), {"a": "1", "b": "2", "c": "3"})
+    assert misses(explained(mine, text.format("a b"))) == {"COPY a b /d/": ["file c removed"]}
+    mine.put({"b": "3"})
+    found = ["file b: contents changed", "file c removed"]
+    assert misses(explained(mine, text.format("a b"))) == {"COPY a b /d/": found}
 
 
 def test_what_was_removed_is_gone(shop: Workshop) -> None:
