@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from tests.support import docker, images, rootfs, users
+from tests.support import docker, fake_registry, images, rootfs, users
+from tests.support.fake_registry import FakeRegistry
 from tests.support.need import machine_cache
 from tests.support.registry import TestRegistry, serve
 
@@ -73,6 +74,13 @@ def full() -> bool:
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestRegistry]:
     """Debian's docker-registry on a loopback port, empty at first, shared by the session's tests."""
     with serve(tmp_path_factory.mktemp("registry")) as running:
+        yield running
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeRegistry]:
+    """A registry in this process, which knows what it was asked and can be made to fail."""
+    with fake_registry.serve() as running:
         yield running
 
 

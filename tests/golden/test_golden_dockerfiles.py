@@ -13,17 +13,6 @@ import pytest
 from tests.support import goldens
 
 
-@pytest.fixture(scope="module")
-def bases(busybox_layout: Path, tmp_path_factory: pytest.TempPathFactory) -> goldens.Bases:
-    return goldens.make_bases(busybox_layout, tmp_path_factory.mktemp("bases"))
-
-
-@pytest.fixture(scope="module")
-def shared_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One store for all cases: the base is read and unpacked once."""
-    return tmp_path_factory.mktemp("golden") / "store"
-
-
 @pytest.mark.parametrize("case", goldens.find(), ids=lambda case: case.name)
 def test_golden(
     case: goldens.Case, bases: goldens.Bases, shared_root: Path, tmp_path: Path, request: pytest.FixtureRequest

@@ -29,16 +29,6 @@ CHOSEN = [case for number, case in enumerate(RUNS) if number % SHARE == 2 % SHAR
 ONE_UID = functools.partial(goldens.pybuild, "--isolation=single", "--ignore-user")
 
 
-@pytest.fixture(scope="module")
-def bases(busybox_layout: Path, tmp_path_factory: pytest.TempPathFactory) -> goldens.Bases:
-    return goldens.make_bases(busybox_layout, tmp_path_factory.mktemp("bases"))
-
-
-@pytest.fixture(scope="module")
-def shared_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("golden") / "store"
-
-
 @pytest.mark.parametrize("case", CHOSEN, ids=lambda case: case.name)
 def test_the_same_image(case: goldens.Case, bases: goldens.Bases, shared_root: Path, tmp_path: Path) -> None:
     if case.name == "run-devices":

@@ -19,11 +19,6 @@ RUNS = [case for case in goldens.find() if case.runs]
 SHARE = 1 if os.environ.get("PYBUILD_TEST_FULL") else 4
 
 
-@pytest.fixture(scope="module")
-def bases(busybox_layout: Path, tmp_path_factory: pytest.TempPathFactory) -> goldens.Bases:
-    return goldens.make_bases(busybox_layout, tmp_path_factory.mktemp("bases"))
-
-
 @pytest.fixture(scope="module", params=["copy", "fuse"])
 def command(request: pytest.FixtureRequest) -> functools.partial[object]:
     if request.param == "fuse":

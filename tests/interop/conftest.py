@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from builder.registry.client import Registry
 from tests.support.called import Call, caller
 from tests.support.commands import run
 from tests.support.need import need_root, need_tool
@@ -47,3 +48,10 @@ def call(store_root: Path, capfd: pytest.CaptureFixture[str]) -> Call:
     """The command line in this process."""
     assert store_root
     return caller(capfd)
+
+
+@pytest.fixture
+def client() -> Iterator[Registry]:
+    """Ours."""
+    with Registry() as opened:
+        yield opened

@@ -18,6 +18,7 @@ from tests.support.commands import run
 from tests.support.need import need_root, need_tool
 from tests.support.placing import to_registry
 from tests.support.registry import TestRegistry
+from tests.support.skopeo import raw_of, skopeo
 
 FORMATS = ("oci", "docker")
 COMPRESSIONS = ("gzip", "gzip-single-member", "zstd", "uncompressed")
@@ -33,14 +34,6 @@ _NUMBERS = itertools.count()
 
 
 pytestmark = pytest.mark.usefixtures("empty_docker_config")
-
-
-def skopeo(*arguments: str | Path) -> str:
-    return run([need_tool("skopeo"), "--insecure-policy", *arguments]).stdout
-
-
-def raw_of(name: str) -> bytes:
-    return skopeo("inspect", "--raw", "--tls-verify=false", f"docker://{name}").encode()
 
 
 def id_of(raw_manifest: bytes) -> str:

@@ -24,6 +24,7 @@ from tests.support.legacy import identity, legacy_archive
 from tests.support.need import need_tool
 from tests.support.placing import to_layout, to_registry
 from tests.support.registry import TestRegistry
+from tests.support.skopeo import raw_of, skopeo
 
 ARCH = images.host_architecture()
 OTHER = "s390x" if ARCH != "s390x" else "amd64"
@@ -32,10 +33,6 @@ _NUMBERS = itertools.count()
 
 
 pytestmark = pytest.mark.usefixtures("empty_docker_config")
-
-
-def skopeo(*arguments: str | Path) -> str:
-    return run([need_tool("skopeo"), "--insecure-policy", *arguments]).stdout
 
 
 def index(held: Held, image_format: str) -> dict[str, Any]:
@@ -47,11 +44,6 @@ def index(held: Held, image_format: str) -> dict[str, Any]:
 
 def placed(registry: TestRegistry, held: Held, root: Mapping[str, Any]) -> str:
     return to_registry(registry, held, root, f"interop/{next(_NUMBERS)}:t")
-
-
-def raw_of(name: str) -> bytes:
-    """Return the manifest of a name in a registry as skopeo sees it."""
-    return skopeo("inspect", "--raw", "--tls-verify=false", f"docker://{name}").encode()
 
 
 def blobs_of(layout: Path) -> set[str]:

@@ -17,6 +17,7 @@ from tests.support.docker import DockerEngine
 from tests.support.goldens import pybuild
 from tests.support.need import need_root, need_tool
 from tests.support.registry import TestRegistry
+from tests.support.skopeo import skopeo
 
 DOCKERFILE = """
     FROM {base} AS made
@@ -114,10 +115,6 @@ def product(
     flags = [f"--format={request.param}", "--push", *(f"--tag={name}" for name in names)]
     done = pybuild(*flags, *(f"--output={output}" for output in outputs), folder, root=root)
     return Product(folder, request.param, root, names, done.stdout, registry.requests(mark))
-
-
-def skopeo(*arguments: str | Path) -> str:
-    return run([need_tool("skopeo"), "--insecure-policy", *arguments]).stdout
 
 
 # --- the registry

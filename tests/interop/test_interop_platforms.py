@@ -15,6 +15,7 @@ from tests.support.cli import digest_of, pybuild, write_context
 from tests.support.commands import run
 from tests.support.need import need_root, need_tool
 from tests.support.registry import TestRegistry
+from tests.support.skopeo import skopeo
 
 HERE = images.host_architecture()
 OTHER = "arm64" if HERE == "amd64" else "amd64"
@@ -37,10 +38,6 @@ class Base:
 
     name: str
     digest: str
-
-
-def skopeo(*arguments: str | Path) -> str:
-    return run([need_tool("skopeo"), "--insecure-policy", *arguments]).stdout
 
 
 @pytest.fixture(scope="module")

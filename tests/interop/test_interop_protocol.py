@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 
@@ -22,12 +21,6 @@ from tests.support.registry import TestRegistry
 
 DATA = os.urandom(300_000)
 BLOB = Descriptor(media_type=media.OCI_LAYER, digest=Digest.of(DATA), size=len(DATA))
-
-
-@pytest.fixture
-def client() -> Iterator[Registry]:
-    with Registry() as opened:
-        yield opened
 
 
 def at(registry: TestRegistry, name: str) -> Reference:

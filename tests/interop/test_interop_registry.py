@@ -48,12 +48,6 @@ def image(busybox_layout: Path) -> Iterator[Image]:
     opened.content.close()
 
 
-@pytest.fixture
-def client() -> Iterator[Registry]:
-    with Registry() as opened:
-        yield opened
-
-
 def as_pushed(image: Image) -> PushedImage:
     return PushedImage(
         raw_manifest=image.raw_manifest, media_type=image.media_type, raw_config=image.raw_config, layers=image.layers

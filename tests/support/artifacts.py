@@ -14,6 +14,7 @@ from builder.image.artifact import Artifact
 from builder.image.descriptor import Descriptor
 from builder.image.digest import Digest
 from builder.image.reference import Reference
+from builder.images.rewriting import Rewritten
 from tests.support.images import file, layer
 
 OCI, DOCKER = "application/vnd.oci.image.", "application/vnd.docker."
@@ -170,3 +171,8 @@ def layers(artifact: Artifact, manifest: Mapping[str, Any]) -> list[bytes]:
             found.append(stream.read())
         assert (digest(found[-1]), len(found[-1])) == (one["digest"], one["size"])
     return found
+
+
+def config_of(done: Rewritten) -> dict[str, Any]:
+    """Return the config of what was changed."""
+    return document(done.artifact, said(done.artifact)["config"])

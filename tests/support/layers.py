@@ -20,6 +20,11 @@ def layer(items: Iterable[Item]) -> tuple[bytes, Toc, Packed]:
     return blob.getvalue(), Toc(toc.getvalue()), packed
 
 
+def made(kind: Kind, path: str, target: str = "", **fields: int) -> Entry:
+    """Return an entry, in few words."""
+    return Entry(path=path, kind=kind, target=target, **fields)
+
+
 def toc_of(*entries: Entry) -> Toc:
     """Return the table of contents of a layer whose files hold their size in zeros."""
     return layer(Item(entry, bytes(entry.size) if entry.kind is Kind.FILE else None) for entry in entries)[1]

@@ -63,3 +63,8 @@ def await_end(pidfds: list[int]) -> float:
         os.close(fd)
         assert ready, "a process of the step is still there"
     return time.monotonic() - began
+
+
+def mounts(below: Path) -> list[str]:
+    """Return the lines of what is mounted below a directory."""
+    return [line for line in Path("/proc/self/mounts").read_text().splitlines() if str(below) in line]

@@ -5,13 +5,10 @@ Each builds on the busybox of the tests; what the step saw it writes to a file o
 
 from __future__ import annotations
 
-import io
 import os
 import shutil
-import tarfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -19,38 +16,8 @@ from builder.errors import BuilderError
 from tests.support import images, trees
 from tests.support.builds import Built, Workshop
 from tests.support.cli import pybuild, write_context
-from tests.support.need import need_root
 
 Build = Callable[..., Built]
-
-
-@pytest.fixture
-def shop(tmp_path: Path) -> Workshop:
-    return Workshop(tmp_path / "store", tmp_path / "context")
-
-
-@pytest.fixture
-def build(shop: Workshop, busybox_layout: Path) -> Build:
-    """Build a Dockerfile, or lines on ``base``."""
-    need_root("needs root: RUN")
-
-    def made(lines: str, files: dict[str, Any] | None = None, **options: Any) -> Built:
-        contexts = {"base": f"oci-layout://{busybox_layout}:latest", **options.pop("contexts", {})}
-        text = lines if "FROM " in lines else f"FROM base\n{lines}"
-        return shop.build(text.lstrip(), files, contexts=contexts, **options)
-
-    return made
-
-
-def text_of(built: Built, path: str) -> str:
-    """Return a file's text, from the topmost layer that has it."""
-    for layer in reversed(built.layers):
-        with tarfile.open(fileobj=io.BytesIO(images.inflate(layer))) as archive:
-            for member in archive:
-                stream = archive.extractfile(member) if images.clean(member.name) == path else None
-                if stream is not None:
-                    return stream.read().decode()
-    raise AssertionError(f"no layer has {path}")
 
 
 # --- commands
@@ -61,13 +28,13 @@ def test_json_that_is_none_is_a_command_for_the_shell(build: Build) -> None:
         build("RUN [\"echo\", 'a']")
     assert caught.value.exit_code == 127
     built = build("RUN [ -e /bin/sh ] && echo shell > /said\nENTRYPOINT []random string")
-    assert text_of(built, "said") == "shell\n"
+    assert built.text("said") == "shell\n"
     assert built.config.config.entrypoint == ("/bin/sh", "-c", "[]random string")
 
 
 def test_run_does_not_ask_the_entrypoint(build: Build) -> None:
     built = build('ENTRYPOINT ["/nothing"]\nCMD ["/nothing"]\nRUN echo ran > /said')
-    assert text_of(built, "said") == "ran\n"
+    assert built.text("said") == "ran\n"
 
 
 def test_a_failure_names_the_command_and_its_status(build: Build) -> None:
@@ -130,7 +97,7 @@ EOF
 
 def test_documents_reach_their_commands(build: Build) -> None:
     built = build(HEREDOCS)
-    assert {path: text_of(built, path) for path in built.tree if (built.tree[path].size and "/" not in path)} == {
+    assert {path: built.text(path) for path in built.tree if (built.tree[path].size and "/" not in path)} == {
         "basic": "basic\n",
         "awk": "foo\n",
         "shebang": "script 0\n",
@@ -144,28 +111,28 @@ def test_documents_reach_their_commands(build: Build) -> None:
 
 def test_an_empty_argument_is_there_and_an_unset_one_is_not(build: Build) -> None:
     built = build("ARG EMPTY=\nARG UNSET\nARG GIVEN\nRUN env > /env", build_args={"GIVEN": ""})
-    said = text_of(built, "env").splitlines()
+    said = built.text("env").splitlines()
     assert {"EMPTY=", "GIVEN="} <= set(said)
     assert not [line for line in said if line.startswith("UNSET")]
 
 
 def test_the_hosts_name(build: Build) -> None:
     lines = 'RUN hostname > /name; grep -c "$(hostname)" /etc/hosts >> /name'
-    assert text_of(build(lines), "name") == "buildkitsandbox\n1\n"
-    assert text_of(build(lines, build_args={"BUILDKIT_SANDBOX_HOSTNAME": "mine"}), "name") == "mine\n1\n"
+    assert build(lines).text("name") == "buildkitsandbox\n1\n"
+    assert build(lines, build_args={"BUILDKIT_SANDBOX_HOSTNAME": "mine"}).text("name") == "mine\n1\n"
 
 
 def test_proxies_are_seen_but_do_not_count(build: Build) -> None:
     lines = "ARG FOO=1\nRUN env | grep -i -e proxy -e FOO | sort > /seen; head -c 16 /dev/urandom | md5sum > /random"
     first = build(lines, build_args={"HTTP_PROXY": "http://one", "no_proxy": "a"})
-    assert text_of(first, "seen").split() == sorted(
+    assert first.text("seen").split() == sorted(
         ["FOO=1", "HTTP_PROXY=http://one", "NO_PROXY=a", "http_proxy=http://one", "no_proxy=a"]
     )
     other = build(lines, build_args={"HTTP_PROXY": "http://two"})
     assert (other.seen.executed, other.digest) == ([], first.digest)
     assert "http://one" not in first.image.raw_config.decode()
     third = build(lines, build_args={"FOO": "2"})
-    assert text_of(third, "random") != text_of(first, "random")
+    assert third.text("random") != first.text("random")
     # Declared, it is an argument like any other.
     for value in ("1", "2"):
         assert build(f"ARG HTTP_PROXY\n{lines}", build_args={"HTTP_PROXY": value}).seen.executed
@@ -185,7 +152,7 @@ def test_history_tells_the_arguments_of_a_step(build: Build) -> None:
 def test_a_mounted_context_obeys_its_ignore_file(build: Build) -> None:
     files = {".dockerignore": "secret\n.dockerignore", "secret": "1", "d/open": "1"}
     built = build("RUN --mount=target=/c find /c | sort > /seen", files)
-    assert text_of(built, "seen").split() == ["/c", "/c/d", "/c/d/open"]
+    assert built.text("seen").split() == ["/c", "/c/d", "/c/d/open"]
 
 
 def test_mounts_over_each_other_show_what_changed(build: Build) -> None:
@@ -198,15 +165,15 @@ FROM base
 RUN --mount=type=bind,from=b1,source=/src,target=/in/one --mount=type=bind,from=b2,source=/src,target=/in/two \\
     cat /in/one /in/two/text > /seen
 """
-    assert text_of(build(lines, {"text": "one\n"}), "seen") == "one\ntwo\n"
-    assert text_of(build(lines, {"text": "new\n"}), "seen") == "new\ntwo\n"
+    assert build(lines, {"text": "one\n"}).text("seen") == "one\ntwo\n"
+    assert build(lines, {"text": "new\n"}).text("seen") == "new\ntwo\n"
 
 
 def test_temporary_files_do_not_stay(build: Build) -> None:
     lines = "RUN --mount=type=tmpfs,target=/t,size=1m echo x > /t/x; df -k /t | tail -n1 | tr -s ' ' > /df\n"
     built = build(lines + "RUN --mount=type=tmpfs,target=/t ls /t > /second; ls -d /t >> /second\nRUN ! test -e /t")
-    assert text_of(built, "second") == "/t\n"
-    assert " 1024 " in text_of(built, "df")
+    assert built.text("second") == "/t\n"
+    assert " 1024 " in built.text("df")
     assert "t" not in built.tree
 
 
@@ -221,7 +188,7 @@ FROM base
 RUN --mount=from=files,source=/b,target=/b,rw echo more >> /b/f; cat /b/f > /seen; head -c 16 /dev/urandom > /random
 """
     first, second = (build(lines, build_args={"SALT": salt}) for salt in ("1", "2"))
-    assert text_of(first, "seen") == "same\nmore\n"
+    assert first.text("seen") == "same\nmore\n"
     assert [name for name in second.seen.executed if "random" in name] == []
     assert second.digest == first.digest
 
@@ -236,16 +203,16 @@ ARG META
 ARG NAME=arg
 RUN --mount=type=cache,id=$NAME,target=$META/c --mount=type=tmpfs,target=${DIR}/t ls -d $META/c $DIR/t | sort > /seen
 """
-    assert text_of(build(lines.lstrip()), "seen").split() == ["/from/stage/t", "/meta/c"]
+    assert build(lines.lstrip()).text("seen").split() == ["/from/stage/t", "/meta/c"]
 
 
 def test_caches_stay_and_belong_to_whom_they_are_given(build: Build) -> None:
     options = "type=cache,target=/c,uid=1001,gid=1002,mode=0751"
     build(f"RUN --mount={options} stat -c '%a %u:%g' /c > /c/first")
-    assert text_of(build(f"RUN --mount={options} cat /c/first > /seen"), "seen") == "751 1001:1002\n"
+    assert build(f"RUN --mount={options} cat /c/first > /seen").text("seen") == "751 1001:1002\n"
     # The target names a cache that has no id, in whatever stage.
     named = options.replace("target=/c", "id=/c,target=/d")
-    assert text_of(build(f"WORKDIR /w\nRUN --mount={named} cat /d/first > /seen"), "seen") == "751 1001:1002\n"
+    assert build(f"WORKDIR /w\nRUN --mount={named} cat /d/first > /seen").text("seen") == "751 1001:1002\n"
 
 
 def test_shared_caches_in_parallel_steps(build: Build) -> None:
@@ -288,7 +255,7 @@ def test_secrets_are_files_or_variables(build: Build) -> None:
     lines += 'RUN --mount=type=secret,id=mine,env=KEY,target=/etc/cred test "$KEY" = "$(cat /etc/cred)"\n'
     lines += 'RUN --mount=type=secret,id=absent,env=GONE echo "${GONE-unset}." >> /seen; test ! -e /run/secrets\n'
     built = build(lines, secrets={"mine": lambda: b"pw"})
-    assert text_of(built, "seen") == "440 3 2\n2\n.\n"
+    assert built.text("seen") == "440 3 2\n2\n.\n"
     assert not {"etc/cred", "run/secrets"} & built.tree.keys()
     for extra in ("", ",env=KEY"):
         with pytest.raises(BuilderError, match="secret mysecret: not found"):
@@ -339,7 +306,7 @@ def test_sources_of_mounts_are_found_or_named(build: Build, shop: Workshop) -> N
         ("--mount=from=s,source=/l/b,target=/x --mount=from=s,source=m/f,target=/y", "cat /x/f /y", "hi\nhi\n"),
     ):
         built = build(f"{stage}RUN {mounts} {command} > /seen", contexts=named)
-        assert text_of(built, "seen") == seen
+        assert built.text("seen") == seen
     for mount in ("source=nope", "from=it,source=b", "from=s,source=/nope", "from=s,source=/a/b/f/x"):
         with pytest.raises(BuilderError, match="not found") as caught:
             build(f"{stage}RUN --mount={mount},target=/x true", contexts=named)
@@ -351,7 +318,7 @@ def test_what_a_mounted_context_shows_decides(build: Build, shop: Workshop) -> N
     build(line, {"d/f": "1", "other": "1"})
     os.utime(shop.context / "d/f", (5, 5))
     assert build(line, {"other": "2"}).seen.executed == []
-    assert text_of(build(line, {"d/f": "3"}), "seen") == "3"
+    assert build(line, {"d/f": "3"}).text("seen") == "3"
     secret = "RUN --mount=type=secret,id=s,env=KEY head -c 8 /dev/urandom > /random"
     build(secret, secrets={"s": lambda: b"1"})
     assert build(secret, secrets={"s": lambda: b"2"}).seen.executed == []

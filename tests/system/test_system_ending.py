@@ -15,7 +15,7 @@ import pytest
 from tests.support.cli import environment, write_context
 from tests.support.fake_registry import Fault, serve
 from tests.support.need import need_root
-from tests.support.processes import GONE_SECONDS, await_end, descendants, helper_of, nursery_of, watch
+from tests.support.processes import GONE_SECONDS, await_end, descendants, helper_of, mounts, nursery_of, watch
 
 AT_ONCE = 0.1  # seconds, on a machine that does little else: with --full
 NOT_WAITED = 1.0  # seconds, on any machine: shorter than every time for which something of ours waits
@@ -78,10 +78,6 @@ def start(context: Path, layout: Path, store: Path, *options: str) -> subprocess
     return subprocess.Popen(
         command, env=environment(store), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True
     )
-
-
-def mounts(below: Path) -> list[str]:
-    return [line for line in Path("/proc/self/mounts").read_text().splitlines() if str(below) in line]
 
 
 ENDS: dict[str, tuple[Callable[[Running], None], int]] = {

@@ -7,7 +7,6 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -22,24 +21,6 @@ from tests.support.need import need_root
 from tests.support.users import User
 
 Build = Callable[..., Built]
-
-
-@pytest.fixture
-def shop(tmp_path: Path) -> Workshop:
-    return Workshop(tmp_path / "store", tmp_path / "context")
-
-
-@pytest.fixture
-def build(shop: Workshop, busybox_layout: Path) -> Build:
-    """Build lines on ``base``, or a whole Dockerfile."""
-    need_root("needs root: RUN")
-
-    def made(lines: str, files: dict[str, Any] | None = None, **options: Any) -> Built:
-        contexts = {"base": f"oci-layout://{busybox_layout}:latest", **options.pop("contexts", {})}
-        text = lines if "FROM " in lines else f"FROM base\n{lines}"
-        return shop.build(text.lstrip(), files, contexts=contexts, **options)
-
-    return made
 
 
 # --- caches that start with files

@@ -14,6 +14,7 @@ from tests.support import reaper
 from tests.support.cli import digest_of, environment, pybuild, write_context
 from tests.support.commands import run
 from tests.support.need import need_root
+from tests.support.processes import mounts
 
 DOCKERFILE = """\
 FROM base AS one
@@ -41,10 +42,6 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def arguments(project: Path, layout: Path, out: Path) -> list[str | Path]:
     named = f"--build-context=base=oci-layout://{layout}:latest"
     return ["--source-date-epoch=1700000000", named, "-t", "x:1", "-o", f"type=oci,dest={out}", "--jobs=3", project]
-
-
-def mounts(below: Path) -> list[str]:
-    return [line for line in Path("/proc/self/mounts").read_text().splitlines() if str(below) in line]
 
 
 def test_the_reaper_tells_on_those_left_behind() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,15 +14,9 @@ from builder.image import descriptor as media
 from builder.image.digest import Digest
 from tests.support import images
 from tests.support.cli import pybuild
-from tests.support.fake_registry import FakeRegistry, serve
+from tests.support.fake_registry import FakeRegistry
 
 LAYER = images.layer(images.file("f", "1" * 2000))
-
-
-@pytest.fixture
-def fake() -> Iterator[FakeRegistry]:
-    with serve() as running:
-        yield running
 
 
 @pytest.fixture

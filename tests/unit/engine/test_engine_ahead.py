@@ -26,15 +26,9 @@ from builder.rootfs.coding import USUAL, Coding
 from builder.rootfs.entry import ContentChangedError, Entry, Kind
 from builder.rootfs.pack import Item
 from tests.support.builds import NATIVE, Files, Recording, Workshop
-from tests.support.fake_registry import FakeRegistry, Fault, Seen, serve
+from tests.support.fake_registry import FakeRegistry, Fault, Seen
 
 NOISE = random.Random(9).randbytes(4 << 20)
-
-
-@pytest.fixture
-def fake() -> Iterator[FakeRegistry]:
-    with serve() as running:
-        yield running
 
 
 @pytest.fixture

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,30 +27,16 @@ from builder.image.platform import Platform
 from builder.images.locate import from_store
 from builder.registry.client import Registry
 from builder.registry.errors import RegistryError
-from builder.registry.retry import RetryPolicy
 from tests.support.builds import Recording, Workshop
-from tests.support.fake_registry import FakeRegistry, Fault, digest_of, serve
+from tests.support.fake_registry import FakeRegistry, Fault, digest_of
 from tests.support.images import directory, file, layer, read_image, write_layout
 
 LAYER = layer(directory("etc"), file("etc/passwd", "me:x:5:6::/:\n"), file("etc/group", ""), file("base", "1"))
 
 
 @pytest.fixture
-def fake() -> Iterator[FakeRegistry]:
-    with serve() as running:
-        yield running
-
-
-@pytest.fixture
-def shop(tmp_path: Path) -> Iterator[Workshop]:
-    with contextlib.ExitStack() as closing:
-
-        def connect() -> Registry:
-            made = Registry(retry=RetryPolicy(sleep=lambda _: None))
-            closing.callback(made.close)
-            return made
-
-        yield Workshop(tmp_path / "store", tmp_path / "context", connect)
+def shop(tmp_path: Path, connect: Callable[[], Registry]) -> Workshop:
+    return Workshop(tmp_path / "store", tmp_path / "context", connect)
 
 
 def publish(fake: FakeRegistry, tmp: Path, *, tag: str = "1", label: str = "a", name: str = "base") -> str:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,6 @@ from builder.engine.request import Output
 from builder.image import descriptor as media
 from builder.image.digest import Digest
 from builder.registry.client import Registry
-from builder.registry.retry import RetryPolicy
 from tests.support.builds import Workshop
 from tests.support.fake_registry import FakeRegistry, serve
 from tests.support.images import file, layer, read_image, write_layout
@@ -43,13 +41,8 @@ def fake(tmp_path: Path) -> Iterator[FakeRegistry]:
 
 
 @pytest.fixture
-def shop(tmp_path: Path) -> Iterator[Workshop]:
-    with contextlib.ExitStack() as closing:
-
-        def connect() -> Registry:
-            return closing.enter_context(Registry(retry=RetryPolicy(sleep=lambda _: None)))
-
-        yield Workshop(tmp_path / "store", tmp_path / "context", connect)
+def shop(tmp_path: Path, connect: Callable[[], Registry]) -> Workshop:
+    return Workshop(tmp_path / "store", tmp_path / "context", connect)
 
 
 def test_a_build_on_one_names_it_and_does_not_fetch_it(shop: Workshop, fake: FakeRegistry, tmp_path: Path) -> None:

@@ -21,16 +21,10 @@ from builder.registry.client import Registry
 from builder.registry.errors import RegistryError
 from builder.registry.repository import RepositoryContent
 from builder.registry.retry import RetryPolicy
-from tests.support.fake_registry import FakeRegistry, Seen, serve
+from tests.support.fake_registry import FakeRegistry, Seen
 from tests.support.images import file, layer
 
 TARS = [layer(file(f"f{number}", str(number))) for number in range(3)]
-
-
-@pytest.fixture
-def fake() -> Iterator[FakeRegistry]:
-    with serve() as running:
-        yield running
 
 
 @pytest.fixture

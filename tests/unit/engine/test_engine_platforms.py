@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import tarfile
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,9 +23,8 @@ from builder.image.platform import Platform
 from builder.image.reference import Reference
 from builder.registry.client import Registry
 from builder.registry.errors import RegistryError
-from builder.registry.retry import RetryPolicy
 from tests.support.builds import NATIVE, Workshop
-from tests.support.fake_registry import FakeRegistry, Fault, serve
+from tests.support.fake_registry import FakeRegistry, Fault
 from tests.support.images import directory, file, layer, read_image, write_layout
 
 AMD, ARM = Platform.parse("linux/amd64"), Platform.parse("linux/arm64")
@@ -35,21 +33,8 @@ BASE_NAME, BASE_DIGEST = "org.opencontainers.image.base.name", "org.opencontaine
 
 
 @pytest.fixture
-def fake() -> Iterator[FakeRegistry]:
-    with serve() as running:
-        yield running
-
-
-@pytest.fixture
-def shop(tmp_path: Path) -> Iterator[Workshop]:
-    with ExitStack() as closing:
-
-        def connect() -> Registry:
-            made = Registry(retry=RetryPolicy(sleep=lambda _: None))
-            closing.callback(made.close)
-            return made
-
-        yield Workshop(tmp_path / "store", tmp_path / "context", connect)
+def shop(tmp_path: Path, connect: Callable[[], Registry]) -> Workshop:
+    return Workshop(tmp_path / "store", tmp_path / "context", connect)
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,9 +14,8 @@ from builder.errors import ImageError
 from builder.image import descriptor as media
 from builder.image.platform import PlatformNotFoundError
 from builder.registry.client import Registry
-from builder.registry.retry import RetryPolicy
 from tests.support.builds import NATIVE, Workshop
-from tests.support.fake_registry import FakeRegistry, serve
+from tests.support.fake_registry import FakeRegistry
 from tests.support.images import directory, file, layer, read_image, write_layout
 
 LAYER = layer(directory("etc"), file("base", "1" * 5000))
@@ -25,21 +23,8 @@ OTHER = "s390x" if NATIVE.architecture != "s390x" else "amd64"
 
 
 @pytest.fixture
-def fake() -> Iterator[FakeRegistry]:
-    with serve() as running:
-        yield running
-
-
-@pytest.fixture
-def shop(tmp_path: Path) -> Iterator[Workshop]:
-    with contextlib.ExitStack() as closing:
-
-        def connect() -> Registry:
-            made = Registry(retry=RetryPolicy(sleep=lambda _: None))
-            closing.callback(made.close)
-            return made
-
-        yield Workshop(tmp_path / "store", tmp_path / "context", connect)
+def shop(tmp_path: Path, connect: Callable[[], Registry]) -> Workshop:
+    return Workshop(tmp_path / "store", tmp_path / "context", connect)
 
 
 def publish(fake: FakeRegistry, tmp: Path, *architectures: str) -> None:

@@ -18,13 +18,7 @@ from builder.registry.client import Registry
 from builder.registry.errors import AuthenticationError, RegistryError
 from builder.registry.retry import RetryPolicy
 from tests.support.builds import NATIVE, Recording, Workshop
-from tests.support.fake_registry import FakeRegistry, Fault, first, serve
-
-
-@pytest.fixture
-def fake() -> Iterator[FakeRegistry]:
-    with serve() as running:
-        yield running
+from tests.support.fake_registry import FakeRegistry, Fault, first
 
 
 @pytest.fixture

@@ -33,17 +33,11 @@ from builder.rootfs.entry import Entry, Kind
 from builder.rootfs.pack import Item, index_layer, pack
 from builder.rootfs.toc import Toc
 from tests.support.builds import NATIVE, Built, Recording, Workshop
-from tests.support.fake_registry import FakeRegistry, Fault, Seen, digest_of, serve
+from tests.support.fake_registry import FakeRegistry, Fault, Seen, digest_of
 from tests.support.images import directory, file, layer, read_image, symlink, write_layout
 from tests.support.trees import tree_of_layers
 
 FILES = {"src/a": "a", "src/b/c": "c"}
-
-
-@pytest.fixture
-def fake() -> Iterator[FakeRegistry]:
-    with serve() as running:
-        yield running
 
 
 @dataclass

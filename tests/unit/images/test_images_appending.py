@@ -29,9 +29,8 @@ from builder.image.platform import Platform
 from builder.images.appending import BASE_DIGEST, BASE_NAME, Addition, append, public_name, scratch
 from builder.images.layering import LayerFile, LayerSpec, LayerURL, layers_of
 from builder.images.mutating import Mutation, mutate
-from builder.images.rewriting import Rewritten
 from builder.rootfs.coding import Coding, Compression
-from tests.support.artifacts import DOCKER, OCI, TARS, TYPES, Held, digest, document, layers, said
+from tests.support.artifacts import DOCKER, OCI, TARS, TYPES, Held, config_of, digest, document, layers, said
 from tests.support.images import directory, file, inflate, layer, symlink
 
 TAR = layer(directory("opt"), file("opt/new", "new"), file("opt/.wh.old", ""), symlink("opt/link", "new"))
@@ -51,10 +50,6 @@ def tar_file(tmp_path: Path, data: bytes, name: str = "new.tar") -> LayerFile:
     path = tmp_path / name
     path.write_bytes(data)
     return LayerFile(str(path))
-
-
-def config_of(done: Rewritten) -> dict[str, Any]:
-    return document(done.artifact, said(done.artifact)["config"])
 
 
 @pytest.mark.parametrize("image_format", ["oci", "docker"])

@@ -13,8 +13,7 @@ from builder.errors import BuilderError, UsageError
 from builder.image.annotations import Annotation
 from builder.image.platform import Platform
 from builder.images.mutating import Mutation, mutate, set_labels
-from builder.images.rewriting import Rewritten
-from tests.support.artifacts import TYPES, Held, document, said
+from tests.support.artifacts import TYPES, Held, config_of, document, said
 
 ARM = {"architecture": "arm64"}
 STAMP = "2020-01-01T00:00:00Z"
@@ -22,10 +21,6 @@ STAMP = "2020-01-01T00:00:00Z"
 
 def mutation(*words: str) -> Mutation:
     return _mutation(parser().parse_args(["SRC", "DST", *words]))
-
-
-def config_of(done: Rewritten) -> dict[str, Any]:
-    return document(done.artifact, said(done.artifact)["config"])
 
 
 def changed(*words: str, container: dict[str, Any] | None = None) -> dict[str, Any]:

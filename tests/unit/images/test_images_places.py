@@ -24,7 +24,7 @@ from builder.registry.errors import RegistryError
 from builder.registry.retry import RetryPolicy
 from tests.support import images
 from tests.support.artifacts import OCI, TYPES, Held
-from tests.support.fake_registry import FakeRegistry, serve
+from tests.support.fake_registry import FakeRegistry
 
 LAYERS = [images.layer(images.file("a", "1" * 5000)), images.layer(images.file("b", "2"))]
 
@@ -34,12 +34,6 @@ def env(tmp_path: Path) -> Iterator[Environment]:
     registry = Registry(retry=RetryPolicy(sleep=lambda _: None))
     with Store.open(tmp_path / "store", warn=pytest.fail) as store, registry:
         yield Environment(store, lambda: registry, SilentReporter(), threading.Event())
-
-
-@pytest.fixture
-def fake() -> Iterator[FakeRegistry]:
-    with serve() as running:
-        yield running
 
 
 @pytest.fixture

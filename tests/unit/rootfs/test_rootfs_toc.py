@@ -20,13 +20,9 @@ from builder.rootfs.tarreader import Member
 from builder.rootfs.toc import Toc, TocWriter
 from builder.rootfs.tocformat import OPAQUE
 from builder.rootfs.view import View
-from tests.support.layers import layer, toc_of
+from tests.support.layers import layer, made, toc_of
 
 D, F, S, H, W, O = Kind.DIRECTORY, Kind.FILE, Kind.SYMLINK, Kind.HARDLINK, Kind.WHITEOUT, Kind.OPAQUE  # noqa: E741
-
-
-def made(kind: Kind, path: str, target: str = "", **fields: int) -> Entry:
-    return Entry(path=path, kind=kind, target=target, **fields)
 
 
 def paths(toc: Toc, path: str = "") -> list[str]:

@@ -7,13 +7,9 @@ import pytest
 from builder.rootfs.entry import Entry, Kind, LayerFormatError, UnsafePathError
 from builder.rootfs.pack import Item
 from builder.rootfs.view import Located, View
-from tests.support.layers import layer, toc_of
+from tests.support.layers import layer, made, toc_of
 
 D, F, S, H, W, O = Kind.DIRECTORY, Kind.FILE, Kind.SYMLINK, Kind.HARDLINK, Kind.WHITEOUT, Kind.OPAQUE  # noqa: E741
-
-
-def made(kind: Kind, path: str, target: str = "", **fields: int) -> Entry:
-    return Entry(path=path, kind=kind, target=target, **fields)
 
 
 def view(*layers: list[Entry]) -> View:
