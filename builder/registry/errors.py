@@ -18,6 +18,9 @@ ERROR_BODY_LIMIT = 64 << 10
 UNREACHABLE = "UNREACHABLE"
 """Our own error code: not even a connection came about."""
 
+LOST = "LOST"
+"""Our own error code, with UNREACHABLE: the same client has had an answer there before."""
+
 STALLED = "STALLED"
 """Our own error code: it stopped answering, and we waited for as long as we do."""
 

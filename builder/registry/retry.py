@@ -8,20 +8,19 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from builder.registry.errors import SLOW, UNREACHABLE, TransientRegistryError
+from builder.registry.errors import LOST, SLOW, UNREACHABLE, TransientRegistryError
 from builder.values import dataclass, field
 
 T = TypeVar("T")
-_FEW = frozenset({SLOW, UNREACHABLE})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryPolicy:
     """At most ``attempts`` tries, and never more than ``budget`` seconds of waiting in between.
 
-    A server's Retry-After is obeyed while it fits into the budget. A host nobody answers at is asked only
-    ``connect_attempts`` times: it is more often a wrong name than a short outage; and so is one that is too slow, for
-    which every one of them takes minutes.
+    A server's Retry-After is obeyed while it fits into the budget. A host where nobody has ever answered is
+    asked only ``connect_attempts`` times: it is more often a wrong name than a short outage; and so is one that is too
+    slow, for which every one of them takes minutes.
     """
 
     attempts: int = 6
@@ -41,7 +40,7 @@ class RetryPolicy:
 
     def delay(self, error: TransientRegistryError, failures: int, waited: float) -> float | None:
         """Return the seconds to wait after the ``failures``-th failure, None to give up."""
-        few = not _FEW.isdisjoint(error.codes)
+        few = SLOW in error.codes or (UNREACHABLE in error.codes and LOST not in error.codes)
         if self.given_up or failures >= (self.connect_attempts if few else self.attempts):
             return None
         ceiling = min(self.longest, self.first * 2.0 ** (failures - 1))

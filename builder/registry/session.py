@@ -19,6 +19,8 @@ from builder.registry.answers import absolute, drain, is_web_page
 from builder.registry.auth import TOKEN_LIMIT, Exchange, Login, TokenAnswer, TokenRequest
 from builder.registry.credentials import CredentialSource
 from builder.registry.errors import (
+    LOST,
+    UNREACHABLE,
     AuthenticationError,
     RegistryError,
     TransientRegistryError,
@@ -107,6 +109,8 @@ class Session:
         self._logins: dict[str, Login] = {}
         self._warned: set[str] = set()
         self._passed_over: set[str] = set()
+        self._answered: set[tuple[str, str, int]] = set()
+        """Origins that have."""
         self._seconds: float | None = None
 
     def varied(
@@ -202,8 +206,12 @@ class Session:
         trust = endpoint.trust if own else None
         try:
             with self._connect().exchange(call.method, url, headers, call.body, trust, self._seconds) as response:
+                self._answered.add(origin(url))
                 yield response
         except TransientRegistryError as error:
+            if UNREACHABLE in error.codes and origin(url) in self._answered:
+                # An outage: whoever restarts a registry has it back soon.
+                error.codes += (LOST,)
             if own:
                 self._schemes.broke(endpoint, base, error)
             raise

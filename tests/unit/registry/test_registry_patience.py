@@ -13,7 +13,7 @@ from builder.registry.client import Registry
 from builder.registry.errors import TransientRegistryError
 from builder.registry.retry import RetryPolicy
 from tests.support.blobs import MemoryBlobs
-from tests.support.fake_registry import FakeRegistry, Fault, at, first
+from tests.support.fake_registry import FakeRegistry, Fault, at, first, serve
 
 Connect = Callable[..., Registry]
 
@@ -108,3 +108,22 @@ def test_pushing_what_can_be_done_without_stalls_once(fake: FakeRegistry, connec
             resigned.check_push(at(fake))
     assert len(fake.seen) == 3
     client.check_push(at(fake))
+
+
+def test_a_registry_that_has_answered_is_given_time_to_come_back(slept: list[float]) -> None:
+    """A wrong name is not worth it; the end of a long push is."""
+    with Registry(retry=RetryPolicy(sleep=slept.append)) as client:
+        with serve() as fake:
+            fake.put_manifest("a/b", "1", b"{}", media.OCI_MANIFEST)
+            assert client.tags(at(fake)) == ["1"]
+            there = at(fake)
+            # What the fake registry still serves is gone, as if its process had ended.
+            client.close()
+        with pytest.raises(TransientRegistryError, match="cannot connect"):
+            client.tags(there)
+        assert len(slept) == client.retry.attempts - 1
+    slept.clear()
+    with Registry(retry=RetryPolicy(sleep=slept.append)) as stranger:
+        with pytest.raises(TransientRegistryError, match="cannot connect"):
+            stranger.tags(there)
+        assert len(slept) == stranger.retry.connect_attempts - 1
