@@ -19,6 +19,7 @@ from builder.events import Reporter
 from builder.image.descriptor import Descriptor
 from builder.image.digest import Digest
 from builder.image.reference import Reference
+from builder.registry.together import in_parallel
 from builder.rootfs.coding import Coding
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class Ahead:
     @contextlib.contextmanager
     def following(self, blob: Path, step: str) -> Iterator[Complete]:
         """Send the file ``blob``, a layer of ``step``, while the block writes it; it tells when that is complete."""
-        if self._useless:
+        if self._is_useless():
             yield lambda _: None
             return
         from builder.registry.following import Telling
@@ -81,17 +82,20 @@ class Ahead:
         except BuilderError:
             upload.cancel()
             raise
-        # Registries differ: one where this does not work is sent no other layer like this.
         self._useless |= upload.failed
         return there
 
+    def _is_useless(self) -> bool:
+        """Say whether an upload has failed. Registries differ: where this does not work, no other layer is sent so."""
+        with self._lock:
+            return self._useless or any(upload.failed for upload in self._complete.values())
+
     def close(self) -> None:
-        """Cancel what is left."""
+        """Cancel what is left, all at once: a registry that does not answer is waited for once."""
         with self._lock:
             left = [*self._complete.values()]
             self._complete.clear()
-        for upload in left:
-            upload.cancel()
+        in_parallel([upload.cancel for upload in left], len(left))
 
 
 def ahead_of(

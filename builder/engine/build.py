@@ -25,7 +25,7 @@ from builder.engine.epoch import time_policy
 from builder.engine.healing import Chances, healing
 from builder.engine.layers import LostLayersError, SharedCacheError, StoreLayer
 from builder.engine.recompress import common_coding, refuse_zstd
-from builder.engine.request import IMAGE_OUTPUTS, BuildRequest, Form, compression_of, forms_of, reported
+from builder.engine.request import IMAGE_OUTPUTS, BuildRequest, Form, compression_of, forms_of, pushed_names, reported
 from builder.engine.rights import PushRights
 from builder.engine.sandboxes import LazySandbox
 from builder.engine.services import Services
@@ -40,6 +40,7 @@ from builder.image.reference import Reference
 from builder.plan.graph import Base, ImageSource, Plan, merged
 from builder.plan.lower import lower
 from builder.plan.references import PlanOptions, base_references
+from builder.registry.halfway import telling_of_some
 from builder.values import dataclass, replace
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ def build(request: BuildRequest, env: Environment) -> BuildResult:
     env.store.begin()
     with contextlib.ExitStack() as closing:
         rights = PushRights(request, env.registry)
+        closing.callback(rights.close)
         with Work(env.reporter, "read the Dockerfile and plan"):
             prepared = prepare(request, env, closing, clock)
         chances = Chances()
@@ -87,7 +89,8 @@ def build(request: BuildRequest, env: Environment) -> BuildResult:
                     from builder.engine.sharing import share
 
                     written_once = any(outputs.is_final(one.dest) for one in request.outputs)
-                    with Work(env.reporter, "share the cache"):
+                    with telling_of_some(env.reporter) as pushed, Work(env.reporter, "share the cache"):
+                        pushed += pushed_names(request.outputs, request.tags)
                         share(cache_to, env, prepared.services, solver, contents, again=not written_once)
                 break
             except LostLayersError as error:
@@ -274,12 +277,14 @@ def _deliver(
     outputs.keep(env.store, built, names, clock, made_from)
     places = outputs.Places(env.store, env.registry, env.reporter, request.push_foreign, services.ahead)
     # What cannot be written twice comes last: until then, all may begin again.
-    for output in sorted(request.outputs, key=lambda one: outputs.is_final(one.dest)):
-        if env.cancel.is_set():
-            raise InterruptedBuildError("interrupted before every output was written")
-        shown = made(output.form) if output.kind in IMAGE_OUTPUTS else built
-        with Work(env.reporter, outputs.shown_place(output, request.tags)):
-            outputs.write(output, shown, request.tags, places)
+    with telling_of_some(env.reporter) as pushed:
+        for output in sorted(request.outputs, key=lambda one: outputs.is_final(one.dest)):
+            if env.cancel.is_set():
+                raise InterruptedBuildError("interrupted before every output was written")
+            shown = made(output.form) if output.kind in IMAGE_OUTPUTS else built
+            with Work(env.reporter, outputs.shown_place(output, request.tags)):
+                outputs.write(output, shown, request.tags, places)
+            pushed += pushed_names([output], request.tags)
     return built, names
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
@@ -183,6 +183,11 @@ class BuildRequest:
         """Whether the result is an index: for several platforms, or because BUILDKIT_MULTI_PLATFORM asks for one."""
         asked = self.build_args.get("BUILDKIT_MULTI_PLATFORM", "").lower() in ("1", "t", "true")
         return asked or len(self.platforms) > 1
+
+
+def pushed_names(written: Sequence[Output], tags: Sequence[Reference]) -> list[Reference]:
+    """Return the names that are in registries when these outputs have been written."""
+    return [name for one in written if one.kind == "registry" for name in one.names or tags]
 
 
 def forms_of(request: BuildRequest) -> tuple[Form, ...]:

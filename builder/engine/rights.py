@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from builder.engine.request import BuildRequest, CacheTarget
+from builder.engine.request import BuildRequest, CacheTarget, pushed_names
 from builder.errors import BuilderError, InterruptedBuildError
 from builder.events import Reporter, Warned
 from builder.image.reference import Reference
@@ -35,6 +35,7 @@ class PushRights:
         self._failed: dict[str, Exception] = {}
         self._enforced: tuple[CacheTarget, ...] | None = None
         self._hurried = threading.Event()
+        self._over = False
         names = {one.name for one in self._pushed}
         caches = {one.name: one for target in request.cache_to if (one := target.place.reference) is not None}
         asked = [(one, False) for one in self._pushed]
@@ -58,6 +59,11 @@ class PushRights:
         """Raise what ``enforce`` does, if all answers are there."""
         if not any(thread.is_alive() for thread in self._threads):
             self.enforce(reporter)
+
+    def close(self) -> None:
+        """Ask nobody who has not been asked yet."""
+        self._over = True
+        self._hurried.set()
 
     def _wait(self, reporter: Reporter) -> tuple[CacheTarget, ...]:
         for thread in self._threads:
@@ -87,6 +93,8 @@ class PushRights:
 
     def _ask(self, reference: Reference, hasty: bool) -> None:
         self._hurried.wait(_COURTESY)
+        if self._over:
+            return
         try:
             registry = self._registry()
             (registry.hasty() if hasty else registry).check_push(reference)
@@ -96,5 +104,5 @@ class PushRights:
 
 def push_targets(request: BuildRequest) -> list[Reference]:
     """Return one reference into each repository that a request pushes to."""
-    names = [name for one in request.outputs if one.kind == "registry" for name in one.names or request.tags]
+    names = pushed_names(request.outputs, request.tags)
     return list({(name.registry, name.repository): name for name in names}.values())

@@ -15,6 +15,7 @@ from builder.images.loading import entries_at
 from builder.images.locate import asked_name, from_store, locate
 from builder.images.places import is_path, parse_place
 from builder.images.storing import with_foreign
+from builder.registry.halfway import telling_of_some
 from builder.registry.push import push_artifact
 
 
@@ -32,14 +33,16 @@ def push(
     redistribution too. Raises UsageError where there is no name, ImageError, RegistryError.
     """
     pushed: list[tuple[Reference, Artifact]] = []
-    for artifact, names in _found(source, targets, env):
-        chosen = choose(artifact, platforms)
-        for name in names:
-            must_be(name, chosen)
-        if foreign:
-            chosen = with_foreign(env, chosen, names[0])
-        push_artifact(env.registry(), names, chosen, env.reporter, foreign=foreign)
-        pushed += [(name, chosen) for name in names]
+    with telling_of_some(env.reporter) as done:
+        for artifact, names in _found(source, targets, env):
+            chosen = choose(artifact, platforms)
+            for name in names:
+                must_be(name, chosen)
+            if foreign:
+                chosen = with_foreign(env, chosen, names[0])
+            push_artifact(env.registry(), names, chosen, env.reporter, foreign=foreign)
+            pushed += [(name, chosen) for name in names]
+            done += names
     return pushed
 
 

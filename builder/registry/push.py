@@ -16,6 +16,7 @@ from builder.image.digest import Digest
 from builder.image.reference import Reference
 from builder.registry.client import Registry
 from builder.registry.errors import RegistryError
+from builder.registry.halfway import telling_of_some
 from builder.registry.together import in_parallel
 from builder.registry.upload import Begun, mount_or_begin
 from builder.values import dataclass
@@ -63,8 +64,10 @@ def push_artifact(
             _put_document(push, target, child.descriptor.digest, child, blobs)
         done.append(target)
     push = _Push(registry, artifact.content, reporter)
-    for reference in references:
-        _put_document(push, reference, reference.tag or root.descriptor.digest, root, blobs)
+    with telling_of_some(reporter) as pushed:
+        for reference in references:
+            _put_document(push, reference, reference.tag or root.descriptor.digest, root, blobs)
+            pushed.append(reference)
     return artifact.digest
 
 

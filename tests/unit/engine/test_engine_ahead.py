@@ -165,6 +165,41 @@ def test_a_registry_that_fails_once_is_sent_no_more(fake: FakeRegistry, client: 
     assert fake.uploads == {}
 
 
+def test_a_failure_is_seen_before_the_push(fake: FakeRegistry, client: Registry, tmp_path: Path) -> None:
+    """The push comes when all layers are packed."""
+    fake.plan = lambda seen: Fault(status=405) if seen.method == "PATCH" else None
+    ahead = Ahead(lambda: client, reference(fake), SilentReporter())
+    with opened(tmp_path) as store:
+        pack_layer(store, items(fake), USUAL, ahead)
+        for thread in [one for one in threading.enumerate() if one.name == "follow"]:
+            thread.join()
+        pack_layer(store, [Item(Entry(path="other", kind=Kind.FILE, size=len(NOISE)), NOISE)], USUAL, ahead)
+    ahead.close()
+    assert len([one for one in fake.asked("POST") if one.path.endswith("/uploads/")]) == 1
+
+
+def test_a_registry_that_does_not_let_go_is_waited_for_once(
+    fake: FakeRegistry, client: Registry, tmp_path: Path
+) -> None:
+    together = threading.Barrier(2)
+
+    def wait_for_the_other(seen: Seen) -> Fault | None:
+        if seen.method == "DELETE":
+            together.wait(30)
+        return None
+
+    ahead = Ahead(lambda: client, reference(fake), SilentReporter())
+    with opened(tmp_path) as store:
+        for name in ("one", "two"):
+            pack_layer(store, [Item(Entry(path=name, kind=Kind.FILE, size=len(NOISE)), NOISE)], USUAL, ahead)
+    for thread in [one for one in threading.enumerate() if one.name == "follow"]:
+        thread.join()
+    fake.plan = wait_for_the_other
+    ahead.close()
+    assert not together.broken
+    assert (fake.uploads, fake.blobs) == ({}, {})
+
+
 def request(outputs: tuple[Output, ...], **fields: object) -> BuildRequest:
     return BuildRequest(context=".", platforms=(NATIVE,), build_platform=NATIVE, outputs=outputs, **fields)  # type: ignore[arg-type]  # fields of any type
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from builder.cache.store import Store
+from builder.dockerfile.source import DockerfileError
 from builder.engine.request import BuildRequest, CachePlace, CacheTarget, Output
 from builder.engine.rights import push_targets
 from builder.events import Event, VertexCompleted
@@ -73,6 +74,42 @@ def test_every_repository_is_asked_once(shop: Workshop, fake: FakeRegistry) -> N
     assert len(fake.asked("DELETE")) == 2
     assert fake.uploads == {}
     assert set(fake.manifests["app"]) >= {"1", "2"}
+
+
+def test_a_build_that_has_failed_asks_nobody_any_more(
+    shop: Workshop, fake: FakeRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it would begin there, nobody might end."""
+    monkeypatch.setattr("builder.engine.rights._COURTESY", 60.0)
+    with pytest.raises(DockerfileError):
+        shop.build("FROM scratch\nNOSUCH x", tags=[f"{fake.host}/app:1"], outputs=(Output("registry"),))
+    for thread in [one for one in threading.enumerate() if one.name == "push-rights"]:
+        thread.join()
+    assert fake.seen == []
+
+
+def test_what_has_been_pushed_when_the_next_place_refuses(shop: Workshop, fake: FakeRegistry) -> None:
+    fake.plan = lambda seen: Fault(status=405) if seen.path.endswith("/manifests/2") else None
+    places = [Output("registry", names=(Reference.parse(f"{fake.host}/{name}"),)) for name in ("app:1", "other:2")]
+    seen = Recording()
+    with pytest.raises(RegistryError, match="405"):
+        shop.try_build(seen, "FROM scratch\nLABEL a=b", tags=[], outputs=tuple(places))
+    assert seen.warnings == [f"pushed before what failed, and there now: {fake.host}/app:1"]
+
+
+def test_what_has_been_pushed_when_the_cache_cannot_be_written(shop: Workshop, fake: FakeRegistry) -> None:
+    fake.plan = lambda seen: Fault(status=405) if "caches/x/manifests" in seen.path else None
+    seen = Recording()
+    with pytest.raises(RegistryError, match="405"):
+        shop.try_build(
+            seen,
+            "FROM scratch\nCOPY f /",
+            {"f": "1"},
+            tags=[f"{fake.host}/app:1"],
+            outputs=(Output("registry"),),
+            cache_to=cache_at(fake),
+        )
+    assert seen.warnings == [f"pushed before what failed, and there now: {fake.host}/app:1"]
 
 
 def test_a_build_without_a_push_asks_nobody(shop: Workshop, fake: FakeRegistry) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from builder.events import SilentReporter, Transfer
+from builder.events import SilentReporter, Transfer, Warned
 from builder.image.descriptor import DOCKER_FOREIGN_LAYER_GZIP
 from builder.image.digest import Digest, DigestMismatchError
 from builder.image.reference import Reference
@@ -62,6 +62,17 @@ def test_every_tag_and_every_repository(fake: FakeRegistry, connect: Any, pushed
     for repository, tag in (("a/b", "1"), ("a/b", "2"), ("c", "3")):
         assert_whole(fake, repository, tag, image)
     assert image.layers[0].opened == [1], "the second repository mounts from the first"
+
+
+def test_names_that_are_there_when_another_is_refused(
+    fake: FakeRegistry, connect: Any, pushed: Any, layer: Any
+) -> None:
+    told = Events()
+    fake.plan = lambda seen: Fault(status=405) if seen.path.endswith("/manifests/3") else None
+    with pytest.raises(RegistryError, match="405"):
+        push_image(connect(), [at(fake, f"a/b:{tag}") for tag in "1234"], pushed(layer(DATA)), told)
+    (warning,) = [one.message for one in told.seen if isinstance(one, Warned)]
+    assert warning == f"pushed before what failed, and there now: {fake.host}/a/b:1, {fake.host}/a/b:2"
 
 
 def test_a_reference_with_a_digest_only(fake: FakeRegistry, connect: Any, pushed: Any, layer: Any) -> None:
