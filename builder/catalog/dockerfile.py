@@ -216,7 +216,7 @@ KINDS = (
         ),
         cause="A quote or brace is not closed, or the modifier in `${NAME...}` is none of `:-`, `:+`, `:?`, `#`, `%` "
         "and `/`; or variables made of variables have grown beyond all measure.",
-        way_out="Correct it; a `$` that is meant itself is written `\\\\$`.",
+        way_out="Correct it; a `$` that is meant itself is written `\\$`.",
     ),
     Kind(
         code="PB6518",

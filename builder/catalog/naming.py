@@ -136,7 +136,7 @@ KINDS = (
         ),
         cause="A file of settings is not TOML, or the field at the path in the message is unknown or has the wrong "
         "type.",
-        way_out="Correct the field; docs/registries.md lists all of them.",
+        way_out="Correct the field; docs/configuration.md lists all of them.",
     ),
     Kind(
         code="PB6443",
@@ -166,7 +166,7 @@ KINDS = (
             "{root} is not a store",
             "cannot read the store {root}: {reason}",
         ),
-        cause="A store that is only read (`--store`) has to be made before, and to be readable.",
+        cause="A store that is only read (`--store-ro`) has to be made before, and to be readable.",
         way_out="`pybuild warm --store DIR REF` makes one.",
     ),
     Kind(
