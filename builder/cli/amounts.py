@@ -1,4 +1,4 @@
-"""Lengths of time, and sizes of the store, as people write them."""
+"""Lengths of time, and sizes, as people write them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from builder.patterns import pattern
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _PART = pattern(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)([smhdw])", re.ASCII)
+_SIZE = pattern(r"([0-9]{1,15}(?:\.[0-9]{1,6})?)([kmgt]?)(?:i?b)?\Z", re.IGNORECASE | re.ASCII)
 _LONGEST = 100 * 366 * 86400
 
 
@@ -23,6 +24,17 @@ def duration(option: str, text: str) -> float:
     return float(seconds)
 
 
+def size(option: str, text: str) -> int:
+    """Read bytes with an optional binary suffix: ``64m`` is 64 MiB. Raises UsageError."""
+    match = _SIZE.match(text)
+    if match is None:
+        raise UsageError(f"{option} {text}: expected a size", hint="bytes, or a number with k, m or g: 64m")
+    value = int(float(match[1]) * 1024 ** "_kmgt".index(match[2].lower() or "_"))
+    if value >= 1 << 60:
+        raise UsageError(f"{option} {text}: more than any machine has")
+    return value
+
+
 def store_size(place: str, text: str) -> tuple[int, int] | None:
     """Return bytes and percents of the file system, of which the smaller holds; None for ``none``. Raises UsageError.
 
@@ -30,8 +42,6 @@ def store_size(place: str, text: str) -> tuple[int, int] | None:
     """
     if text == "none":
         return None
-    from builder.cli.granting import size
-
     most, share = 1 << 62, 100
     for part in text.split(","):
         if part.endswith("%"):

@@ -13,6 +13,7 @@ import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from builder.cli.amounts import size
 from builder.engine.request import AgentSource
 from builder.errors import ContextError, UsageError
 from builder.patterns import pattern
@@ -21,7 +22,6 @@ from builder.run.spec import ULIMITS, UNLIMITED, Provision
 ENTITLEMENTS = ("network.host", "security.insecure")
 HOST_GATEWAY = "host-gateway"
 
-_SIZE = pattern(r"([0-9]{1,15}(?:\.[0-9]{1,6})?)([kmgt]?)(?:i?b)?\Z", re.IGNORECASE | re.ASCII)
 _NAME = pattern(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,253}[A-Za-z0-9_])?\.?\Z", re.ASCII)
 _SCOPE = pattern(r"%.*[^A-Za-z0-9_.-]", re.DOTALL)  # a scope of IPv6 that is no interface's name
 _ID = pattern(r"[A-Za-z0-9_.@-]{1,128}\Z", re.ASCII)
@@ -58,17 +58,6 @@ def provision(memory: str | None, cpus: str | None, dns: Sequence[str], search: 
 def shm_size(text: str | None) -> int:
     """Return bytes; 0 for the usual size. Raises UsageError."""
     return 0 if text is None else size("--shm-size", text)
-
-
-def size(option: str, text: str) -> int:
-    """Read bytes with an optional binary suffix: ``64m`` is 64 MiB. Raises UsageError."""
-    match = _SIZE.match(text)
-    if match is None:
-        raise UsageError(f"{option} {text}: expected a size", hint="bytes, or a number with k, m or g: 64m")
-    value = int(float(match[1]) * 1024 ** "_kmgt".index(match[2].lower() or "_"))
-    if value >= 1 << 60:
-        raise UsageError(f"{option} {text}: more than any machine has")
-    return value
 
 
 def hosts(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:

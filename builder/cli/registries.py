@@ -74,7 +74,7 @@ def upload_piece(options: argparse.Namespace) -> int:
     text = getattr(options, "upload_chunk_size", "")
     if not text:
         return 0
-    from builder.cli.granting import size
+    from builder.cli.amounts import size
 
     return size("--upload-chunk-size", text)
 

@@ -137,7 +137,7 @@ def recompressed(layer: Layer, coding: Coding, store: Store, before: Before = _s
 
 
 def _made(source: Layer, described: Descriptor, coding: Coding, store: Store) -> StoreLayer:
-    from builder.rootfs.recompress import recompress
+    from builder.rootfs.pack import recompress
 
     temporary = store.temporary(".blob")
     try:

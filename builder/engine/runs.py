@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, assert_never
 
-from builder.engine.hearing import Heard
 from builder.engine.layerbuilder import LayerBuilder
 from builder.engine.layers import LayerStack, StoreLayer, fetch_all, index_all, stack_id, view_of
+from builder.engine.masks import Masking
 from builder.engine.packing import following, publish
 from builder.engine.services import SECRET_LIMIT, Services
 from builder.errors import ContextError, UsageError
-from builder.events import Notice
+from builder.events import Notice, Output
 from builder.image.digest import chain_ids
 from builder.plan.graph import Mount, RunCommand, StageOrigin, Vertex
 from builder.run.spec import (
@@ -29,6 +29,8 @@ from builder.run.spec import (
     TmpfsMount,
     Ulimit,
 )
+
+_Stream = Literal["stdout", "stderr"]
 
 
 class MissingSecretError(UsageError):
@@ -50,7 +52,7 @@ def run_command(
         index_all(parent, truly=True)
         spec = _spec(operation, sources, services, held)
         complete = held.enter_context(following(services.ahead, blob, vertex.name))
-        heard = held.enter_context(Heard(vertex.id, services))
+        heard = held.enter_context(_Heard(vertex.id, services))
         result = services.sandbox.get().run(
             spec,
             layer_sources(parent),
@@ -249,3 +251,33 @@ def _secret(mount: Mount, environment: dict[str, str], services: Services) -> li
         return []
     mode = 0o400 if mount.mode is None else mount.mode
     return [SecretMount(target=mount.target, data=data, mode=mode, uid=mount.uid, gid=mount.gid)]
+
+
+class _Heard:
+    """The two streams of one step on their way to who listens: without the values of secrets, however they are cut.
+
+    At the end of the block comes what was kept back.
+    """
+
+    def __init__(self, vertex: str, services: Services) -> None:
+        self._vertex = vertex
+        self._services = services
+        self._streams: dict[_Stream, Masking] = {}
+
+    def __enter__(self) -> _Heard:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for stream, masking in self._streams.items():
+            self._emit(stream, masking.end())
+
+    def take(self, stream: _Stream, data: bytes) -> None:
+        """Pass on a piece of output."""
+        masking = self._streams.get(stream)
+        if masking is None:
+            masking = self._streams[stream] = Masking(self._services.masks)
+        self._emit(stream, masking.take(data))
+
+    def _emit(self, stream: _Stream, data: bytes) -> None:
+        if data:
+            self._services.reporter.emit(Output(self._vertex, stream, data))

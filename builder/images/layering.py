@@ -29,8 +29,7 @@ from builder.image.descriptor import Descriptor
 from builder.image.digest import DiffID, Digest
 from builder.rootfs.coding import USUAL, Coding, Compression
 from builder.rootfs.compression import PREFIX, detect
-from builder.rootfs.pack import index_layer
-from builder.rootfs.recompress import recompress
+from builder.rootfs.pack import index_layer, recompress
 from builder.streams import HashingWriter, Readable, copy, read_up_to
 from builder.values import dataclass
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from builder.dockerfile import instructions as df
-from builder.dockerfile.describe import description
 from builder.dockerfile.expansion import variables
 from builder.dockerfile.mounts import resolve_mount
 from builder.dockerfile.source import DockerfileError, Span
+from builder.dockerfile.text import SPACE
 from builder.dockerfile.word import Word
 from builder.plan.references import Names, PlanOptions, ToStage, needed_stages
 from builder.plan.scope import Scope
@@ -97,6 +97,15 @@ def outline(dockerfile: df.Dockerfile, options: PlanOptions) -> Outline:
 
 def _described(one: df.From | df.Arg, name: str | None) -> str:
     return description(one.written.comments, name) if name else ""
+
+
+def description(comments: Iterable[str], name: str) -> str:
+    """Return the text of the first comment that begins with ``name`` and a blank, without both; or nothing."""
+    for comment in comments:
+        head, blank, rest = comment.partition(" ")
+        if blank and head == name:
+            return rest.strip(SPACE)
+    return ""
 
 
 @dataclass(slots=True)

@@ -2,7 +2,8 @@
 
 The caller decides which entries and in what order (reproducibility.md 5.3: parents first, whiteouts of a directory
 before what is added to it); this module writes them as given. ``index_layer`` is the way back: the same facts from a
-blob made elsewhere.
+blob made elsewhere. ``recompress`` gives a layer another form: the same tar, so the same DiffID and table of contents,
+but for its table of members, which is about the old blob (toc.py).
 """
 
 from __future__ import annotations
@@ -205,3 +206,34 @@ class _HashingReader:
 class _Nowhere:
     def write(self, data: bytes, /) -> None:
         pass
+
+
+@dataclass(frozen=True, slots=True)
+class Recompressed:
+    """What ``recompress`` made: both identities, sizes in bytes, and the compressor's fingerprint."""
+
+    diff_id: DiffID
+    digest: Digest
+    size: int
+    uncompressed_size: int
+    compressor: str
+
+
+def recompress(source: Readable, blob: Writable, coding: Coding, *, threads: int | None = None) -> Recompressed:
+    """Read a layer in any compression to its end and write it to ``blob`` as ``coding`` says; both stay open.
+
+    Checks no digest: the caller compares. Raises LayerFormatError for damaged data, and passes on OSError.
+    """
+    compressed = HashingWriter(blob)
+    with coding.writer(compressed, threads=threads) as tar:
+        plain = decompress(source)
+        while chunk := plain.read(CHUNK):
+            tar.write(chunk)
+        tar.close()
+    return Recompressed(
+        diff_id=DiffID(Digest.from_hex(tar.hexdigest())),
+        digest=Digest.from_hex(compressed.hexdigest()),
+        size=compressed.size,
+        uncompressed_size=tar.size,
+        compressor=coding.fingerprint(),
+    )

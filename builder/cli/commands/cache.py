@@ -209,7 +209,7 @@ def _prune(options: argparse.Namespace) -> int:
 
 
 def _size(option: str, text: str) -> int:
-    from builder.cli.granting import size
+    from builder.cli.amounts import size
 
     return size(option, text)
 

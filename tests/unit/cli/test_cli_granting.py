@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builder.cli.granting import size
+from builder.cli.amounts import size
 from builder.cli.options import parse
 from builder.cli.requests import make_request
 from builder.engine.request import AgentSource, BuildRequest

@@ -1,10 +1,9 @@
-"""The canonical text of instructions, and descriptions in comments."""
+"""The canonical text of instructions."""
 
 from __future__ import annotations
 
 import pytest
 
-from builder.dockerfile.describe import description
 from builder.dockerfile.parser import parse
 from builder.dockerfile.printer import format_dockerfile
 
@@ -29,10 +28,3 @@ from builder.dockerfile.printer import format_dockerfile
 )
 def test_printing(text: str, printed: str) -> None:
     assert format_dockerfile(parse(text.encode())) == printed + "\n"
-
-
-def test_descriptions() -> None:
-    comments = ("check=skip=all", "other text", "base is the base ", "base again", "baseline x", "empty")
-    assert description(comments, "base") == "is the base"
-    assert description(comments, "empty") == ""
-    assert description(comments, "nothing") == ""

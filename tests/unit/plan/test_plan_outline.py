@@ -7,7 +7,7 @@ import pytest
 from builder.dockerfile.parser import parse
 from builder.dockerfile.source import DockerfileError
 from builder.image.platform import Platform
-from builder.plan.outline import Outline, outline, targets
+from builder.plan.outline import Outline, description, outline, targets
 from builder.plan.references import PlanOptions
 
 HERE = Platform.parse("linux/amd64")
@@ -77,3 +77,10 @@ def test_mounts() -> None:
     assert [(one.name, one.required, one.span.start_line) for one in shown.secrets] == [("npm", True, 3)]
     assert [one.name for one in shown.caches] == ["/c", "go"]
     assert [one.name for one in shown.ssh] == ["default"]
+
+
+def test_descriptions() -> None:
+    comments = ("check=skip=all", "other text", "base is the base ", "base again", "baseline x", "empty")
+    assert description(comments, "base") == "is the base"
+    assert description(comments, "empty") == ""
+    assert description(comments, "nothing") == ""

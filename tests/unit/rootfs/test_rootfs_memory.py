@@ -37,7 +37,7 @@ print(peak())
 """
 RECOMPRESS = """
 from builder.rootfs.coding import Coding, Compression
-from builder.rootfs.recompress import recompress
+from builder.rootfs.pack import recompress
 for coding in (Coding(Compression.ZSTD), Coding(Compression.GZIP, 1), Coding(Compression.NONE)):
     with open(sys.argv[1] + "/blob", "rb") as blob, open("/dev/null", "wb") as target:
         assert recompress(blob, target, coding).uncompressed_size > 1 << 28

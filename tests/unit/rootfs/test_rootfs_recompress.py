@@ -16,7 +16,7 @@ from builder.rootfs.chunked import LEVELS
 from builder.rootfs.coding import Coding, Compression
 from builder.rootfs.compression import decompress
 from builder.rootfs.entry import LayerFormatError
-from builder.rootfs.recompress import Recompressed, recompress
+from builder.rootfs.pack import Recompressed, recompress
 
 TAR = random.Random(5).randbytes(1_300_000) + b"text " * 300_000 + bytes(2_000_000)
 DIFF_ID = "sha256:" + hashlib.sha256(TAR).hexdigest()
