@@ -21,6 +21,7 @@ import shlex
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -92,20 +93,19 @@ def layer(folder: str, target: str) -> str:
 
 def put(blob: str, digest: str, host: str) -> None:
     """Upload a file in one request."""
-    connection = http.client.HTTPConnection(host)
-    connection.request("POST", "/v2/floor/blobs/uploads/")
-    answer = connection.getresponse()
-    answer.read()
-    place = urlsplit(answer.getheader("Location") or "")
-    connection.putrequest("PUT", f"{place.path}?{place.query}&digest=sha256:{digest}")
-    left, sent = os.path.getsize(blob), 0
-    connection.putheader("Content-Length", str(left))
-    connection.endheaders()
-    with open(blob, "rb") as stream:
+    with closing(http.client.HTTPConnection(host)) as connection, open(blob, "rb") as stream:
+        connection.request("POST", "/v2/floor/blobs/uploads/")
+        answer = connection.getresponse()
+        answer.read()
+        place = urlsplit(answer.getheader("Location") or "")
+        connection.putrequest("PUT", f"{place.path}?{place.query}&digest=sha256:{digest}")
+        left, sent = os.path.getsize(blob), 0
+        connection.putheader("Content-Length", str(left))
+        connection.endheaders()
         while sent < left:
             sent += os.sendfile(connection.sock.fileno(), stream.fileno(), sent, left - sent)
-    if (status := connection.getresponse().status) != 201:
-        sys.exit(f"PUT ended with {status}")
+        if (status := connection.getresponse().status) != 201:
+            sys.exit(f"PUT ended with {status}")
 
 
 def command_of(dockerfile: Path) -> str:

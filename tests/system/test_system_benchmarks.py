@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -43,3 +44,11 @@ def test_every_curve_once_and_small(pybuild: Path, tmp_path: Path) -> None:
     command = [sys.executable, BENCHMARKS / "curves.py", f"--pybuild={pybuild}", "--scale=0.002", "--axes=files,bytes"]
     run([*command, "--repeat=1", f"--work={tmp_path}", f"--results={tmp_path}"], check=False)
     assert {axis["axis"] for axis in json.loads((tmp_path / "curves.json").read_text())["axes"]} == {"files", "bytes"}
+
+
+def test_the_floors_of_what_is_uploaded_once_and_small() -> None:
+    need_root("needs root: builders with stores of their own")
+    for tool in ("buildah", "docker-registry"):
+        need_tool(tool)
+    done = run([sys.executable, BENCHMARKS / "floors.py", "--rows=W2,W6", "--scale=0.002", "--repeat=1"])
+    assert re.findall(r"^\| (W\d) \| [\d.]+ s \| [\d.]+ s \|", done.stdout, re.MULTILINE) == ["W2", "W6"]
