@@ -120,11 +120,12 @@ class StepLog:
 
     def last(self) -> list[str]:
         """Return the last lines since something was left out."""
-        return _whole_lines(self._end)
+        return whole_lines(self._end, cut=len(self._end) == _END)
 
     def last_hidden(self) -> list[str]:
         """Return the last lines, if they were not shown."""
-        return _whole_lines(self._end[-self._skipped :]) if self._skipped else []
+        end = self._end[-self._skipped :] if self._skipped else b""
+        return whole_lines(end, cut=len(end) == _END)
 
     def end(self) -> str:
         """Say what was left out and where it is, or nothing; nothing more is written."""
@@ -177,10 +178,11 @@ class StepLog:
         self._written += len(data)
 
 
-def _whole_lines(end: bytes) -> list[str]:
-    """Return the lines at the end of an output, without the first if that may be cut."""
+def whole_lines(end: bytes, *, cut: bool) -> list[str]:
+    """Return the lines at the end of an output, without the first if that may be ``cut`` and is not all there is."""
     found = Lines()
-    return [*found.take(end), *found.end()][1 if len(end) == _END else 0 :]
+    lines = [*found.take(end), *found.end()]
+    return lines[1:] if cut and len(lines) > 1 else lines
 
 
 class Lines:

@@ -10,6 +10,7 @@ import pytest
 from builder.cli.progress import steplog
 from builder.cli.progress.groups import Groups
 from builder.cli.progress.plain import PlainReporter
+from builder.cli.progress.quiet import QuietReporter
 from builder.cli.progress.steplog import Logs, shown_line
 from builder.cli.reporters import chosen_progress, printable
 from builder.errors import UsageError
@@ -245,3 +246,37 @@ def test_who_decides_how_it_is_shown(given: str, environment: dict[str, str], ch
 def test_a_wrong_word_in_the_environment_is_an_error() -> None:
     with pytest.raises(UsageError, match="PYBUILD_PROGRESS is 'fancy'"):
         chosen_progress("", {"PYBUILD_PROGRESS": "fancy"})
+
+
+# --- quiet
+
+
+def quietly(events: list[Event]) -> list[str]:
+    stream = io.StringIO(newline="")
+    reporter = QuietReporter(stream)
+    for event in events:
+        reporter.emit(event)
+    return stream.getvalue().splitlines()
+
+
+def test_quiet_shows_why_a_step_failed_and_nothing_of_others() -> None:
+    events = [
+        VertexStarted("a", "RUN a"),
+        VertexStarted("b", "RUN b"),
+        out("a", b"a1\n"),
+        out("b", b"".join(b"b%d\n" % number for number in range(40)) + b"\x1b[31m::error::x"),
+        VertexCompleted("a", "RUN a", 1.0, cached=False),
+        VertexFailed("b", "RUN b", 1.0, "no"),
+        Failed("no", "", 1),
+    ]
+    assert quietly(events) == [*(f"| b{number}" for number in range(11, 40)), "| ::error::x", "pybuild: error: no"]
+
+
+def test_quiet_keeps_the_end_of_much_output() -> None:
+    lines = quietly([out("a", b"first\n"), out("a", b"x" * 100_000), VertexFailed("a", "RUN a", 1.0, "no")])
+    assert len(lines) == 1
+    assert 1000 < len(lines[0]) < 10_000
+
+
+def test_quiet_says_nothing_of_a_step_that_was_interrupted() -> None:
+    assert quietly([out("a", b"a1\n"), Stopping(), VertexFailed("a", "RUN a", 1.0, "interrupted")]) == []
