@@ -6,6 +6,8 @@ nothing else of a context is read.
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import overload
 
@@ -21,6 +23,9 @@ from builder.values import dataclass
 
 MANY_UNREAD, LARGE_UNREAD = 512, 16 << 20
 """Files, and bytes of them, that one looks for without hashing them all."""
+
+_NAMES = 2000
+"""Files of a directory among which one looks for the one that was meant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +139,7 @@ def select(tree: Tree, source: str, *, parents: bool = False, exclude: Sequence[
         if entry is None and not top:
             entry = Entry(path="", kind=Kind.DIRECTORY)
         if entry is None:
-            raise ContextError(f'"/{full}": not found', hint="check the path, the build context and its .dockerignore")
+            raise ContextError(f'"/{full}": not found', hint=_way_out(tree, source, full))
         name = full.rpartition("/")[2]
         picked: Sequence[Picked]
         if excluded is None:
@@ -146,6 +151,24 @@ def select(tree: Tree, source: str, *, parents: bool = False, exclude: Sequence[
         elif picked:
             found.append(Selection(name, picked))
     return tuple(found)
+
+
+def _way_out(tree: Tree, source: str, path: str) -> str:
+    """Return what may be wrong with a source that is not there."""
+    from builder.dockerfile.suggest import nearest
+
+    folder, slash, name = path.rpartition("/")
+    with contextlib.suppress(ContextError):
+        link = tree.lstat(path)
+        if link is not None and link.kind is Kind.SYMLINK:
+            return f"it is a link to {link.target}, which is not there"
+        names = (child.path.rpartition("/")[2] for child in tree.children(resolve(tree, folder)))
+        close = nearest(name, itertools.islice(names, _NAMES))
+        if close:
+            return f"did you mean {folder}{slash}{close}?"
+    if ".." in source.split("/") and isinstance(tree, DirectoryTree):
+        return "nothing outside of the build context can be copied: name a wider one, or give it as a --build-context"
+    return "check the path, and of a build context the .dockerignore"
 
 
 def places(selections: Sequence[Selection]) -> Iterator[tuple[str, Sequence[str]]]:

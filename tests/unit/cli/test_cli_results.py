@@ -95,6 +95,27 @@ def test_errors_of_steps_and_bases_show_their_instruction(
     assert said in pybuild(".", root=store_root, status=status, cwd=context).stderr
 
 
+@pytest.mark.parametrize(
+    ("source", "hint"),
+    [
+        ("Data.txt", "did you mean data.txt?"),
+        ("below/mian.py", "did you mean below/main.py?"),
+        ("link", "it is a link to nowhere, which is not there"),
+        ("../data.txt/x", "nothing outside of the build context can be copied: name a wider one"),
+        ("nothing-like-it", "check the path, and of a build context the .dockerignore"),
+        ("nowhere/at/all", "check the path, and of a build context the .dockerignore"),
+        ("--from=other ../nosuch", "check the path, and of a build context the .dockerignore"),
+        ("--from=other /data.txt/Main.py", "check the path, and of a build context the .dockerignore"),
+        ("--from=other /Data.txt", "did you mean data.txt?"),
+    ],
+)
+def test_a_source_that_is_not_there_has_a_way_out(tmp_path: Path, store_root: Path, source: str, hint: str) -> None:
+    text = f"FROM scratch AS other\nCOPY data.txt /\nFROM scratch\nCOPY {source} /\n"
+    context = write_context(tmp_path / "context", text, {"data.txt": "", "below/main.py": ""})
+    (context / "link").symlink_to("nowhere")
+    assert f"\nhint: {hint}" in pybuild(context, root=store_root, status=66).stderr
+
+
 def test_a_misspelt_stage_that_no_registry_has_is_suggested(context: Path, store_root: Path) -> None:
     (context / "Dockerfile").write_text("FROM scratch AS builder\nFROM scratch\nCOPY --from=bulider a /\n")
     done = pybuild("--pull=never", ".", root=store_root, status=67, cwd=context)
