@@ -60,6 +60,7 @@ _SETTINGS = {
     "submodule.recurse": "false",
 }
 _MOST_OUTPUT = 4000
+_BY_SSH = "fatal: Could not read from remote repository."
 _AWAY = (
     "Could not resolve host",
     "Failed to connect",
@@ -203,7 +204,9 @@ class _Git:
     def _fail(self, verb: str, done: subprocess.CompletedProcess[bytes]) -> NoReturn:
         said = done.stderr[-_MOST_OUTPUT:].decode("utf-8", "replace")
         lines = [line for line in said.split("\n") if line.strip()]
-        lines = [line for line in lines if line.startswith(("fatal: ", "error: ", "remote: "))] or lines
+        told = [line for line in lines if line.startswith(("fatal: ", "error: ", "remote: "))]
+        # Of this one the reason stands before it, in words of ssh.
+        lines = (lines[: lines.index(_BY_SSH)][-3:] if _BY_SSH in lines else told) or lines
         text = "; ".join("".join(char for char in line[:300] if char.isprintable()) for line in lines[:3])
         message = f"git {verb} of {self._remote} failed: {text or f'exit status {done.returncode}'}"
         if any(sign in said for sign in _AWAY):

@@ -300,7 +300,7 @@ def _unreachable(cause: BaseException, host: str, proxy: str) -> RegistryError:
     else:
         unknown = isinstance(cause, socket.gaierror)
         hint = "is there a network? mirrors: --registry-mirror, proxies: HTTPS_PROXY" if unknown else None
-        hint = "is the registry running?" if is_loopback(host) else hint
+        hint = "is the server running?" if is_loopback(host) else hint
     return TransientRegistryError(text, host=host, codes=(UNREACHABLE,), hint=hint)
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from builder.context.git import GitAccess, checkout, commit_time, resolve_commit
 from builder.context.giturl import GitSource, is_git_url, parse_git_url
+from builder.context.http import TransientContextError
 from builder.errors import ContextError, OutputError
 from tests.support.need import need_tool
 
@@ -337,3 +338,25 @@ def test_credentials_for_another_host_are_not_sent(web: tuple[str, list[str | No
 def test_without_git_the_message_says_so() -> None:
     with pytest.raises(ContextError, match="no git command"):
         resolve_commit(parse_git_url("https://example.org/x.git"), GitAccess({"PATH": "/nowhere"}))
+
+
+@pytest.mark.parametrize(
+    ("script", "said", "later"),
+    [
+        ("echo 'ssh: connect to host h port 22: Connection refused'", "ssh: connect to host h port 22", True),
+        ("echo 'Host key verification failed.'", "failed: Host key verification failed.", False),
+        ("printf 'Warning: x\\r\\na@h: Permission denied (publickey).\\r\\n'", "Permission denied (publickey).", False),
+        ("true", "failed: fatal: Could not read from remote repository.", False),
+    ],
+)
+def test_what_ssh_says_is_passed_on(tmp_path: Path, script: str, said: str, later: bool) -> None:
+    """Of its failure git itself says nothing but that there was one."""
+    need_tool("git")
+    ssh = tmp_path / "ssh"
+    ssh.write_text(f"#!/bin/sh\n{script} >&2\nexit 255\n")
+    ssh.chmod(0o755)
+    access = GitAccess({"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"})
+    with pytest.raises(TransientContextError if later else ContextError) as caught:
+        resolve_commit(parse_git_url("ssh://a@h/x.git"), access)
+    assert said in caught.value.message
+    assert isinstance(caught.value, TransientContextError) is later
