@@ -1,4 +1,4 @@
-"""Moving bytes: bounded copies, writers that count and hash, files that appear whole or not at all.
+"""Moving bytes: bounded copies, writers that count and hash, parts of files, files that appear whole or not at all.
 
 Nothing here knows what the bytes mean. Chunks are 1 MiB; memory never grows with the stream.
 """
@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import os
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from builder.errors import OutputError
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 CHUNK = 1 << 20
 
@@ -54,6 +58,46 @@ class HashingWriter:
     def hexdigest(self) -> str:
         """Return the SHA-256 of all bytes so far."""
         return self._hash.hexdigest()
+
+
+class Window(io.RawIOBase):
+    """Bytes ``start`` to ``start + size`` of a file, with a position of its own; closes ``fd``."""
+
+    def __init__(self, fd: int, start: int, size: int) -> None:
+        self._fd = fd
+        self._start = start
+        self._size = size
+        self._position = 0
+
+    def readable(self) -> bool:
+        """Say yes."""
+        return True
+
+    def seekable(self) -> bool:
+        """Say yes."""
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        """Move the position and return it."""
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
+        self._position = max(0, base + offset)
+        return self._position
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        """Read at the position, without moving that of the descriptor."""
+        target = memoryview(buffer).cast("B")
+        want = max(0, min(len(target), self._size - self._position))
+        if not want:
+            return 0
+        count = os.preadv(self._fd, [target[:want]], self._start + self._position)
+        self._position += count
+        return count
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        if not self.closed:
+            os.close(self._fd)
+        super().close()
 
 
 def copy(source: Readable, target: Writable, *, limit: int | None = None) -> int:

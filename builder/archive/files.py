@@ -13,15 +13,12 @@ import posixpath
 import stat
 import weakref
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
+from typing import BinaryIO, Protocol, cast
 
 from builder.errors import ContextError, ImageError, OutputError
 from builder.patterns import pattern
 from builder.rootfs.entry import Kind, LayerFormatError, UnsafePathError
-from builder.streams import CHUNK, copy, read_limited
-
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
+from builder.streams import CHUNK, Window, copy, read_limited
 
 MAX_FILES = 100_000
 """Entries of one image archive; a few per layer are normal."""
@@ -179,7 +176,7 @@ class TarFiles:
         found = self._follow(name)
         if found is None:
             raise ImageError(f"{self.where}: there is no {name} in it")
-        return cast(BinaryIO, io.BufferedReader(_Window(os.dup(self._stream.fileno()), *found), CHUNK))
+        return cast(BinaryIO, io.BufferedReader(Window(os.dup(self._stream.fileno()), *found), CHUNK))
 
     def directories(self) -> list[str]:
         """Return the names of the directories at the top, sorted."""
@@ -257,38 +254,3 @@ class _Skipping:
         self._skip -= size
         self._stream.seek(size, os.SEEK_CUR)
         return _ZEROS[:size]
-
-
-class _Window(io.RawIOBase):
-    """Bytes ``start`` to ``start + size`` of a file, with a position of its own; closes ``fd``."""
-
-    def __init__(self, fd: int, start: int, size: int) -> None:
-        self._fd = fd
-        self._start = start
-        self._size = size
-        self._position = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
-        self._position = max(0, base + offset)
-        return self._position
-
-    def readinto(self, buffer: WriteableBuffer, /) -> int:
-        target = memoryview(buffer).cast("B")
-        want = max(0, min(len(target), self._size - self._position))
-        if not want:
-            return 0
-        count = os.preadv(self._fd, [target[:want]], self._start + self._position)
-        self._position += count
-        return count
-
-    def close(self) -> None:
-        if not self.closed:
-            os.close(self._fd)
-        super().close()

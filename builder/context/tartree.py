@@ -11,18 +11,15 @@ import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 from builder.errors import ContextError, ImageError, room_hint
 from builder.rootfs.entry import Entry, Kind
 from builder.rootfs.rooted import resolve_links, split
 from builder.rootfs.tarreader import read_members
 from builder.rootfs.whiteout import belongs_in_layer
-from builder.streams import CHUNK, Readable
+from builder.streams import CHUNK, Readable, Window
 from builder.values import replace
-
-if TYPE_CHECKING:
-    from typing_extensions import Buffer
 
 LARGEST_CONTEXT = 64 << 30
 """Bytes of contents, holes of sparse files included, that one archive may hold."""
@@ -95,7 +92,7 @@ class TarTree:
         node = self._find(path)
         if node is None or node.entry.kind is not Kind.FILE:
             raise ContextError(f"{path}: no such file in {self.label}")
-        return io.BufferedReader(_Part(os.dup(self._fd), node.offset, node.entry.size))
+        return io.BufferedReader(Window(os.dup(self._fd), node.offset, node.entry.size))
 
     def link_key(self, path: str) -> int | None:
         """Return what the names of one file share."""
@@ -163,43 +160,14 @@ class TarTree:
                 # Holes stay holes, so that a small archive of large sparse files stays small.
                 if chunk.count(0) != len(chunk):
                     _write_at(self._fd, chunk, self._size)
+                else:
+                    os.ftruncate(self._fd, self._size + len(chunk))
             except OSError as error:
                 raise ContextError(
                     f"cannot keep {path} of {self.label}: {error.strerror}", hint=room_hint(error)
                 ) from error
             self._size += len(chunk)
         return start
-
-
-class _Part(io.RawIOBase):
-    """Bytes of a file from an offset on; what was never written is zero. Owns its descriptor."""
-
-    def __init__(self, fd: int, offset: int, size: int) -> None:
-        super().__init__()
-        self._fd = fd
-        self._offset = offset
-        self._left = size
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Buffer, /) -> int:
-        view = memoryview(buffer).cast("B")
-        view = view[: min(len(view), self._left)]
-        if not view:
-            return 0
-        count = os.preadv(self._fd, [view], self._offset)
-        if count == 0:  # a hole at the very end
-            count = len(view)
-            view[:] = bytes(count)
-        self._offset += count
-        self._left -= count
-        return count
-
-    def close(self) -> None:
-        if not self.closed:
-            os.close(self._fd)
-        super().close()
 
 
 def _named(node: _Node, path: str) -> Entry:

@@ -24,7 +24,7 @@ from builder.rootfs.entry import LayerFormatError
 from builder.rootfs.sparse import Spread
 from builder.rootfs.tarreader import Member
 from builder.rootfs.toc import Toc
-from builder.streams import CHUNK, HashingWriter, Readable, copy
+from builder.streams import CHUNK, HashingWriter, Readable, Window, copy
 
 _CACHED_MEMBERS = 4
 _BUFFER = 1 << 16
@@ -222,32 +222,11 @@ def _exactly(stream: Readable, size: int) -> bytes:
 def open_member(tar: Path, member: Member) -> BinaryIO:
     """Return the contents of a member of a tar that is a file of ours, holes filled in."""
     entry, segments = member.entry, member.segments
+    size = entry.size if segments is None else sum(length for _, length in segments)
+    packed = io.BufferedReader(Window(os.open(tar, os.O_RDONLY | os.O_CLOEXEC), member.offset, size), _BUFFER)
     if segments is None:
-        return io.BufferedReader(_FilePart(tar, member.offset, entry.size), _BUFFER)
-    packed = io.BufferedReader(_FilePart(tar, member.offset, sum(length for _, length in segments)), _BUFFER)
+        return packed
     return io.BufferedReader(_Spread(Spread(packed, segments, entry.size), packed), _BUFFER)
-
-
-class _FilePart(io.RawIOBase):
-    """A range of a file that was opened for it, for reading once."""
-
-    def __init__(self, path: Path, offset: int, size: int) -> None:
-        super().__init__()
-        self._file = io.FileIO(path)
-        self._file.seek(offset)
-        self._left = size
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: bytearray | memoryview, /) -> int:  # type: ignore[override]  # typeshed's is wider
-        count = self._file.readinto(memoryview(buffer)[: self._left]) or 0
-        self._left -= count
-        return count
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()
 
 
 class _Slice(io.RawIOBase):
