@@ -82,7 +82,7 @@ def make_layout(folder: Path, mib: int) -> None:
             member.size = mib * MIB // LAYERS
             tar.addfile(member, _Random(member.size))  # type: ignore[arg-type]  # all that is needed of a file
         with gzip.open(path) as stream:
-            diff_ids.append("sha256:" + hashlib.file_digest(stream, "sha256").hexdigest())  # type: ignore[arg-type]
+            diff_ids.append("sha256:" + hashlib.file_digest(stream, "sha256").hexdigest())
         with path.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
         size = path.stat().st_size

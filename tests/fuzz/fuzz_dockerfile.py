@@ -52,7 +52,7 @@ def try_one(data: bytes) -> None:
     expand(dockerfile)
     for read in (require_built_in_frontend, check, plan):
         try:
-            read(dockerfile.source if read is require_built_in_frontend else dockerfile)  # type: ignore[operator]
+            read(dockerfile.source if read is require_built_in_frontend else dockerfile)
         except BuilderError:
             pass
 

@@ -31,7 +31,7 @@ def _entries() -> st.SearchStrategy[Entry]:
     number = st.integers(0, 9)
 
     def made(kind: Kind, **fields: object) -> st.SearchStrategy[Entry]:
-        return st.builds(Entry, path=_paths(), kind=st.just(kind), mtime=number, uid=number, **fields)  # type: ignore[arg-type]
+        return st.builds(Entry, path=_paths(), kind=st.just(kind), mtime=number, uid=number, **fields)
 
     return st.one_of(
         made(Kind.DIRECTORY),
@@ -113,10 +113,10 @@ def _toc(entries: list[Entry]) -> Toc | None:
         return None
 
 
-D, F, S, H, W, O = Kind.DIRECTORY, Kind.FILE, Kind.SYMLINK, Kind.HARDLINK, Kind.WHITEOUT, Kind.OPAQUE  # noqa: E741
+D, F, S, H, W, O = Kind.DIRECTORY, Kind.FILE, Kind.SYMLINK, Kind.HARDLINK, Kind.WHITEOUT, Kind.OPAQUE  # noqa: E741  no zero near it
 
 
-def E(kind: Kind, path: str, target: str = "", **fields: int) -> Entry:  # noqa: N802
+def E(kind: Kind, path: str, target: str = "", **fields: int) -> Entry:  # noqa: N802  short, for tables
     return Entry(path=path, kind=kind, target=target, **fields)
 
 

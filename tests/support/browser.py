@@ -51,7 +51,7 @@ class Page:
             found = self._message()
             if found.get("id") == number:
                 assert "error" not in found, f"{method}: {found['error']}"
-                return found["result"]  # type: ignore[no-any-return]
+                return found["result"]
             self._note(found)
 
     def open(self, url: str, *, width: int = 1280, height: int = 900, dark: bool = False) -> None:
@@ -90,7 +90,7 @@ class Page:
             assert data, "the browser has gone"
             self._pending += data
         raw, _, self._pending = self._pending.partition(b"\0")
-        return json.loads(raw)  # type: ignore[no-any-return]
+        return json.loads(raw)
 
     def _note(self, found: dict[str, Any]) -> None:
         match found.get("method"):

@@ -173,7 +173,7 @@ class GitLab:
         (rule,) = self._job(name)["rules"]
         met = []
         for part in rule["if"].split(" && "):
-            variable, sign, value = re.fullmatch(r'\$(\w+) (==|!=) "(\w*)"', part).groups()  # type: ignore[union-attr]
+            variable, sign, value = re.fullmatch(r'\$(\w+) (==|!=) "(\w*)"', part).groups()
             met.append((variables.get(variable) == value) == (sign == "=="))
         return all(met)
 

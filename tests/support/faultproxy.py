@@ -720,7 +720,7 @@ class _Server(ThreadingHTTPServer):
             finally:
                 request.close()
             return
-        super().finish_request(request, client_address)  # type: ignore[arg-type]
+        super().finish_request(request, client_address)
 
     def shutdown_request(self, request: object) -> None:
         assert isinstance(request, socket.socket)

@@ -211,7 +211,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(answer)
 
-    do_POST = do_GET  # noqa: N815
+    do_POST = do_GET  # noqa: N815  the name that http.server looks for
 
 
 def _error(status: int, code: str) -> Answer:

@@ -94,4 +94,4 @@ def test_the_page_about_it_knows_every_level_and_names_tests_that_exist() -> Non
 
 def test_commands_that_write_no_image_have_no_level() -> None:
     for command in ("save", "pull", "warm"):
-        assert "--compat" not in load(command).parser().format_help()  # type: ignore[union-attr, call-arg]
+        assert "--compat" not in load(command).parser().format_help()

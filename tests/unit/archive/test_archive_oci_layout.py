@@ -69,7 +69,7 @@ def entry_of(layout: Path) -> dict[str, Any]:
 
 
 def tar_of(layout: Path, target: Path, prefix: str = "", mode: str = "w") -> Path:
-    with tarfile.open(target, mode) as archive:  # type: ignore[call-overload]
+    with tarfile.open(target, mode) as archive:
         for path in sorted(layout.rglob("*")):
             archive.add(path, prefix + str(path.relative_to(layout)), recursive=False)
     return target

@@ -57,7 +57,7 @@ def opened(tmp_path: Path, *layers: bytes) -> Iterator[tuple[View, list[LayerCon
             with path.open("wb") as target:
                 index_layer(io.BytesIO(layer), target)
             tocs.append(Toc.open(path))
-            reader = LayerContents(lambda layer=layer: io.BytesIO(layer), tocs[-1], tmp_path)  # type: ignore[misc]
+            reader = LayerContents(lambda layer=layer: io.BytesIO(layer), tocs[-1], tmp_path)
             contents.append(stack.enter_context(reader))
         yield View(tocs), contents
 

@@ -89,7 +89,7 @@ def test_what_is_told_uses_what_there_is() -> None:
             continue
         module = load(command)
         actions = getattr(module, "ACTIONS", None)
-        parsers = [module.parser(one) for one in actions] if actions else [module.parser()]  # type: ignore[call-arg]
+        parsers = [module.parser(one) for one in actions] if actions else [module.parser()]
         every |= {name for parser in parsers for name in parser._option_string_actions}
     texts = [one.here for one in foreign.OPTIONS] + list(foreign.VALUES.values()) + list(foreign.REGISTRIES.values())
     spoken = {word for text in texts for word in re.findall(r"--[a-z][a-z-]+", text)}

@@ -67,7 +67,7 @@ def tar_of(layer: StoreLayer) -> bytes:
 
 
 def remote(store: Store, data: bytes, media_type: str, tar: bytes, **more: object) -> tuple[StoreLayer, Remote]:
-    descriptor = Descriptor(media_type=media_type, digest=Digest.of(data), size=len(data), **more)  # type: ignore[arg-type]
+    descriptor = Descriptor(media_type=media_type, digest=Digest.of(data), size=len(data), **more)
     source = Remote(data, descriptor, DiffID(Digest.of(tar)))
     return StoreLayer(store, source.diff_id, descriptor, source=source), source
 

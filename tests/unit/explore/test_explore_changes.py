@@ -78,7 +78,7 @@ def test_each_kind_of_change(tmp_path: Path) -> None:
 )
 def test_what_hides_a_directory_removes_all_in_it(hiding: list[tuple[object, bytes]], tmp_path: Path) -> None:
     first = images.layer(images.directory("d"), images.directory("d/e"), images.file("d/e/f", "12"))
-    stack = _stack(tmp_path / "a", (first, images.layer(*hiding), images.layer(images.file("d/e/f", "12"))))  # type: ignore[arg-type]
+    stack = _stack(tmp_path / "a", (first, images.layer(*hiding), images.layer(images.file("d/e/f", "12"))))
     changes = _changes(stack)
     assert changes["d/e"] == [(0, ADDED), (1, REMOVED), (2, ADDED)]
     assert changes["d/e/f"] == [(0, ADDED), (1, REMOVED), (2, ADDED)]
@@ -157,7 +157,7 @@ def test_a_file_is_there_as_long_as_one_of_its_names(
     files: int,
     tmp_path: Path,
 ) -> None:
-    stack = _stack(tmp_path / "a", [images.layer(*members) for members in layers])  # type: ignore[arg-type]
+    stack = _stack(tmp_path / "a", [images.layer(*members) for members in layers])
     counts = Counts(stack)
     for node in walk([stack]):
         counts.add(node.path, node.stacks[0])

@@ -82,9 +82,9 @@ def test_there_and_back_is_the_same_image(env: Environment) -> None:
             held.index([held.image(source), held.image(source, platform=ARM)], source),
         ):
             before = held.artifact(descriptor)
-            there = convert(before, Wanted(other), env).artifact  # type: ignore[arg-type]
-            back = convert(there, Wanted(source), env).artifact  # type: ignore[arg-type]
-            again = convert(convert(back, Wanted(other), env).artifact, Wanted(source), env).artifact  # type: ignore[arg-type]
+            there = convert(before, Wanted(other), env).artifact
+            back = convert(there, Wanted(source), env).artifact
+            again = convert(convert(back, Wanted(other), env).artifact, Wanted(source), env).artifact
             assert "manifests" in said(before) or said(back) == said(before)
             assert again.raw == back.raw
             configs = [

@@ -152,7 +152,10 @@ def test_annotations() -> None:
     index = held.index([held.image(annotations={"a": "1", "b": "2"}), held.image(platform=ARM)], annotations={"i": "1"})
     done = mutate(
         held.artifact(index),
-        mutation("--annotation", "c=3", "--annotation", "index:j=2", "--annotation", "manifest[linux/arm64]:d=4", "--unset", "annotation=b"),  # noqa: E501
+        mutation(
+            *("--annotation", "c=3", "--annotation", "index:j=2", "--annotation", "manifest[linux/arm64]:d=4"),
+            *("--unset", "annotation=b"),
+        ),
     )  # fmt: skip
     root = said(done.artifact)
     assert root["annotations"] == {"i": "1", "j": "2"}

@@ -151,14 +151,14 @@ def failing(times: int, error: Exception) -> tuple[list[int], object]:
 
 
 def policy(slept: list[float], **fields: float) -> RetryPolicy:
-    return RetryPolicy(sleep=slept.append, random=lambda: 1.0, **fields)  # type: ignore[arg-type]
+    return RetryPolicy(sleep=slept.append, random=lambda: 1.0, **fields)
 
 
 def test_waiting_doubles_and_ends_at_the_limit() -> None:
     slept: list[float] = []
     calls, attempt = failing(9, TransientRegistryError("x"))
     with pytest.raises(TransientRegistryError):
-        policy(slept, longest=3.0).run(attempt)  # type: ignore[arg-type]
+        policy(slept, longest=3.0).run(attempt)
     assert len(calls) == 6
     assert slept == [0.5, 1.0, 2.0, 3.0, 3.0]
 
@@ -167,31 +167,31 @@ def test_a_host_nobody_answers_at_is_given_up_sooner() -> None:
     slept: list[float] = []
     calls, attempt = failing(9, TransientRegistryError("x", codes=(UNREACHABLE,)))
     with pytest.raises(TransientRegistryError):
-        policy(slept).run(attempt)  # type: ignore[arg-type]
+        policy(slept).run(attempt)
     assert len(calls) == 3
 
 
 def test_retry_after_is_obeyed_within_the_budget() -> None:
     slept: list[float] = []
     _, attempt = failing(1, TransientRegistryError("x", retry_after=30))
-    assert policy(slept).run(attempt) == "done"  # type: ignore[arg-type]
+    assert policy(slept).run(attempt) == "done"
     assert slept == [30.5]
     calls, attempt = failing(1, TransientRegistryError("x", retry_after=3600))
     with pytest.raises(TransientRegistryError):
-        policy(slept).run(attempt)  # type: ignore[arg-type]
+        policy(slept).run(attempt)
     assert len(calls) == 1
 
 
 def test_other_errors_are_not_retried() -> None:
     calls, attempt = failing(9, RegistryError("x"))
     with pytest.raises(RegistryError):
-        policy([]).run(attempt)  # type: ignore[arg-type]
+        policy([]).run(attempt)
     assert len(calls) == 1
 
 
 def test_progress_forgives_failures() -> None:
     calls, attempt = failing(20, TransientRegistryError("x"))
-    assert policy([]).run(attempt, lambda: len(calls)) == "done"  # type: ignore[arg-type]
+    assert policy([]).run(attempt, lambda: len(calls)) == "done"
 
 
 def test_importing_the_client_imports_no_http_library() -> None:

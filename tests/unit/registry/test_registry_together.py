@@ -15,7 +15,7 @@ from builder.registry.together import in_parallel, is_over
 @pytest.mark.parametrize("jobs", [1, 2, 7, 100])
 def test_everything_is_done_once(jobs: int) -> None:
     done: list[int] = []
-    in_parallel([lambda number=number: done.append(number) for number in range(50)], jobs)  # type: ignore[misc]
+    in_parallel([lambda number=number: done.append(number) for number in range(50)], jobs)
     assert sorted(done) == list(range(50))
 
 

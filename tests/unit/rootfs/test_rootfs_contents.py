@@ -156,7 +156,7 @@ def test_a_table_is_not_used_for_another_form_of_the_layer(tmp_path: Path) -> No
         toc = Toc(table.getvalue())
         assert toc.members(Digest.of(blobs[indexed_kind])) == toc.members() is not None
         assert toc.members(Digest.of(other)) is None
-        with LayerContents(lambda other=other: io.BytesIO(other), toc, tmp_path, Digest.of(other)) as contents:  # type: ignore[misc]
+        with LayerContents(lambda other=other: io.BytesIO(other), toc, tmp_path, Digest.of(other)) as contents:
             for path, data in FILES.items():
                 member = toc.lookup(path)
                 assert member is not None

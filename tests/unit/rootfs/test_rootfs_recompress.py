@@ -51,8 +51,8 @@ def test_every_form_becomes_every_other(coding: Coding) -> None:
     _, result = made(SOURCES["gzip"], coding)
     assert decompress(io.BytesIO(blob), coding.compression).read() == TAR
     assert result == Recompressed(
-        diff_id=DIFF_ID,  # type: ignore[arg-type]
-        digest="sha256:" + hashlib.sha256(blob).hexdigest(),  # type: ignore[arg-type]
+        diff_id=DIFF_ID,
+        digest="sha256:" + hashlib.sha256(blob).hexdigest(),
         size=len(blob),
         uncompressed_size=len(TAR),
         compressor=coding.fingerprint(),

@@ -22,7 +22,7 @@ from builder.rootfs.tocformat import OPAQUE
 from builder.rootfs.view import View
 from tests.support.layers import layer, made, toc_of
 
-D, F, S, H, W, O = Kind.DIRECTORY, Kind.FILE, Kind.SYMLINK, Kind.HARDLINK, Kind.WHITEOUT, Kind.OPAQUE  # noqa: E741
+D, F, S, H, W, O = Kind.DIRECTORY, Kind.FILE, Kind.SYMLINK, Kind.HARDLINK, Kind.WHITEOUT, Kind.OPAQUE  # noqa: E741  no zero near it
 
 
 def paths(toc: Toc, path: str = "") -> list[str]:

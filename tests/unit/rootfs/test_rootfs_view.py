@@ -9,7 +9,7 @@ from builder.rootfs.pack import Item
 from builder.rootfs.view import Located, View
 from tests.support.layers import layer, made, toc_of
 
-D, F, S, H, W, O = Kind.DIRECTORY, Kind.FILE, Kind.SYMLINK, Kind.HARDLINK, Kind.WHITEOUT, Kind.OPAQUE  # noqa: E741
+D, F, S, H, W, O = Kind.DIRECTORY, Kind.FILE, Kind.SYMLINK, Kind.HARDLINK, Kind.WHITEOUT, Kind.OPAQUE  # noqa: E741  no zero near it
 
 
 def view(*layers: list[Entry]) -> View:
