@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import shutil
 import tarfile
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import pytest
 from tests.support import trees
 from tests.support.cli import write_context
 from tests.support.commands import run
+from tests.support.need import public_directory
 from tests.support.users import User
 
 DOCKERFILE = """\
@@ -123,10 +123,10 @@ def install(user: User, layout: Path, isolation: str) -> tuple[trees.Tree, str]:
 @pytest.fixture
 def readable_layout(debian_layout: Path) -> Iterator[Path]:
     """Give every user a layout to read; the other is in root's home."""
-    with tempfile.TemporaryDirectory(prefix="pybuild-test-", dir="/var/tmp") as name:
-        shutil.copytree(debian_layout, Path(name) / "layout")
-        run(["chmod", "-R", "go+rX", name])
-        yield Path(name) / "layout"
+    with public_directory("layout") as folder:
+        shutil.copytree(debian_layout, folder / "layout")
+        run(["chmod", "-R", "go+rX", folder])
+        yield folder / "layout"
 
 
 def test_owners_of_a_package(plain_user: User, subuid_user: User, readable_layout: Path) -> None:

@@ -6,6 +6,8 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -64,3 +66,11 @@ def machine_cache() -> Path:
     except OSError:
         pass
     return Path(tempfile.mkdtemp(prefix="pybuild-test-cache-"))
+
+
+@contextmanager
+def public_directory(name: str) -> Iterator[Path]:
+    """Yield a directory that every user can reach, on a disk, with a short path; it is gone when the block ends."""
+    with tempfile.TemporaryDirectory(prefix=f"pybuild-test-{name}-", dir="/var/tmp") as made:
+        Path(made).chmod(0o755)
+        yield Path(made)

@@ -19,7 +19,7 @@ from typing import Any
 
 from tests.support import users
 from tests.support.commands import run
-from tests.support.need import need_root, need_tool
+from tests.support.need import need_root, need_tool, public_directory
 
 CAPABILITIES = [
     f"CAP_{name}"
@@ -181,19 +181,18 @@ def container(name: str, python: Path, source: Path, *, filtered: bool) -> Itera
     """Make a root filesystem to run commands in; ``filtered`` refuses namespaces and mounts, as Docker does."""
     need_root("needs root: runc")
     need_tool("runc")
-    folder = Path(f"/var/tmp/pybuild-test-{name}-{os.getpid()}")
-    for part in ("volume", "upper", "work", "root", "image"):
-        (folder / part).mkdir(parents=True)
-    _skeleton(folder / "image", [python.parents[1], source, Path("/usr"), Path("/volume")])
-    options = f"lowerdir={folder}/image,upperdir={folder}/upper,workdir={folder}/work"
-    run(["mount", "-t", "overlay", "overlay", "-o", options, folder / "root"])
-    made = Container(folder, python, source, filtered)
-    try:
-        made.run("true")  # runc makes what it mounts on: that is not ours
-        yield made
-    finally:
-        run(["umount", folder / "root"])
-        shutil.rmtree(folder)
+    with public_directory(name) as folder:
+        for part in ("volume", "upper", "work", "root", "image"):
+            (folder / part).mkdir()
+        _skeleton(folder / "image", [python.parents[1], source, Path("/usr"), Path("/volume")])
+        options = f"lowerdir={folder}/image,upperdir={folder}/upper,workdir={folder}/work"
+        run(["mount", "-t", "overlay", "overlay", "-o", options, folder / "root"])
+        made = Container(folder, python, source, filtered)
+        try:
+            made.run("true")  # runc makes what it mounts on: that is not ours
+            yield made
+        finally:
+            run(["umount", folder / "root"])
 
 
 def _skeleton(image: Path, mounted: Sequence[Path]) -> None:

@@ -13,14 +13,13 @@ import os
 import pwd
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.support.commands import run
-from tests.support.need import need, need_root, need_tool
+from tests.support.need import need, need_root, need_tool, public_directory
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 _SYSTEM_PYTHON = Path("/usr/bin/python3")
@@ -156,8 +155,7 @@ def requirements() -> list[str]:
 @contextmanager
 def public_source() -> Iterator[Path]:
     """Copy the package to where everybody can read it, until the block ends; yield what to put on PYTHONPATH."""
-    with tempfile.TemporaryDirectory(prefix="pybuild-test-source-", dir="/var/tmp") as name:
-        root = Path(name)
+    with public_directory("source") as root:
         shutil.copytree(CHECKOUT / "builder", root / "builder", ignore=shutil.ignore_patterns("__pycache__"))
         run(["chmod", "-R", "go+rX", root])
         yield root

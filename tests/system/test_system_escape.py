@@ -30,7 +30,7 @@ from tests.support import attempts
 from tests.support.cli import pybuild
 from tests.support.images import tar_directory, write_layout
 from tests.support.interpreter import python_layer
-from tests.support.need import need_root, need_tool
+from tests.support.need import need_root, need_tool, public_directory
 from tests.support.users import User
 
 NAMESPACES = ("root", "userns", "single", "oci")
@@ -101,14 +101,12 @@ def listening() -> Iterator[dict[str, object]]:
 @pytest.fixture(scope="module")
 def targets(busybox_rootfs: Path) -> Iterator[Range]:
     need_root("needs root: modes of other users")
-    folder = Path(f"/var/tmp/pybuild-test-escape-{os.getpid()}")  # where everybody can reach it
-    folder.mkdir(mode=0o755)
     layers = [tar_directory(busybox_rootfs), python_layer(MODULES)]
-    write_layout(folder / "base", layers)
-    (folder / "canary").write_text(WORD)
     machine = {"x86_64": 0, "aarch64": 2}[os.uname().machine]
-    made = Range(folder, folder / "base", layers)
-    with listening() as addresses:
+    with public_directory("escape") as folder, listening() as addresses:
+        write_layout(folder / "base", layers)
+        (folder / "canary").write_text(WORD)
+        made = Range(folder, folder / "base", layers)
         made.facts = {
             **addresses,
             "calls": {name: numbers[machine] for name, numbers in DENIED.items() if numbers[machine] >= 0},
@@ -117,10 +115,9 @@ def targets(busybox_rootfs: Path) -> Iterator[Range]:
             "disks": block_devices(),
         }
         yield made
-    for victim in made.victims:
-        victim.kill()
-        victim.wait()
-    shutil.rmtree(folder)
+        for victim in made.victims:
+            victim.kill()
+            victim.wait()
 
 
 def attack(targets: Range, mode: str, request: pytest.FixtureRequest) -> dict[str, dict[str, str]]:

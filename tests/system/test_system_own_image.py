@@ -10,7 +10,6 @@ import io
 import json
 import os
 import re
-import shutil
 import subprocess
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,7 +26,7 @@ from tests.support.cisystems import GitLab, Site, done, steps
 from tests.support.cli import CHECKOUT, pybuild, write_context
 from tests.support.commands import run
 from tests.support.images import inflate, read_image
-from tests.support.need import machine_cache, need_root, need_tool
+from tests.support.need import machine_cache, need_root, need_tool, public_directory
 from tests.support.pods import CAPABILITIES
 from tests.support.registry import TestRegistry
 from tests.support.rootfs import once
@@ -62,25 +61,21 @@ def _wheels() -> Path:
 @pytest.fixture(scope="module")
 def own_image(debian_layout: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnImage]:
     need_root("needs root: RUN with apt-get")
-    folder = Path(f"/var/tmp/pybuild-test-own-image-{os.getpid()}")
-    shutil.rmtree(folder, ignore_errors=True)
-    (folder / "root").mkdir(parents=True)
     # A store that stays: apt-get takes most of the time.
     store = machine_cache() / "own-image-store"
-    pybuild(
-        *(f"--build-context=debian:bookworm-slim=oci-layout://{debian_layout}:latest", "--tag=pybuild:own"),
-        *(f"--build-context=wheels={_wheels()}", "--build-arg=PIP_NO_INDEX=1", "--isolation=root"),
-        *("-o", f"type=tar,dest={folder}/root.tar", "-o", f"type=oci,dest={folder}/image.tar", CHECKOUT),
-        root=store,
-    )
-    image = read_image(folder / "image.tar")
-    # tar of the system: Python's does not know extended attributes.
-    run(["tar", "-xf", folder / "root.tar", "--xattrs", "--xattrs-include=*", "-C", folder / "root"])
-    try:
+    with public_directory("own-image") as folder:
+        (folder / "root").mkdir()
+        pybuild(
+            *(f"--build-context=debian:bookworm-slim=oci-layout://{debian_layout}:latest", "--tag=pybuild:own"),
+            *(f"--build-context=wheels={_wheels()}", "--build-arg=PIP_NO_INDEX=1", "--isolation=root"),
+            *("-o", f"type=tar,dest={folder}/root.tar", "-o", f"type=oci,dest={folder}/image.tar", CHECKOUT),
+            root=store,
+        )
+        image = read_image(folder / "image.tar")
+        # tar of the system: Python's does not know extended attributes.
+        run(["tar", "-xf", folder / "root.tar", "--xattrs", "--xattrs-include=*", "-C", folder / "root"])
         stored = sum(one["size"] for one in image.manifest["layers"])
         yield OwnImage(folder / "root", folder / "root.tar", image.config["config"], stored)
-    finally:
-        shutil.rmtree(folder)
 
 
 @dataclass(frozen=True)
@@ -147,15 +142,11 @@ def _bind(source: Path, place: str, how: str) -> dict[str, Any]:
 @pytest.fixture
 def machine(own_image: OwnImage) -> Iterator[Machine]:
     need_tool("runc")
-    folder = Path(f"/var/tmp/pybuild-test-own-machine-{os.getpid()}")
-    shutil.rmtree(folder, ignore_errors=True)
-    for name in ("home", "workspace"):
-        (folder / name).mkdir(parents=True)
-        os.chown(folder / name, 1000, 1000)
-    try:
+    with public_directory("own-machine") as folder:
+        for name in ("home", "workspace"):
+            (folder / name).mkdir()
+            os.chown(folder / name, 1000, 1000)
         yield Machine(own_image, folder)
-    finally:
-        shutil.rmtree(folder)
 
 
 def busybox_context(machine: Machine, rootfs: Path, dockerfile: str) -> None:

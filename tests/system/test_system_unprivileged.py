@@ -16,7 +16,7 @@ import pytest
 from tests.support import confine, trees
 from tests.support.cli import digest_of, expect, write_context
 from tests.support.commands import run
-from tests.support.need import need_root, need_tool
+from tests.support.need import need_root, need_tool, public_directory
 from tests.support.registry import TestRegistry
 from tests.support.users import User
 
@@ -123,10 +123,9 @@ class Pod:
 @pytest.fixture
 def pod(plain_user: User) -> Iterator[Pod]:
     need_root("needs root: a read-only root filesystem in a mount namespace")
-    folder = Path(f"/var/tmp/pybuild-test-pod-{os.getpid()}")  # where everybody can reach it
-    (folder / "volume").mkdir(parents=True)
-    yield Pod(plain_user, folder)
-    shutil.rmtree(folder)
+    with public_directory("pod") as folder:
+        (folder / "volume").mkdir()
+        yield Pod(plain_user, folder)
 
 
 @pytest.mark.parametrize("home", [{}, {"HOME": "/"}], ids=["no-home", "home-is-root"])
