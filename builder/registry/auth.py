@@ -26,6 +26,7 @@ TOKEN_LIMIT = 1 << 20
 
 _DEFAULT_LIFE = 60.0
 _MARGIN = 10.0
+_HOPELESS_SECONDS = 30.0
 _MOVES = 3
 _CLEAN_TOKEN = pattern(r"[\x21-\x7e]+", re.ASCII)
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -88,6 +89,7 @@ class Login:
         self._tokens: list[_Token] = []
         self._rotated: dict[str, str] = {}
         self._hopeless: Credential | None = None
+        self._hopeless_until = 0.0
 
     def authorize(self, repository: str, scopes: frozenset[str]) -> Exchange:
         """Authorise a request before it is sent, with what earlier answers taught; nothing is known at first."""
@@ -175,12 +177,12 @@ class Login:
         return text
 
     def _renew(self, credential: Credential, repository: str) -> Credential | None:
-        if credential.same_account(self._hopeless):
+        if credential.same_account(self._hopeless) and self._clock() < self._hopeless_until:
             return None
         newer = self._credentials.renew(credential, self.host, repository)
         if newer is None:
-            # Helpers take their time; they are not asked again for every blob.
-            self._hopeless = credential
+            # Helpers take their time; they are not asked again for every blob, but for a program's next push.
+            self._hopeless, self._hopeless_until = credential, self._clock() + _HOPELESS_SECONDS
         return newer
 
     def _exchange(

@@ -150,6 +150,27 @@ def test_a_refused_token_is_not_used_again() -> None:
     assert step(known.challenged("a/b", PULL, [REALM], "Bearer first"))[1] == "Bearer second"
 
 
+def test_a_refused_account_is_looked_for_again_but_not_at_once() -> None:
+    """A program's session lives for days, and its helper may have a new password a minute after the old one ended."""
+
+    class Late(StaticCredentials):
+        asked = 0
+
+        def renew(self, *_: object) -> Credential | None:
+            self.asked += 1
+            return None
+
+    now, source = [0.0], Late(ACCOUNT, ["reg.example"])
+    known = Login("reg.example", source, clock=lambda: now[0])
+    refused = "Basic " + base64.b64encode(b"ann:s3cret").decode()
+    for _ in range(5):
+        assert step(known.challenged("a/b", PULL, ["Basic realm=x"], refused))[1] == refused
+    assert source.asked == 1
+    now[0] += 60
+    assert step(known.challenged("a/b", PULL, ["Basic realm=x"], refused))[1] == refused
+    assert source.asked == 2
+
+
 @pytest.mark.parametrize(
     "realm",
     [
