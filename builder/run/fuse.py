@@ -141,6 +141,7 @@ def translate(upper: Path) -> None:
     pending = [str(upper)]
     while pending:
         place = pending.pop()
+        before = os.stat(place)
         opaque = _take_attribute(place)
         with os.scandir(place) as entries:
             found = list(entries)
@@ -155,6 +156,8 @@ def translate(upper: Path) -> None:
                 pending.append(entry.path)
         if opaque:
             _mark(place)
+        # The marks were files in it.
+        os.utime(place, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
 def _take_attribute(directory: str) -> bool:
@@ -169,10 +172,8 @@ def _take_attribute(directory: str) -> bool:
 
 
 def _mark(directory: str) -> None:
-    before = os.stat(directory)
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         set_opaque(fd)
-        os.utime(fd, ns=(before.st_atime_ns, before.st_mtime_ns))
     finally:
         os.close(fd)

@@ -95,6 +95,20 @@ def test_steps_go_on_from_each_other(fresh_box: Box) -> None:
     assert "f" in fresh_box.run("ls /d", stack=stack[:2]).out.split()
 
 
+def test_directories_keep_the_time_a_step_gave_them(fresh_box: Box) -> None:
+    made = fresh_box.run("mkdir -p /d/e /kept; touch /d/f /kept/f; touch -d @9 /d/e /d /kept")
+    assert made.source is not None
+    assert {member.mtime for member in made.members if member.isdir()} == {9}
+    script = "rm /kept/f; rm -r /d; mkdir /d; touch -d @8 /d /kept"
+    assert {one.name: one.mtime for one in fresh_box.run(script, stack=[fresh_box.base, made.source]).members} == {
+        "d": 8,
+        "d/.wh.e": 0,
+        "d/.wh.f": 0,
+        "kept": 8,
+        "kept/.wh.f": 0,
+    }
+
+
 def test_two_steps_at_once_do_not_meet(box: Box) -> None:
     found: dict[int, str] = {}
 
