@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterator
 
 from builder.rootfs.restore import REFUSED
 from builder.rootfs.rooted import DIRECTORY, NEW_FILE, remove
@@ -124,6 +125,44 @@ def apply(layer: str, tree: int, copier: Copier) -> None:
     """
     _Application(copier).directory(layer, tree)
     copier.dress(layer, os.stat(layer), tree)
+
+
+def part(layer: str, target: str, copier: Copier) -> None:
+    """Make the directory ``target``, of the files of a layer that have several names: each is one of its own there.
+
+    Laid over the layer it hides that they were linked. Raises OSError.
+    """
+    os.mkdir(target, 0o700)
+    directories = {""}
+    for path in _linked(layer, ""):
+        parent = os.path.dirname(path)
+        os.makedirs(f"{target}/{parent}", exist_ok=True)
+        while parent not in directories:
+            directories.add(parent)
+            parent = os.path.dirname(parent)
+        source = f"{layer}/{path}"
+        directory = os.open(os.path.dirname(f"{target}/{path}"), DIRECTORY)
+        try:
+            copier.copy(source, os.lstat(source), directory, os.path.basename(path))
+        finally:
+            os.close(directory)
+    for place in sorted(directories, reverse=True):  # what is made in a directory moves its time
+        fd = os.open(f"{target}/{place}", DIRECTORY)
+        try:
+            copier.dress(f"{layer}/{place}", os.lstat(f"{layer}/{place}"), fd)
+        finally:
+            os.close(fd)
+
+
+def _linked(layer: str, below: str) -> Iterator[str]:
+    with os.scandir(f"{layer}/{below}") as entries:
+        for entry in entries:
+            path = f"{below}/{entry.name}" if below else entry.name
+            status = entry.stat(follow_symlinks=False)
+            if stat.S_ISDIR(status.st_mode):
+                yield from _linked(layer, path)
+            elif stat.S_ISREG(status.st_mode) and status.st_nlink > 1:
+                yield path
 
 
 class _Application:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from builder.rootfs.tarwriter import OPAQUE_NAME, WHITEOUT_PREFIX
 from builder.rootfs.whiteout import set_opaque
 from builder.run import init
+from builder.run.flat import Copier, part
 from builder.run.layers import Layers
 from builder.run.snapshots import OverlaySnapshot, OverlaySnapshotter
 
@@ -73,11 +74,24 @@ class FuseSnapshotter(OverlaySnapshotter):
         """``program`` is the path of fuse-overlayfs; ``single``: owners are the recorded ones."""
         super().__init__(layers, b"suid,dev", single=single)
         self._program = program
+        self._copier = Copier(single)
 
     def begin(self, scratch: Path, lowers: Sequence[Path]) -> FuseSnapshot:
         """See ``Snapshotter``."""
-        server = Server(self._program, scratch, self.farm(scratch, lowers))
+        shown = [path for layer in lowers for path in self._shown(layer)]
+        server = Server(self._program, scratch, self.farm(scratch, shown))
         return FuseSnapshot(self._layers, scratch / "u", tuple(lowers), server, single=self._single)
+
+    def _shown(self, layer: Path) -> Iterator[Path]:
+        """Yield what to show for a layer, the lower one first.
+
+        Of a file with several names in a layer, the program makes one file, and when a step changes it, whichever name
+        it met first becomes the changed one, in the layer and in every later step. So there must be none.
+        """
+        yield layer
+        parted = self._layers.made(f"{layer.name}.parted", lambda new: part(str(layer), str(new), self._copier))
+        if any(parted.iterdir()):
+            yield parted
 
     def shadow(self, base: Path, lowers: Sequence[Path]) -> dict[str, Any]:
         """See ``Snapshotter``: a copy, because every server is a process to look after."""

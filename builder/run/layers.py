@@ -43,6 +43,11 @@ class Layers:
         ``lower`` are the layers below it, bottom first, or none for one that stands alone. Raises LayerFormatError and
         others of ``rootfs.unpack``, which also uses ``warn``; ImageError for a blob that is another layer.
         """
+        bottom = name.endswith(".0")
+        return self.made(name, lambda new: self.unpack(new, blob, diff_id, warn, lower=lower, bottom=bottom))
+
+    def made(self, name: str, make: Callable[[Path], None]) -> Path:
+        """Return the directory ``name``; if it is not there yet, ``make`` makes it as the one it is given."""
         final = self._home / name
         if self._is_there(final):
             return final
@@ -50,7 +55,7 @@ class Layers:
             if self._is_there(final):
                 return final
             temporary = self.temporary()
-            self.unpack(temporary, blob, diff_id, warn, lower=lower, bottom=name.endswith(".0"))
+            make(temporary)
             _note_size(lock, temporary)
             os.rename(temporary, final)
         return final

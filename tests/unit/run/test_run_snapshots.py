@@ -95,6 +95,24 @@ def test_steps_go_on_from_each_other(fresh_box: Box) -> None:
     assert "f" in fresh_box.run("ls /d", stack=stack[:2]).out.split()
 
 
+def test_what_is_written_through_a_linked_name_is_that_names(fresh_box: Box) -> None:
+    """As on the kernel's overlay, whatever the program between makes of several names."""
+    stack = [fresh_box.base]
+    scripts = [
+        "mkdir -m 711 /a /b; echo x > /a/1; ln /a/1 /b/2; ln /a/1 /b/3",
+        "echo y >> /b/2; ls -R / > /dev/null; echo z >> /b/2; chmod 600 /b/3",
+        "echo w >> /a/1; rm /a/1",
+    ]
+    names = [["a", "a/1", "b", "b/2", "b/3"], ["b", "b/2", "b/3"], ["a", "a/.wh.1"]]
+    for script, expected in zip(scripts, names, strict=True):
+        ran = fresh_box.run(script, stack=stack)
+        assert ran.source is not None
+        assert ran.names == expected
+        stack.append(ran.source)
+    look = "cat /b/2 /b/3; stat -c %a /b/2 /b/3"
+    assert fresh_box.run(look, stack=stack).out.split() == ["x", "y", "z", "x", "644", "600"]
+
+
 def test_directories_keep_the_time_a_step_gave_them(fresh_box: Box) -> None:
     made = fresh_box.run("mkdir -p /d/e /kept; touch /d/f /kept/f; touch -d @9 /d/e /d /kept")
     assert made.source is not None
