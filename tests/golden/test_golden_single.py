@@ -22,6 +22,7 @@ DOCUMENTED = {
     "run-special-files": "the owner of a fifo",
     "run-umask-and-owners-of-user": "USER, run as root",
     "run-user": "USER, run as root",
+    "users-and-their-directories": "USER, run as root",
 }
 RUNS = [case for case in goldens.find() if case.runs]
 SHARE = 1 if os.environ.get("PYBUILD_TEST_FULL") else 4

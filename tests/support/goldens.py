@@ -8,6 +8,8 @@ made by ``prepare.sh`` in a copy of it, and expected.json. ``options.json`` may 
     root        true: needs root, for devices and owners in the context
     buildah     true (as if left out), or why buildah's answer is not the right one
     buildah_args  what buildah needs where its options are spelled otherwise
+    docker      true (as if left out), or why Docker's answer is another one
+    docker_args  what Docker needs where its options are spelled otherwise
     fails       true: the build has to fail; expected.json then has the exit status and a part of the message
 
 expected.json has the configuration, the history, the names in every layer, and the tree where it differs from the

@@ -1,0 +1,3 @@
+mkdir .git app/__pycache__
+echo g > .git/config
+echo m > app/__pycache__/m.pyc
