@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder.dockerfile.source import DockerfileError
-from builder.errors import BuilderError, InterruptedBuildError, OutputError, UsageError
+from builder.errors import BuilderError, ContextError, InterruptedBuildError, OutputError, UsageError
 from builder.events import Failed
 from builder.streams import is_fixed, writing
 from builder.values import replace
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from builder.image.reference import Reference
 
 _MACHINE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
+
+_NO_THREAD = "can't start new thread"
+"""Python's words for it, of an error that is of no class of its own."""
 
 
 def write_text(path: str, text: str) -> None:
@@ -144,7 +147,7 @@ def write_metadata(path: str, value: dict[str, object]) -> None:
 
 
 def understood(error: BaseException) -> BuilderError | None:
-    """Return an error as one of ours, None for a bug: a full disk or table of files can meet any call."""
+    """Return an error as one of ours, None for a bug: what a machine lacks can meet any call."""
     if isinstance(error, BuilderError):
         return error
     if isinstance(error, KeyboardInterrupt):
@@ -152,7 +155,21 @@ def understood(error: BaseException) -> BuilderError | None:
     if isinstance(error, OSError) and error.errno in _MACHINE:
         where = f": {os.fsdecode(error.filename)}" if isinstance(error.filename, str | bytes) else ""
         return OutputError(f"the system refuses{where}: {error.strerror}")
+    if isinstance(error, MemoryError):
+        return OutputError(f"the system refuses: {os.strerror(errno.ENOMEM)}")
+    if isinstance(error, RuntimeError) and str(error) == _NO_THREAD:
+        return OutputError(f"the system refuses: {error}", hint="raise the limit of processes (ulimit -u, pids.max)")
+    if isinstance(error, FileNotFoundError) and error.filename is None and not _is_somewhere():
+        return ContextError("the current directory does not exist any more", hint="cd to one that does")
     return None
+
+
+def _is_somewhere() -> bool:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def ending(error: BuilderError) -> Failed:

@@ -72,6 +72,39 @@ def test_a_full_disk_is_no_bug(monkeypatch: pytest.MonkeyPatch, capfd: pytest.Ca
     assert (found["exit_code"], found["error"]) == (73, "OutputError")
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(MemoryError(), "Cannot allocate memory"), (RuntimeError("can't start new thread"), "can't start new thread")],
+)
+def test_what_the_machine_lacks_is_no_bug(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], error: Exception, said: str
+) -> None:
+    assert _ended(monkeypatch, error) == 73
+    err = capfd.readouterr().err
+    assert err.startswith(f"pybuild: error: the system refuses: {said}\n")
+    assert err.endswith("help: pybuild help PB7305\n")
+
+
+def test_a_directory_that_was_removed_is_no_bug(store_root: Path, tmp_path: Path) -> None:
+    """Whatever needs it first: a user's settings hold paths."""
+    gone, settings = tmp_path / "gone", tmp_path / "pybuild.toml"
+    gone.mkdir()
+    settings.write_text("")
+    done = subprocess.run(
+        ["sh", "-c", 'rmdir "$PWD"; exec "$@"', "sh", sys.executable, "-m", "builder", "."],
+        cwd=gone,
+        env=environment(store_root, {"PYBUILD_CONFIG": str(settings)}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 66
+    assert done.stderr == (
+        "pybuild: error: the current directory does not exist any more\nhint: cd to one that does\n"
+        "help: pybuild help PB6601\n"
+    )
+
+
 def test_only_a_failed_command_has_a_command_status() -> None:
     def metadata(error: BuilderError) -> dict[str, object]:
         return failure(error, Recorder(PlainReporter(io.StringIO())), 0)
