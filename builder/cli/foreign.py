@@ -149,6 +149,7 @@ COMMANDS: dict[str, str] = {
     "commit": "pybuild append",
     "from": "pybuild pull",
     "run": "docker run, after a push or -o type=docker: pybuild starts no containers",
+    **{name: f"docker {name}: pybuild has no containers" for name in ("exec", "ps", "start", "stop", "logs")},
     "search": "pybuild catalog, or pybuild tags",
     "list": "pybuild tags",
 }

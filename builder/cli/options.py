@@ -185,7 +185,9 @@ def _parse_build(parser: Parser, argv: Sequence[str], *, alone: bool) -> argpars
     if len(words) > 1 and not all(is_name(one) for one in words):
         parser.error(f"unrecognized arguments: {' '.join(words[1:])}")
     if not (words or alone or _is_described(options)):
-        parser.error("the following arguments are required: CONTEXT")
+        from builder.cli.parsing import nothing_to_build
+
+        raise nothing_to_build(argv)
     return options
 
 

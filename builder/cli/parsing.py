@@ -9,7 +9,7 @@ import argparse
 import itertools
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NoReturn, TypeGuard
 
 from builder import __version__
@@ -189,6 +189,16 @@ def split_word(argv: Sequence[str]) -> tuple[str, list[str]]:
     """Return the first word after the global options, or nothing, and the others."""
     index = _first_word(argv)
     return "".join(argv[index : index + 1]), [*argv[:index], *argv[index + 1 :]]
+
+
+def nothing_to_build(argv: Sequence[str], targets: Iterable[str] = ()) -> UsageError:
+    """Return the mistake of a build without a context; ``targets`` could be one."""
+    known = ", ".join(targets)
+    hint = f"name a directory, e.g. . or a target: {known}" if known else "name a directory: pybuild -t NAME ."
+    option, word = ("", "", *argv)[-2:]
+    if option.startswith("-") and "=" not in option and os.path.isdir(word):
+        hint = f"{word} was taken for the value of {option}"
+    return UsageError("there is nothing to build: no CONTEXT was given", hint=hint)
 
 
 def value_of(option: str, argv: Sequence[str]) -> str:

@@ -318,7 +318,8 @@ def _must_fit(layers: Iterable[StoreLayer]) -> None:
     """Raise OutputError where the store has no room for what is to be fetched."""
     missing = [layer for layer in layers if layer.origin is not None and not layer.here()]
     if missing:
-        missing[0].must_have_room(sum(layer.descriptor.size for layer in missing), f"{len(missing)} layers")
+        what = f"{len(missing)} layers" if len(missing) > 1 else "a layer"
+        missing[0].must_have_room(sum(layer.descriptor.size for layer in missing), what)
 
 
 def _at_once(action: Callable[[StoreLayer], object], layers: Mapping[Digest, StoreLayer]) -> None:

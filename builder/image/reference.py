@@ -49,6 +49,8 @@ class Reference:
             raise ReferenceSyntaxError(f"invalid reference {text!r}: {tag!r} is not a valid tag")
         if not _is_repository(registry, repository):
             hint = "repository names are lower-case" if repository.lower() != repository else None
+            scheme, found, _ = text.partition("://")
+            hint = f"leave out {scheme}://" if found else hint
             raise ReferenceSyntaxError(
                 f"invalid reference {text!r}: {repository!r} is not a repository name", hint=hint
             )

@@ -200,7 +200,8 @@ class ExitStatus:
     def failure(self, command: str) -> CommandFailedError:
         """Return the error for ``command`` having ended like this."""
         if self.phase == "exec":
-            return CommandFailedError(self.why, status=self.code)
+            shell = self.why == _NO_SHELL
+            return CommandFailedError(self.why, status=self.code, hint=_WITHOUT_SHELL if shell else None)
         reason = f" ({self.why})" if self.why else ""
         how = f"killed by signal {self.signal}" if self.signal else f"exit status {self.code}"
         return CommandFailedError(f"{command}: {how}{reason}", status=self.code)
@@ -212,6 +213,10 @@ class RunResult:
 
     status: ExitStatus
     packed: Packed | None = None
+
+
+_NO_SHELL = 'exec "/bin/sh" in image: no such file or directory'
+_WITHOUT_SHELL = 'the image has no shell: take a base with one, or name a program of the image: RUN ["PROGRAM", "WORD"]'
 
 
 class CommandFailedError(BuilderError):

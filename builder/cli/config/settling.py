@@ -8,8 +8,8 @@ from pathlib import Path
 
 from builder.cli.config.confine import refuse_meetings
 from builder.cli.config.effective import Build, Files, Found, apply, builds, of_environment, read_files
+from builder.cli.parsing import nothing_to_build
 from builder.cli.requests import given_words
-from builder.errors import UsageError
 from builder.settings import Project
 
 
@@ -20,11 +20,7 @@ def settled(
     described, found = asked(options, environment, files, projects)
     for one in found:
         if "context" not in one.values:
-            known = ", ".join(described.targets())
-            raise UsageError(
-                "there is nothing to build: no CONTEXT was given",
-                hint=f"name a directory, e.g. . or a target: {known}" if known else "name a directory, e.g. .",
-            )
+            raise nothing_to_build(options.argv, described.targets())
     return [apply(one, options) for one in found]
 
 

@@ -148,8 +148,10 @@ def test_without_a_word(call: Call, project: Path) -> None:
     (project / "pybuild.toml").write_text("[build]\ncontext = 'api'\ntags = 'from:file'\n")
     assert call().lines[0].startswith("from:file@")
     (project / "pybuild.toml").unlink()
-    assert "the following arguments are required: CONTEXT" in call(status=64).err
+    assert "hint: name a directory: pybuild -t NAME .\n" in call(status=64).err
     assert "unrecognized arguments: web" in call("api", "web", status=64).err
+    assert "hint: . was taken for the value of -t\n" in call("-t", ".", status=64).err
+    assert "hint: name a directory: pybuild -t NAME .\n" in call("--label=.", status=64).err
 
 
 def test_a_target_is_built_where_its_file_is(call: Call, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

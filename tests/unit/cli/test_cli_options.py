@@ -52,7 +52,7 @@ def test_commands(words: list[str], command: str, rest: list[str]) -> None:
         (["-y", "."], "see pybuild --help"),
         ([".", "."], "see pybuild --help"),
         (["--pull", "never", "."], "write --pull=never"),
-        (["--tag=x"], "see pybuild --help"),
+        (["--tag=x"], "name a directory: pybuild -t NAME ."),
     ],
 )
 def test_hints(words: list[str], hint: str) -> None:

@@ -107,3 +107,10 @@ def test_upper_case_names_get_a_hint() -> None:
     with pytest.raises(ReferenceSyntaxError) as caught:
         Reference.parse("user/App")
     assert "lower-case" in (caught.value.hint or "")
+
+
+def test_a_scheme_is_to_be_left_out() -> None:
+    for scheme in ("https", "docker"):
+        with pytest.raises(ImageError) as caught:
+            Reference.parse(f"{scheme}://registry.example/App")
+        assert caught.value.hint == f"leave out {scheme}://"

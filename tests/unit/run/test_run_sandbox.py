@@ -72,6 +72,13 @@ def test_a_missing_interpreter_is_named(box: Box) -> None:
     assert box.run("/junk", "x", stack=[box.base, script]).status.code == 126
 
 
+def test_an_image_without_a_shell_has_a_way_out(box: Box) -> None:
+    bare = box.layer(tar_of([regular("file", b"")]))
+    for word, hinted in (("/bin/sh", True), ("/bin/bash", False)):
+        error = box.run(word, "-c", "true", stack=[bare]).status.failure("RUN true")
+        assert ("the image has no shell" in (error.hint or "")) is hinted
+
+
 def test_failures_become_errors_with_the_commands_status(box: Box) -> None:
     error = box.run("exit 9").status.failure("RUN exit 9")
     assert isinstance(error, CommandFailedError)
