@@ -73,7 +73,10 @@ def _remove(path: str) -> None:
 
 def shown_name(request: BuildRequest, result: BuildResult) -> Reference | None:
     """Return the name on standard output: the first of the image, without a digest, which stands there anyway."""
-    names = (*result.names, *(name for output in request.outputs for name in output.names))
+    from builder.engine.request import pushed_names
+
+    others = [name for output in request.outputs if output.kind != "registry" for name in output.names]
+    names = (*result.names, *pushed_names(request.outputs, request.tags), *others)
     return replace(names[0], digest=None) if names else None
 
 

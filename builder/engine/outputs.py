@@ -14,7 +14,7 @@ from builder.cache.store import Store
 from builder.dockerfile.source import Source
 from builder.engine.built import Built, BuiltImage
 from builder.engine.layers import fetch_all, index_all, view_of
-from builder.engine.request import BuildRequest, Output
+from builder.engine.request import BuildRequest, Output, pushed_names
 from builder.errors import CacheError, ImageError, OutputError, UsageError
 from builder.events import Reporter, Warned
 from builder.image.digest import DiffID, Digest
@@ -116,7 +116,7 @@ def write(output: Output, built: Built, tags: Sequence[Reference], places: Place
 def shown_place(output: Output, tags: Sequence[Reference]) -> str:
     """Return what is done for an output, as people read it."""
     if output.kind == "registry":
-        return f"push {', '.join(str(one) for one in output.names or tags)}"
+        return f"push {', '.join(str(one) for one in pushed_names([output], tags))}"
     if output.dest is None:
         return "keep the image in the store"
     return f"write {output.dest if isinstance(output.dest, Path) else 'to standard output'}"

@@ -13,7 +13,7 @@ from builder.image.platform import Platform
 from builder.image.reference import Reference
 from builder.levels import NEWEST, Level
 from builder.run.spec import Provision
-from builder.values import dataclass, field, representation
+from builder.values import dataclass, field, replace, representation
 
 if TYPE_CHECKING:
     from builder.engine.bases import PullPolicy
@@ -186,8 +186,13 @@ class BuildRequest:
 
 
 def pushed_names(written: Sequence[Output], tags: Sequence[Reference]) -> list[Reference]:
-    """Return the names that are in registries when these outputs have been written."""
-    return [name for one in written if one.kind == "registry" for name in one.names or tags]
+    """Return the names that are in registries when these outputs have been written; without a tag where none is."""
+    return [
+        replace(name, tag=None) if one.by_digest else name
+        for one in written
+        if one.kind == "registry"
+        for name in one.names or tags
+    ]
 
 
 def forms_of(request: BuildRequest) -> tuple[Form, ...]:

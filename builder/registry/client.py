@@ -294,8 +294,9 @@ class Registry:
 
         What it is about is noted where the registry does not do so. Raises RegistryError, AuthenticationError.
         """
+        digest = Digest.of(raw)
         call = Call(
-            action=f"cannot push the manifest of {reference.name}:{target}",
+            action=f"cannot push the manifest of {reference.name}{'@' if target == digest else ':'}{target}",
             method="PUT",
             registry=reference.registry,
             repository=reference.repository,
@@ -304,7 +305,6 @@ class Registry:
             headers={"Content-Type": media_type},
             body=raw,
         )
-        digest = Digest.of(raw)
 
         def attempt() -> bool:
             try:

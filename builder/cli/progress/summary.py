@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from builder.cli.human import counted, human_size
 from builder.cli.reporters import printable
+from builder.values import replace
 
 if TYPE_CHECKING:
     from builder.api.results import BuildResult, BuiltImage, Step
@@ -94,7 +95,7 @@ def _row_of(size: str, how: str, time: str, what: str) -> str:
 
 
 def _places(request: BuildRequest, result: BuildResult) -> list[str]:
-    pushed = [name for one in request.outputs if one.kind == "registry" for name in one.names or request.tags]
+    pushed = _pushed(request.outputs, request, result)
     found = [f"pushed to {_shown(name)}" for name in dict.fromkeys(pushed)]
     found += [f"wrote {printable(str(one.dest))} ({one.kind})" for one in request.outputs if isinstance(one.dest, Path)]
     if any(one.dest is not None and not isinstance(one.dest, Path) for one in request.outputs):
@@ -107,6 +108,18 @@ def _places(request: BuildRequest, result: BuildResult) -> list[str]:
     return found
 
 
+def _pushed(outputs: Sequence[Output], request: BuildRequest, result: BuildResult) -> list[Reference]:
+    """Return where an image can be had from, of those without a tag by their digest, if it is the one that is told."""
+    from builder.engine.request import pushed_names, reported
+
+    told = reported(request)
+    return [
+        replace(name, digest=result.digest) if name.tag is None and one.form == told else name
+        for one in outputs
+        for name in pushed_names([one], request.tags)
+    ]
+
+
 def _shown(name: Reference) -> str:
     return name.familiar
 
@@ -114,7 +127,7 @@ def _shown(name: Reference) -> str:
 def _next(request: BuildRequest, result: BuildResult) -> str:
     """Return the command that one is likely to want next, or nothing."""
     for output in request.outputs:
-        if command := _after(output, request):
+        if command := _after(output, request, result):
             return command
     if request.outputs:
         return ""
@@ -126,12 +139,11 @@ def _next(request: BuildRequest, result: BuildResult) -> str:
     return f"pybuild save {name.familiar} | docker load"
 
 
-def _after(output: Output, request: BuildRequest) -> str:
+def _after(output: Output, request: BuildRequest, result: BuildResult) -> str:
     from shlex import quote
 
-    names = output.names or request.tags
-    if output.kind == "registry" and names:
-        return f"docker run --rm {names[0].familiar}"
+    if pushed := _pushed([output], request, result):
+        return f"docker run --rm {pushed[0].familiar}"
     if isinstance(output.dest, Path) and output.kind == "docker":
         return f"docker load -i {printable(quote(str(output.dest)))}"
     return ""

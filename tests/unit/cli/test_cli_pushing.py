@@ -91,3 +91,17 @@ def test_layers_of_vendors(fake: FakeRegistry, tmp_path: Path, command: str, opt
     pybuild(command, *option, source, f"{fake.host}/a/b:1", root=tmp_path / "store")
     assert (Digest.of(LAYER) in fake.blobs["a/b"]) is bool(option)
     assert b"vendor.example" in fake.manifests["a/b"]["1"][1]
+
+
+@pytest.mark.parametrize("more", [[], ["name-canonical=true"]])
+def test_what_is_pushed_without_a_tag_is_told_without_one(fake: FakeRegistry, tmp_path: Path, more: list[str]) -> None:
+    """Nobody would find it under the tag."""
+    (tmp_path / "Dockerfile").write_text("FROM scratch\nCOPY Dockerfile /\n")
+    output = ",".join(["type=registry", f"name={fake.host}/a/b:1", "push-by-digest=true", *more])
+    done = pybuild("-o", output, tmp_path, root=tmp_path / "store", env={"CI": ""})
+    (digest,) = fake.manifests["a/b"]
+    name = f"{fake.host}/a/b@{digest}"
+    assert done.stdout == f"{name}\n"
+    assert f"pushed to {name}\n" in done.stderr
+    assert f"next: docker run --rm {name}\n" in done.stderr
+    assert f"{fake.host}/a/b:1" not in done.stderr

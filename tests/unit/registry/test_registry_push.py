@@ -80,6 +80,9 @@ def test_a_reference_with_a_digest_only(fake: FakeRegistry, connect: Any, pushed
     digest = Digest.of(image.raw_manifest)
     push_image(connect(), [Reference(fake.host, "a/b", None, digest)], image, QUIET)
     assert digest in fake.manifests["a/b"]
+    fake.plan = lambda seen: Fault(status=405) if "/manifests/" in seen.path else None
+    with pytest.raises(RegistryError, match=f"cannot push the manifest of {fake.host}/a/b@{digest}: "):
+        push_image(connect(), [Reference(fake.host, "a/b", None, digest)], image, QUIET)
 
 
 def test_base_layers_are_mounted_and_never_fetched(fake: FakeRegistry, connect: Any, pushed: Any, layer: Any) -> None:
