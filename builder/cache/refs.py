@@ -84,16 +84,16 @@ class References:
         """Remove a record if it is there."""
         self._table.remove(_name(reference, built_here=built_here))
 
-    def records(self) -> Iterator[RefRecord]:
-        """Yield every record, images built here first; damaged ones are passed over with a warning."""
-        for name in self._table.names():
+    def records(self, *, built_here: bool = False) -> Iterator[RefRecord]:
+        """Yield all records, images built here first, or only those; damaged ones are passed over with a warning."""
+        for name in self._table.names("built" if built_here else ""):
             record = self._read(name, used=False)
             if record is not None and name == _name(record.reference, built_here=record.built_here):
                 yield record
 
     def made_from(self, digests: Container[Digest]) -> MadeFrom | None:
         """Return the Dockerfile of an image that was built here and has one of these digests, under whatever name."""
-        built = (one for one in self.records() if one.built_here and one.descriptor.digest in digests)
+        built = (one for one in self.records(built_here=True) if one.descriptor.digest in digests)
         return next((one.made_from for one in built if one.made_from is not None), None)
 
     def path(self, record: RefRecord) -> Path:
