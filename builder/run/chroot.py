@@ -4,7 +4,7 @@ Started like ``run.init``, whose functions it uses, with the same plan; its tree
 ``run.lending``. The command gets no /proc, no /sys and no isolation from whatever surrounds pybuild, but it cannot
 leave the tree: it has no capability that would help it. All it starts has ended before the step does.
 
-Standard library only, but for those two, which the worker loads beside it.
+Standard library only, but for those two and ``run.attending``, which the worker loads beside it.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ import select
 import stat
 import time
 
-from builder.run import init
+from builder.run import attending, init
+from builder.run.attending import SIGKILL, Failure, outcome, perform, send
 from builder.run.lending import Tree
 
 TYPE_CHECKING = False  # as in run.init
 if TYPE_CHECKING:
     from typing import NoReturn
 
-    from builder.run.init import Plan
+    from builder.run.attending import Plan
 
 PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 4, 36, 38
 FORBIDDEN = {2: "DAC_READ_SEARCH", 18: "SYS_CHROOT", 19: "SYS_PTRACE", 27: "MKNOD"}
@@ -34,33 +35,27 @@ _TICK = 1.0  # seconds between looks for orphans that have ended
 
 
 def command(plan: Plan, root: int, cwd: int, report: int) -> NoReturn:
-    """Be the step's first process: enter the tree for good, give up every right that leads out, become the command."""
-    try:
-        init.prctl(init.PR_SET_PDEATHSIG, init.SIGKILL)
-        os.setsid()
-        if plan["cgroup"]:
-            init.join_cgroup(plan["cgroup"])
-        os.fchdir(root)
-        os.chroot(b".")
-        os.fchdir(cwd)
-        os.umask(0o022)
-        confine(plan)
-        init.surrender(plan)
-        if not plan["insecure"]:
-            left = [name for number, name in FORBIDDEN.items() if init.prctl(init.PR_CAPBSET_READ, number) == 1]
-            if left:
-                text = f"cannot give up CAP_{' and CAP_'.join(left)}: this needs CAP_SETPCAP"
-                raise init.Failure("setup", 71, text)
-        init.send(report, ("stubs", []))
-        init.execute(plan["args"], dict(plan["env"]))
-    except init.Failure as failure:
-        init.send(report, ("failure", *failure.report))
-    except OSError as error:
-        init.send(report, ("failure", "setup", 71, f"{error.filename}: {error.strerror}"))
-    except BaseException as error:  # noqa: BLE001 -- there is no traceback without a library to print it
-        init.send(report, ("failure", "setup", 71, repr(error)))
-    finally:
-        os._exit(71)
+    """Be the step's first process: enter the tree for good, give up every right that leads out, become the command.
+
+    Raises OSError, Failure.
+    """
+    init.prctl(init.PR_SET_PDEATHSIG, SIGKILL)
+    os.setsid()
+    if plan["cgroup"]:
+        init.join_cgroup(plan["cgroup"])
+    os.fchdir(root)
+    os.chroot(b".")
+    os.fchdir(cwd)
+    os.umask(0o022)
+    confine(plan)
+    init.surrender(plan)
+    if not plan["insecure"]:
+        left = [name for number, name in FORBIDDEN.items() if init.prctl(init.PR_CAPBSET_READ, number) == 1]
+        if left:
+            text = f"cannot give up CAP_{' and CAP_'.join(left)}: this needs CAP_SETPCAP"
+            raise Failure("setup", 71, text)
+    send(report, ("stubs", []))
+    init.execute(plan["args"], dict(plan["env"]))
 
 
 def confine(plan: Plan) -> None:
@@ -113,7 +108,7 @@ def end_children(keep: frozenset[int] = frozenset()) -> None:
     """
     while (ending := [pid for pid in children() if pid not in keep]) or (not keep and _has_children()):
         for pid in ending:
-            os.kill(pid, init.SIGKILL)
+            os.kill(pid, SIGKILL)
         for pid in ending:
             try:
                 os.waitpid(pid, 0)
@@ -170,7 +165,7 @@ class Watch:
                 reap(self.child)
             if self.life in events or (end is not None and time.monotonic() >= end):
                 self.why = self.why or ("cancelled" if self.life in events else f"timeout {self.timeout:g}s")
-                os.kill(self.child, init.SIGKILL)
+                os.kill(self.child, SIGKILL)
                 end = None
                 if self.life in events:
                     poll.unregister(self.life)
@@ -210,13 +205,13 @@ def furnish(tree: Tree, plan: Plan) -> int:
             getattr(tree, op["op"])(op)
         except OSError as error:
             where = os.fsdecode(op["target"]) or "/"
-            raise init.Failure("setup", 71, f"cannot provide {where}: {_told(error, where)}") from error
+            raise Failure("setup", 71, f"cannot provide {where}: {_told(error, where)}") from error
     try:
         cwd = init.walk(tree.root, plan["cwd"], "dir", None, plan["identity"][:2])
         if not stat.S_ISDIR(os.fstat(cwd).st_mode):
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
     except OSError as error:
-        raise init.Failure("setup", 71, f"working directory {os.fsdecode(plan['cwd'])}: {error.strerror}") from error
+        raise Failure("setup", 71, f"working directory {os.fsdecode(plan['cwd'])}: {error.strerror}") from error
     return cwd
 
 
@@ -229,12 +224,12 @@ def run(tree: Tree, plan: Plan, life: int) -> tuple[str, int, int, str]:
         child = os.fork()
         if child == 0:
             os.close(report)
-            command(plan, tree.root, cwd, writer)
+            perform(command, plan, tree.root, cwd, report=writer)
         os.close(writer)
         watch = Watch(tree, child, report, life, plan["timeout"])
         status = watch.wait()
-        _, result = init.outcome(status, watch.reports, watch.why)
-    except init.Failure as failure:
+        _, result = outcome(status, watch.reports, watch.why)
+    except Failure as failure:
         phase, code, text = failure.report
         result = (phase, code, 0, text)
     finally:
@@ -247,22 +242,13 @@ def helper(plan: Plan, channel: int, life: int) -> None:
     init.prctl(PR_SET_CHILD_SUBREAPER, 1)
     init.prctl(PR_SET_DUMPABLE, 0)
     root = os.open(plan["tree"], init.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    accounts = (init.database(root, b"etc/passwd"), init.database(root, b"etc/group"))
-    init.send(channel, ("accounts", *accounts))
-    plan["identity"] = init.receive(channel)
-    if plan["identity"] is None:
+    if not init.identify(plan, channel, root):
         return
-    if all(name != b"HOME" for name, _ in plan["env"]):
-        plan["env"].append((b"HOME", plan["identity"][3]))
     os.umask(0)
     result = run(Tree(root, plan["scratch"]), plan, life)
-    init.send(channel, ("result", *result))
+    send(channel, ("result", *result))
 
 
 def main() -> None:
-    """Do as ``init.main`` does, in this way."""
-    init.main(helper)
-
-
-if __name__ == "__main__":
-    main()
+    """Carry out one RUN."""
+    attending.main(helper)

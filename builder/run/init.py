@@ -1,10 +1,9 @@
 """The process of one RUN (run-sandbox.md 2 and 4): mounts the layers, becomes the command's parent, cleans up after it.
 
-Started by ``run.step`` inside the worker's namespaces as ``python -I -S ... SPEC STATUS LIFE PROGRAM`` (descriptors):
-SPEC holds the marshalled plan, STATUS is a socket to the worker, LIFE a pipe whose end means "stop", PROGRAM this code.
-Two processes: the *helper* sees the bare tree, its child is PID 1 of the step and becomes the user's command.
+Started inside the worker's namespaces, as ``run.attending`` says. Two processes: the *helper* sees the bare tree, its
+child is PID 1 of the step and becomes the user's command.
 
-Standard library only, nothing from ``builder``, and nothing imported late: after pivot_root there is no library.
+Standard library only, but for ``run.attending``, and nothing imported late: after pivot_root there is no library.
 It decides nothing: users, mounts and filters arrive as plain values.
 """
 
@@ -12,21 +11,19 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import marshal
 import os
-import select
 import stat
 import struct
 import sys
-import time
+
+from builder.run import attending
+from builder.run.attending import SIGKILL, Failure, attend, frame, receive, send
 
 TYPE_CHECKING = False  # importing typing for it would cost every step a third of its start
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any, NoReturn
 
-    Plan = dict[str, Any]
-    Stubs = list[tuple[bytes, bool]]  # made in the image only to mount on: path, whether a directory; parents first
+    from builder.run.attending import Plan, Stubs
 
 CLONE_NEWNS, CLONE_NEWCGROUP, CLONE_NEWNET = 0x20000, 0x02000000, 0x40000000
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
@@ -34,7 +31,6 @@ MS_REMOUNT, MS_BIND, MS_REC, MS_SLAVE, MS_RELATIME = 32, 4096, 16384, 1 << 19, 1
 MNT_DETACH, AT_EMPTY_PATH, AT_RECURSIVE, O_PATH = 2, 0x1000, 0x8000, 0x200000
 PR_SET_PDEATHSIG, PR_SET_KEEPCAPS, PR_CAPBSET_READ, PR_CAPBSET_DROP, PR_CAP_AMBIENT = 1, 8, 23, 24, 47
 SECCOMP_LISTENER, SECCOMP_KILLABLE = 8, 32
-SIGKILL = 9
 NR_MOUNT_SETATTR = 442
 NR = {
     "x86_64": {"pivot_root": 155, "seccomp": 317, "keyctl": 250, "rt_sigaction": 13},
@@ -48,14 +44,6 @@ LINKS = ((b"fd", b"/proc/self/fd"), (b"core", b"/proc/kcore"), (b"ptmx", b"pts/p
 STREAMS = (b"stdin", b"stdout", b"stderr")
 
 libc = ctypes.CDLL(None, use_errno=True)
-
-
-class Failure(Exception):  # noqa: N818 -- a message to the worker in the form of an exception, not an error of ours
-    """The step ends here: ``phase`` is "setup" or "exec", ``code`` what the step exits with."""
-
-    def __init__(self, phase: str, code: int, text: str) -> None:
-        super().__init__(text)
-        self.report = (phase, code, text)
 
 
 # -- system calls
@@ -382,31 +370,22 @@ def furnish(plan: Plan) -> tuple[Tree, int]:
 
 
 def command(plan: Plan, report: int) -> NoReturn:
-    """Be the step's first process: set everything up, then become the command. Never returns."""
-    try:
-        prctl(PR_SET_PDEATHSIG, SIGKILL)
-        os.setsid()
-        os.umask(0)
-        if plan["cgroup"]:
-            join_cgroup(plan["cgroup"])
-        if plan["namespaces"] & CLONE_NEWNET:
-            loopback_up()
-        tree, cwd = furnish(plan)
-        libc.sethostname(plan["hostname"], ctypes.c_size_t(len(plan["hostname"])))
-        pivot(tree.root)
-        os.fchdir(cwd)
-        os.umask(0o022)
-        surrender(plan)
-        send(report, ("stubs", tree.stubs))  # fails if the helper died before PDEATHSIG could tell
-        execute(plan["args"], dict(plan["env"]))
-    except Failure as failure:
-        send(report, ("failure", *failure.report))
-    except OSError as error:
-        send(report, ("failure", "setup", 71, f"{error.filename}: {error.strerror}"))
-    except BaseException as error:  # noqa: BLE001 -- there is no traceback without a library to print it
-        send(report, ("failure", "setup", 71, repr(error)))
-    finally:
-        os._exit(71)
+    """Be the step's first process: set everything up, then become the command. Raises OSError, Failure."""
+    prctl(PR_SET_PDEATHSIG, SIGKILL)
+    os.setsid()
+    os.umask(0)
+    if plan["cgroup"]:
+        join_cgroup(plan["cgroup"])
+    if plan["namespaces"] & CLONE_NEWNET:
+        loopback_up()
+    tree, cwd = furnish(plan)
+    libc.sethostname(plan["hostname"], ctypes.c_size_t(len(plan["hostname"])))
+    pivot(tree.root)
+    os.fchdir(cwd)
+    os.umask(0o022)
+    surrender(plan)
+    send(report, ("stubs", tree.stubs))  # fails if the helper died before PDEATHSIG could tell
+    execute(plan["args"], dict(plan["env"]))
 
 
 def join_cgroup(processes: bytes) -> None:
@@ -572,82 +551,8 @@ def execute(args: list[bytes], env: dict[bytes, bytes]) -> NoReturn:
 # -- the helper
 
 
-def frame(value: Any) -> bytes:
-    """Return a value as it travels: its length, then its marshalled form."""
-    payload = marshal.dumps(value)
-    return len(payload).to_bytes(4, "little") + payload
-
-
-def send(fd: int, value: Any) -> None:
-    """Write one framed value."""
-    data = frame(value)
-    while data:
-        data = data[os.write(fd, data) :]
-
-
-def receive(fd: int, header: bytes = b"") -> Any:
-    """Read one framed value; None at the end. ``header`` is what has been read of it."""
-
-    def exactly(size: int) -> bytes:
-        parts = b""
-        while len(parts) < size and (chunk := os.read(fd, size - len(parts))):
-            parts += chunk
-        return parts
-
-    header += exactly(4 - len(header))
-    return marshal.loads(exactly(int.from_bytes(header, "little"))) if len(header) == 4 else None
-
-
-def supervise(child: int, report: int, life: int, timeout: float | None) -> tuple[bytes, str]:
-    """Wait until ``child`` has ended; kill it when ``life`` ends or time is over. Returns its reports and why."""
-    pidfd = os.pidfd_open(child)
-    poll = select.poll()
-    for fd in (pidfd, report, life):
-        poll.register(fd, select.POLLIN)
-    deadline = None if timeout is None else time.monotonic() + timeout
-    reports, why = b"", ""
-    while True:
-        left = None if deadline is None else max(0.0, deadline - time.monotonic()) * 1000
-        events = [fd for fd, _ in poll.poll(None if left is None else min(left, 1e9))]  # poll(2) takes an int
-        if report in events:
-            chunk = os.read(report, 65536)
-            reports += chunk
-            if not chunk:
-                poll.unregister(report)
-        if pidfd in events and report not in events:
-            os.close(pidfd)
-            return reports, why
-        if life in events or (not events and deadline is not None and time.monotonic() >= deadline):
-            why = "cancelled" if life in events else f"timeout {timeout:g}s"
-            os.kill(child, SIGKILL)
-            deadline = None
-            if life in events:
-                poll.unregister(life)
-
-
-def outcome(status: int, reports: bytes, why: str) -> tuple[Stubs, tuple[str, int, int, str]]:
-    """Return the stubs, and (phase, code, signal, why) of an ended child."""
-    stubs: Stubs = []
-    failure = None
-    while reports:
-        size = int.from_bytes(reports[:4], "little")
-        kind, *rest = marshal.loads(reports[4 : 4 + size])
-        reports = reports[4 + size :]
-        if kind == "stubs":
-            (stubs,) = rest
-        else:
-            failure = rest
-    if failure is not None:
-        phase, code, text = failure
-        return stubs, (phase, code, 0, text)
-    if os.WIFSIGNALED(status):
-        number = os.WTERMSIG(status)
-        return stubs, ("exit", 128 + number, number, why)
-    return stubs, ("exit", os.WEXITSTATUS(status), 0, "")
-
-
-def helper(plan: Plan, channel: int, life: int) -> None:
-    """Mount the layers, start the command, wait for it, leave the tree as the command left it."""
+def open_root(plan: Plan) -> int:
+    """Mount the layers where nobody else sees them; return their root."""
     os.chdir(plan["scratch"])
     unshare(CLONE_NEWNS)
     if "tree" in plan:
@@ -657,44 +562,31 @@ def helper(plan: Plan, channel: int, life: int) -> None:
     root = os.open(b"m", O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     if "tree" in plan:
         restrict(root, plan["root_flags"])
+    return root
+
+
+def identify(plan: Plan, channel: int, root: int) -> bool:
+    """Ask the worker who the user is, by the accounts of the image; say whether there is one."""
     send(channel, ("accounts", database(root, b"etc/passwd"), database(root, b"etc/group")))
     plan["identity"] = receive(channel)
     if plan["identity"] is None:
-        return
+        return False
     if all(name != b"HOME" for name, _ in plan["env"]):
         plan["env"].append((b"HOME", plan["identity"][3]))
+    return True
+
+
+def helper(plan: Plan, channel: int, life: int) -> None:
+    """Mount the layers, start the command, wait for it, leave the tree as the command left it."""
+    root = open_root(plan)
+    if not identify(plan, channel, root):
+        return
     unshare(plan["namespaces"])
-    report, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(report)
-        command(plan, writer)
-    os.close(writer)
-    reports, why = supervise(child, report, life, plan["timeout"])
-    _, status = os.waitpid(child, 0)
-    stubs, result = outcome(status, reports, why)
+    stubs, result = attend(life, plan["timeout"], command, plan)
     remove_stubs(root, stubs)
     send(channel, ("result", *result))
 
 
-def main(carry_out: Callable[[Plan, int, int], None] = helper) -> None:
-    """Read the plan and carry it out; every failure is told to the worker."""
-    spec, channel, life, program = (int(number) for number in sys.argv[1:5])
-    for fd in (channel, life):
-        os.set_inheritable(fd, False)
-    plan = receive(spec) | {"channel": channel}
-    os.close(spec)
-    os.close(program)
-    try:
-        carry_out(plan, channel, life)
-    except OSError as error:
-        what = os.fsdecode(error.filename or "sandbox")
-        try:
-            send(channel, ("result", "setup", 71, 0, f"{what}: {error.strerror}"))
-        except OSError:
-            pass  # the worker is gone, and with it whoever wants to know; what we print would look like the command's
-    os._exit(0)  # nothing to tidy up, and steps are many
-
-
-if __name__ == "__main__":
-    main()
+def main() -> None:
+    """Carry out one RUN."""
+    attending.main(helper)

@@ -16,7 +16,7 @@ from builder.run import init
 
 TYPE_CHECKING = False  # as in run.init
 if TYPE_CHECKING:
-    from builder.run.init import Plan, Stubs
+    from builder.run.attending import Plan, Stubs
 
 _CHUNK = 1 << 20
 _PIPES = ((1, b"stdout"), (2, b"stderr"))

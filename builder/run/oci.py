@@ -4,7 +4,7 @@ The tree is furnished by ``run.init``'s means, so mounts, secrets and what is le
 runtime makes the namespaces and takes the rights away, told so by a config.json of the parity table. The runtime is
 process 1 of a namespace around its own: when it ends, or we do, nothing of the step is left.
 
-Standard library and ``run.init`` only, as that.
+Standard library, ``run.init`` and what that has only.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import json
 import os
 from typing import Any, NoReturn
 
-from builder.run import init
+from builder.run import attending, init
+from builder.run.attending import SIGKILL, attend, send
 
 CLONE_NEWPID = 0x20000000
 CAPABILITIES = {
@@ -123,29 +124,20 @@ def limits(plan: Plan) -> list[Plan]:
 
 
 def command(plan: Plan, runtime: str, name: str, report: int) -> NoReturn:
-    """Furnish the root and become the runtime. Never returns."""
-    try:
-        init.prctl(init.PR_SET_PDEATHSIG, init.SIGKILL)
-        os.setsid()
-        os.umask(0)
-        tree, cwd = init.furnish(plan)
-        for path in _OURS[:2]:
-            os.close(tree.point(path, "dir"))
-        os.close(cwd)
-        init.mount(b"proc", b"/proc", b"proc", 0)
-        os.umask(0o022)
-        init.send(report, ("stubs", tree.stubs))
-        base = os.fsdecode(plan["scratch"])
-        words = [runtime, "--root", f"{base}/state", "--log", f"{base}/log", "run", "--bundle", base, name]
-        os.execve(runtime, words, {"PATH": os.defpath})
-    except init.Failure as failure:
-        init.send(report, ("failure", *failure.report))
-    except OSError as error:
-        init.send(report, ("failure", "setup", 71, f"{error.filename}: {error.strerror}"))
-    except BaseException as error:  # noqa: BLE001 -- told to the worker, which tells the user
-        init.send(report, ("failure", "setup", 71, repr(error)))
-    finally:
-        os._exit(71)
+    """Furnish the root and become the runtime. Raises OSError, Failure."""
+    init.prctl(init.PR_SET_PDEATHSIG, SIGKILL)
+    os.setsid()
+    os.umask(0)
+    tree, cwd = init.furnish(plan)
+    for path in _OURS[:2]:
+        os.close(tree.point(path, "dir"))
+    os.close(cwd)
+    init.mount(b"proc", b"/proc", b"proc", 0)
+    os.umask(0o022)
+    send(report, ("stubs", tree.stubs))
+    base = os.fsdecode(plan["scratch"])
+    words = [runtime, "--root", f"{base}/state", "--log", f"{base}/log", "run", "--bundle", base, name]
+    os.execve(runtime, words, {"PATH": os.defpath})
 
 
 def complaint(log: str) -> tuple[str, int, int, str] | None:
@@ -184,19 +176,9 @@ def janitor(runtime: str, base: str, name: str) -> tuple[int, int]:
 
 def helper(plan: Plan, channel: int, life: int) -> None:
     """Mount the layers, ask who the user is, run the step, leave the tree as the command left it."""
-    os.chdir(plan["scratch"])
-    init.unshare(init.CLONE_NEWNS)
-    if "tree" in plan:
-        init.mount(plan["tree"], b"m", None, init.MS_BIND)
-    else:
-        init.mount(b"overlay", b"m", b"overlay", plan["root_flags"], plan["overlay"])
-    root = os.open(b"m", init.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    init.send(channel, ("accounts", init.database(root, b"etc/passwd"), init.database(root, b"etc/group")))
-    plan["identity"] = init.receive(channel)
-    if plan["identity"] is None:
+    root = init.open_root(plan)
+    if not init.identify(plan, channel, root):
         return
-    if all(name != b"HOME" for name, _ in plan["env"]):
-        plan["env"].append((b"HOME", plan["identity"][3]))
     value = config(plan, os.fsdecode(plan["cwd"]))
     value["process"]["rlimits"] = limits(plan)
     with open(b"config.json", "w") as file:
@@ -205,15 +187,7 @@ def helper(plan: Plan, channel: int, life: int) -> None:
     name = f"pybuild-{os.getpid()}"
     cleaner, alive = janitor(plan["runtime"], os.fsdecode(plan["scratch"]), name)
     init.unshare(CLONE_NEWPID)
-    report, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(report)
-        command(plan, plan["runtime"], name, writer)
-    os.close(writer)
-    reports, why = init.supervise(child, report, life, plan["timeout"])
-    _, status = os.waitpid(child, 0)
-    stubs, result = init.outcome(status, reports, why)
+    stubs, result = attend(life, plan["timeout"], command, plan, plan["runtime"], name)
     os.close(alive)
     os.waitpid(cleaner, 0)
     try:
@@ -222,9 +196,9 @@ def helper(plan: Plan, channel: int, life: int) -> None:
     except OSError:
         pass  # it never wrote one
     init.remove_stubs(root, stubs)
-    init.send(channel, ("result", *result))
+    send(channel, ("result", *result))
 
 
 def main() -> None:
-    """Do as ``init.main`` does, in this way."""
-    init.main(helper)
+    """Carry out one RUN."""
+    attending.main(helper)

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from builder.run import init, nursery, wire
+from builder.run import attending, init, nursery, wire
 
 # Reading programs from memory saves compiling them: files that are run directly are never cached.
 _BOOTSTRAP = """
@@ -37,7 +37,7 @@ class Nursery:
         """Start it, without waiting for it. Raises OSError."""
         self._lock = threading.Lock()
         self._control, theirs = socket.socketpair()
-        code = program(init, nursery)
+        code = program(nursery)
         try:
             self.pid = _start(code, {theirs.fileno(): 3}, ())
         finally:
@@ -86,7 +86,7 @@ def _start(code: bytes, fds: Mapping[int, int], arguments: Sequence[str]) -> int
 
 
 def program(*modules: Any) -> bytes:
-    """Return the code of ``modules`` of this package, in an order they can be loaded in; the last one has ``main``."""
+    """Return the code of ``run.init`` and of ``modules`` on it, in an order to be loaded in; the last has ``main``."""
     named: list[tuple[str, Any]] = [("builder", None), ("builder.run", None)]
-    named += [(module.__name__, module.__loader__.get_code(module.__name__)) for module in modules]
+    named += [(module.__name__, module.__loader__.get_code(module.__name__)) for module in (attending, init, *modules)]
     return marshal.dumps(named)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from builder.errors import InterruptedBuildError, SandboxError
 from builder.rootfs.rooted import remove_tree
-from builder.run import init, spawning, wire
+from builder.run import attending, spawning, wire
 from builder.run.layers import Layers
 from builder.run.namespaces import IdMaps, has_id
 from builder.run.users import Identity, resolve_user
@@ -146,7 +146,7 @@ class Step:
     def _spawn(self, plan: Plain, stdout: int, stderr: int) -> socket.socket:
         self._chroot = plan["isolation"] == "chroot"
         ours, theirs = socket.socketpair()
-        spec = wire.memory_file(init.frame(plan))
+        spec = wire.memory_file(attending.frame(plan))
         fds = [stdout, stderr, spec, theirs.fileno(), self._life]
         try:
             with _SPAWNING:
@@ -170,7 +170,7 @@ class Step:
         try:
             while True:
                 head, fds, _, _ = socket.recv_fds(channel, 4, 1, socket.MSG_CMSG_CLOEXEC)
-                message = init.receive(channel.fileno(), head)
+                message = attending.receive(channel.fileno(), head)
                 if message == ("recorder",):
                     recorder = _record(fds[0], self._warn)
                     continue
@@ -178,7 +178,7 @@ class Step:
                     break
                 try:
                     identity = self._identity(request, message[1], message[2])
-                    init.send(
+                    attending.send(
                         channel.fileno(), (identity.uid, identity.gid, identity.groups, os.fsencode(identity.home))
                     )
                 except SandboxError as error:
@@ -279,12 +279,12 @@ def _program(isolation: str) -> bytes:
     if isolation == "oci":
         from builder.run import oci
 
-        return spawning.program(init, oci)
+        return spawning.program(oci)
     if isolation != "chroot":
-        return spawning.program(init)
+        return spawning.program()
     from builder.run import chroot, lending
 
-    return spawning.program(init, lending, chroot)
+    return spawning.program(lending, chroot)
 
 
 def _record(listener: int, warn: Callable[[str], None]) -> Recorder:
