@@ -24,6 +24,7 @@ from builder.dockerfile.suggest import distance
 from builder.dockerfile.text import BLANKS, SPACE, split_blanks, split_words
 from builder.dockerfile.word import Word
 from builder.patterns import pattern
+from builder.values import replace
 
 _STAGE_NAME: Final = pattern(r"[a-z][a-z0-9\-_.]*\Z")
 
@@ -43,16 +44,13 @@ def parse_from(statement: Statement) -> From:
     elif len(pieces) != 1:
         raise _from_arguments(statement, [text for _, text in pieces])
     statement.accept_flags(platform=FlagKind.TEXT)
-    written = statement.written
-    if second:
-        written = type(written)(written.keyword, written.comments, written.blank_lines, second)
     return From(
         image=statement.word(pieces[0][1]),
         platform=statement.word_flag("platform"),
         name=name,
         span=statement.span,
         raw=statement.raw,
-        written=written,
+        written=replace(statement.written, second_keyword=second),
     )
 
 
@@ -67,24 +65,22 @@ def _from_arguments(statement: Statement, words: list[str]) -> DockerfileError:
 def parse_env(statement: Statement) -> Env:
     """Parse ENV in both its forms."""
     pairs, legacy = _read_pairs(statement)
-    written = statement.written
     return Env(
         pairs=pairs,
         span=statement.span,
         raw=statement.raw,
-        written=type(written)(written.keyword, written.comments, written.blank_lines, legacy=legacy),
+        written=replace(statement.written, legacy=legacy),
     )
 
 
 def parse_label(statement: Statement) -> Label:
     """Parse LABEL in both its forms."""
     pairs, legacy = _read_pairs(statement)
-    written = statement.written
     return Label(
         pairs=pairs,
         span=statement.span,
         raw=statement.raw,
-        written=type(written)(written.keyword, written.comments, written.blank_lines, legacy=legacy),
+        written=replace(statement.written, legacy=legacy),
     )
 
 

@@ -14,7 +14,6 @@ from builder.archive.image import Entry, blob_name
 from builder.engine.build import Environment
 from builder.errors import ImageError, OutputError
 from builder.image.artifact import Artifact
-from builder.image.descriptor import Descriptor
 from builder.image.digest import Digest
 from builder.image.manifest import Manifest
 from builder.image.reference import Reference
@@ -65,7 +64,7 @@ def _keep_nameless(env: Environment, artifact: Artifact) -> None:
 
     from builder.cache.refs import RefRecord
 
-    root = Descriptor(media_type=artifact.root.media_type, digest=artifact.digest, size=artifact.root.size)
+    root = artifact.root.bare
     env.store.refs.put(RefRecord(str(root.digest), root, int(time.time()), built_here=True))
 
 

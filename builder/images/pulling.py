@@ -8,7 +8,6 @@ from builder.cache.refs import RefRecord
 from builder.engine.build import Environment
 from builder.events import Warned
 from builder.image.artifact import Artifact
-from builder.image.descriptor import Descriptor
 from builder.image.manifest import Index
 from builder.image.platform import Platform
 from builder.image.reference import Reference
@@ -48,7 +47,6 @@ def pull(env: Environment, reference: Reference, platform: Platform | None, *, e
     env.store.must_have_room(sum(one.size for one in missing), reference.familiar)
     bring_all(env, chosen, missing)
     before = env.store.refs.get(str(reference), built_here=False)
-    plain = Descriptor(media_type=root.root.media_type, digest=root.digest, size=root.root.size)
-    env.store.refs.put(RefRecord(str(reference), plain, int(time.time()), built_here=False))
+    env.store.refs.put(RefRecord(str(reference), root.root.bare, int(time.time()), built_here=False))
     new = before is None or before.descriptor.digest != root.digest or bool(missing)
     return Pulled(reference, root, chosen, new, sum(one.size for one in missing))

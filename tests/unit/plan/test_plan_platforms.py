@@ -93,25 +93,6 @@ def test_a_build_for_one_platform_does_not_name_it() -> None:
     assert plan("FROM base\nRUN x\n", {"base": EMPTY}, platform=ARM).names[-1] == "[2/2] RUN x"
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("TARGETPLATFORM", "linux/arm/v6"),
-        ("TARGETOS", "linux"),
-        ("TARGETARCH", "arm"),
-        ("TARGETVARIANT", "v6"),
-        ("BUILDPLATFORM", "linux/amd64"),
-        ("BUILDOS", "linux"),
-        ("BUILDARCH", "amd64"),
-        ("BUILDVARIANT", ""),
-        ("TARGETOSVERSION", ""),
-    ],
-)
-def test_automatic_arguments(name: str, value: str) -> None:
-    made = plan(f"FROM base\nARG {name}\nLABEL l=${name}\n", {"base": EMPTY}, platform=Platform.parse("linux/arm/v6"))
-    assert made.config.labels == {"l": value}
-
-
 def test_an_os_version_is_an_argument() -> None:
     windows = Platform.parse("windows(10.0.17763.1)/amd64")
     text = "FROM scratch\nARG TARGETPLATFORM TARGETOSVERSION\nLABEL a=$TARGETPLATFORM b=$TARGETOSVERSION\n"

@@ -128,6 +128,7 @@ def test_a_missing_path_is_added_but_not_for_windows(platform: str, expected: li
         ("BUILDOS", "linux"),
         ("BUILDARCH", "amd64"),
         ("BUILDVARIANT", ""),
+        ("TARGETOSVERSION", ""),
         ("TARGETSTAGE", "last"),
     ],
 )
