@@ -6,6 +6,7 @@ A given account goes to the one registry that the command line names, or that is
 from __future__ import annotations
 
 import argparse
+import contextlib
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -82,9 +83,20 @@ def ask(question: str) -> str:
     from getpass import getpass
 
     try:
-        return getpass(f"{question}: ", sys.stderr)
+        with asking():
+            return getpass(f"{question}: ", sys.stderr)
     except EOFError:
         raise UsageError(f"{question}: no answer") from None
+
+
+@contextlib.contextmanager
+def asking() -> Iterator[None]:
+    """Let what is said when a question is interrupted stand on a line of its own."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        sys.stderr.write("\n")
+        raise
 
 
 def _given(

@@ -348,3 +348,20 @@ def test_texts_of_images_do_not_control_a_terminal(words: str, store_root: Path,
     assert status == 0, text
     assert "31m" in text
     assert [one for one in text if not one.isprintable() and one not in "\r\n"] == []
+
+
+@pytest.mark.parametrize(("words", "asked"), [([], "User name for h:"), (["-u", "ann"], "Password of ann for h:")])
+def test_a_question_that_is_interrupted_ends_its_line(
+    tmp_path: Path, store_root: Path, words: list[str], asked: str
+) -> None:
+    said = command("login", *words, "h")
+    with Terminal(tmp_path, said, columns=80, lines=10, env={}, root=store_root) as terminal:
+        terminal.wait_for(asked)
+        terminal.press("C-c")
+        terminal.wait_for("pybuild: error: interrupted")
+        terminal.wait_for("status 130")
+
+
+def test_nobody_types_an_archive(tmp_path: Path, store_root: Path) -> None:
+    with Terminal(tmp_path, command("load"), columns=80, lines=10, env={}, root=store_root) as terminal:
+        assert "hint: standard input is a terminal" in terminal.wait_for("status 64")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder.cli.answers import answer, answer_json
 from builder.cli.parsing import Parser, add_json, add_quiet, base
 from builder.cli.session import working
+from builder.errors import UsageError
 
 if TYPE_CHECKING:
     from builder.images.loading import Loaded
@@ -37,6 +39,9 @@ def run(options: argparse.Namespace) -> int:
     """Carry it out and return the exit status."""
     from builder.images.loading import load
 
+    if options.input == "-" and sys.stdin.isatty():
+        hint = "standard input is a terminal; an archive may come from there: docker save NAME | pybuild load"
+        raise UsageError("the following arguments are required: --input", hint=hint)
     done = []
     with working(options) as env:
         for loaded in load(env, None if options.input == "-" else Path(options.input)):

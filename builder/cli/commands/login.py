@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builder.cli.accounts import ask, credential_source
+from builder.cli.accounts import ask, asking, credential_source
 from builder.cli.answers import answer, answer_json
 from builder.cli.parsing import Parser, add_json, base
 from builder.cli.registries import add_registry_options, session_settings
@@ -146,7 +146,8 @@ def _asked_name(registry: str) -> str:
         raise UsageError("login needs --username, and the password on standard input", hint="--password-stdin")
     sys.stderr.write(f"User name for {registry}: ")
     sys.stderr.flush()
-    return sys.stdin.readline().strip()
+    with asking():
+        return sys.stdin.readline().strip()
 
 
 def _from_stdin() -> str:
