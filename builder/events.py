@@ -5,6 +5,7 @@ Events are plain values without secrets. Times are seconds of a monotonic clock'
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, Protocol
 
 from builder.values import dataclass
@@ -170,6 +171,11 @@ class Reporter(Protocol):
     def emit(self, event: Event) -> None:
         """Take one event."""
         ...
+
+
+def warner(reporter: Reporter, code: str) -> Callable[[str], None]:
+    """Return what emits a warning about ``code``."""
+    return lambda message: reporter.emit(Warned(message, code))
 
 
 class SilentReporter:

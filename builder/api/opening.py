@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from builder.events import Reporter, Warned
+from builder.events import Reporter, warner
 from builder.values import replace
 
 if TYPE_CHECKING:
@@ -39,8 +39,7 @@ def opened(
     from builder.image.digest import DigestMismatchError
     from builder.rootfs.entry import LayerFormatError
 
-    def warn(message: str) -> None:
-        reporter.emit(Warned(message, "store"))
+    warn = warner(reporter, "store")
 
     with contextlib.ExitStack() as closing:
         store = closing.enter_context(Store.open(root, warn=warn, second=second))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builder.errors import UsageError
-from builder.events import Reporter, Warned
+from builder.events import Reporter, warner
 from builder.patterns import pattern
 
 if TYPE_CHECKING:
@@ -59,8 +59,7 @@ def credential_source(
     if authfile is not None and not authfile.exists():
         raise UsageError(f"--authfile {authfile}: there is no such file", hint="pybuild login --authfile makes one")
 
-    def warn(message: str) -> None:
-        reporter.emit(Warned(message, "credentials"))
+    warn = warner(reporter, "credentials")
 
     given = _given(options, environment, warn)
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, cast
 
+from builder.cli.answers import table
 from builder.dockerfile.source import DockerfileError
 from builder.errors import UsageError
 from builder.values import dataclass
@@ -158,7 +159,7 @@ def targets_text(dockerfile: Dockerfile) -> str:
         for one in targets(dockerfile)
         if one.name or one.default
     ]
-    return _table(("TARGET", "DESCRIPTION"), rows)
+    return table(("TARGET", "DESCRIPTION"), rows)
 
 
 def _target_name(name: str, *, default: bool) -> str:
@@ -195,12 +196,12 @@ def outline_text(outline: Outline) -> str:
             )
         )
     rows = [(one.name, one.value, one.description) for one in outline.args]
-    parts += [_table(("BUILD ARG", "VALUE", "DESCRIPTION"), rows)] if rows else []
+    parts += [table(("BUILD ARG", "VALUE", "DESCRIPTION"), rows)] if rows else []
     for title, needs in (("SECRET", outline.secrets), ("SSH", outline.ssh)):
         if needs:
-            parts.append(_table((title, "REQUIRED"), [(one.name, str(one.required).lower()) for one in needs]))
+            parts.append(table((title, "REQUIRED"), [(one.name, str(one.required).lower()) for one in needs]))
     if outline.caches:
-        parts.append(_table(("CACHE MOUNT",), [(one.name,) for one in outline.caches]))
+        parts.append(table(("CACHE MOUNT",), [(one.name,) for one in outline.caches]))
     return "\n\n".join(parts) or "nothing can be given to this target"
 
 
@@ -225,9 +226,3 @@ def _data(source: Source) -> str:
     import base64
 
     return base64.b64encode(source.text.encode("utf-8", "surrogateescape")).decode()
-
-
-def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
-    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
-    lines = ["   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in (head, *rows)]
-    return "\n".join(line.rstrip() for line in lines)

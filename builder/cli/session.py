@@ -20,7 +20,7 @@ from builder.cli.charset import settle_characters
 from builder.cli.registries import file_settings, session_settings, upload_piece
 from builder.cli.reporters import INTERRUPTED, make_reporter
 from builder.errors import InterruptedBuildError
-from builder.events import Reporter, Stopping, Warned
+from builder.events import Reporter, Stopping, warner
 
 if TYPE_CHECKING:
     from builder.engine.bases import Bases
@@ -64,8 +64,7 @@ def environment(
     from builder.cache.location import choose_root
     from builder.settings import chosen_store
 
-    def warn(message: str) -> None:
-        reporter.emit(Warned(message, "store"))
+    warn = warner(reporter, "store")
 
     settings = file_settings(options, os.environ)
     reach = session_settings(options, os.environ, settings)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from builder.errors import SandboxError
-from builder.events import Reporter, SilentReporter, Warned
+from builder.events import Reporter, SilentReporter, Warned, warner
 from builder.run import cgroups, mounts, probe, seccomp
 from builder.run.probe import Attempt
 from builder.run.spec import ULIMITS, BindMount, ExitStatus, LayerSource, PackTarget, RunResult, RunSpec
@@ -64,7 +64,7 @@ class Sandbox:
         self._touch = touch
         self._mutex = threading.Lock()
         self._started: tuple[Attempt, Worker] | None = None
-        self._groups = cgroups.Groups(lambda text: self._reporter.emit(Warned(text, "cgroup")))
+        self._groups = cgroups.Groups(warner(self._reporter, "cgroup"))
 
     @property
     def mode(self) -> str:

@@ -19,7 +19,7 @@ from builder.cli.reporters import make_reporter
 from builder.cli.session import environment, looking
 from builder.engine.machine import available_cpus
 from builder.errors import UsageError
-from builder.events import Reporter, Warned
+from builder.events import Reporter, warner
 
 if TYPE_CHECKING:
     from builder.cache.store import Store
@@ -124,7 +124,7 @@ def _looked_at(options: argparse.Namespace, reporter: Reporter) -> Store | None:
         return None
     from builder.cache.store import Store
 
-    return Store.look(root, warn=lambda message: reporter.emit(Warned(message, "store")))
+    return Store.look(root, warn=warner(reporter, "store"))
 
 
 def _du(options: argparse.Namespace) -> int:

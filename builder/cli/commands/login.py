@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from builder.cli.parsing import Parser, add_json, base
 from builder.cli.registries import add_registry_options, session_settings
 from builder.cli.reporters import make_reporter, printable
 from builder.errors import UsageError
-from builder.events import Reporter, Warned
+from builder.events import Reporter, Warned, warner
 from builder.values import dataclass
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def _log_in(options: argparse.Namespace, reporter: Reporter) -> int:
     if not trial.asked:
         reporter.emit(Warned(f"{host} asked for no account; {username}'s is kept, but was not tried", "credentials"))
     authfile = Path(options.authfile) if options.authfile else None
-    stored = Accounts(os.environ, authfile, warn=_teller(reporter)).store(registry, username, password)
+    stored = Accounts(os.environ, authfile, warn=warner(reporter, "credentials")).store(registry, username, password)
     if stored.plain:
         text = (
             f"the password is in {stored.where} as it is; a credential helper keeps it encrypted (docs/registries.md)"
@@ -116,10 +116,6 @@ def _log_in(options: argparse.Namespace, reporter: Reporter) -> int:
     else:
         answer(f"logged in to {registry} as {username}; the account is in {stored.where}")
     return 0
-
-
-def _teller(reporter: Reporter) -> Callable[[str], None]:
-    return lambda message: reporter.emit(Warned(message, "credentials"))
 
 
 def _account(options: argparse.Namespace, registry: str, reporter: Reporter) -> tuple[str, str]:

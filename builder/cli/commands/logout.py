@@ -14,7 +14,7 @@ from builder.cli.commands.login import HUB, registry_of
 from builder.cli.parsing import Parser, add_json, base
 from builder.cli.reporters import make_reporter
 from builder.errors import UsageError
-from builder.events import Warned
+from builder.events import warner
 
 if TYPE_CHECKING:
     from builder.registry.accounts import Removed
@@ -45,8 +45,7 @@ def run(options: argparse.Namespace) -> int:
 
     reporter = make_reporter(options.progress, sys.stderr)
 
-    def warn(message: str) -> None:
-        reporter.emit(Warned(message, "credentials"))
+    warn = warner(reporter, "credentials")
 
     authfile = Path(options.authfile) if options.authfile else None
     if authfile is not None and not authfile.exists():
