@@ -15,6 +15,8 @@ from builder.values import dataclass, field
 _EXCERPT_LINES = 6
 _EXCERPT_WIDTH = 160
 _LONGEST_MESSAGE = 1000
+_BEFORE_WORDS = " \t\"'=[,"
+_AFTER_WORDS = " \t\"'],"
 _CREDENTIALS = pattern(r"(?<=[A-Za-z0-9+.-]://)[^/?#\s]*(?=@)")
 
 
@@ -62,6 +64,28 @@ class Source:
         if span.end_line > last >= span.start_line:
             shown.append(f"{'':>{width}} | ...")
         return "\n".join(shown)
+
+    def find(self, text: str, span: Span) -> Span:
+        """Return where ``text`` stands in ``span``, preferably as a word, and ``span`` itself if that is not sure.
+
+        A word of a long instruction is what a reader looks for. Comments between continued lines are not looked at.
+        """
+        places: list[tuple[int, int]] = []
+        for number in range(span.start_line, min(span.end_line, len(self.lines)) + 1):
+            line, first = self.lines[number - 1], number == span.start_line
+            column = span.start_col - 1 if first else 0
+            if text and (first or not line.lstrip().startswith("#")):
+                while (column := line.find(text, column) + 1) > 0:
+                    places.append((number, column))
+        words = [place for place in places if self._is_word(*place, len(text))]
+        if len(places) != 1 and not words:
+            return span
+        number, column = words[0] if words else places[0]
+        return Span(number, number, column, column + len(text))
+
+    def _is_word(self, number: int, column: int, length: int) -> bool:
+        line = f" {self.lines[number - 1]} "
+        return line[column - 1] in _BEFORE_WORDS and line[column + length] in _AFTER_WORDS
 
 
 def _visible(line: str) -> str:

@@ -60,7 +60,8 @@ def check_chmod(text: str, expand: Expander, span: Span) -> str:
     """Return ``text`` if it is a mode COPY accepts. Raises DockerfileError."""
     octal = _OCTAL.fullmatch(text) and int(text, 8) <= 0o7777
     if not octal and not (text and all(_SYMBOLIC.fullmatch(clause) for clause in text.split(","))):
-        raise expand.fail(f"invalid chmod parameter: '{text}'. it should be octal string and between 0 and 07777", span)
+        message = f"invalid chmod parameter: '{text}'. it should be octal string and between 0 and 07777"
+        raise expand.fail(message, span, at=f"--chmod={text}")
     return text
 
 
@@ -81,7 +82,7 @@ def copy_operation(state: StageState, one: df.Copy, origin: Origin, expand: Expa
     sources = _sources(state, one, expand)
     for source in sources:
         if is_http(source) or is_git(source):
-            raise expand.fail(f"source can't be a URL for COPY: {source}", one.span, "use ADD for URLs")
+            raise expand.fail(f"source can't be a URL for COPY: {source}", one.span, "use ADD for URLs", at=source)
     files: list[CopySource] = [LocalPath(source) for source in sources]
     return _operation(state, one, [*files, *_heredocs(state, one, expand)], origin, expand)
 
@@ -96,7 +97,9 @@ def add_operation(state: StageState, one: df.Add, expand: Expander) -> CopyFiles
         elif is_http(source):
             files.append(RemoteFile(source, _http_checksum(checksum, expand, one.span)))
         elif checksum:
-            raise expand.fail(f"checksum requires an HTTP(S) or git source, {source!r} is a local path", one.span)
+            raise expand.fail(
+                f"checksum requires an HTTP(S) or git source, {source!r} is a local path", one.span, at=source
+            )
         else:
             files.append(LocalPath(source))
     files += _heredocs(state, one, expand)
@@ -107,7 +110,8 @@ def add_operation(state: StageState, one: df.Add, expand: Expander) -> CopyFiles
 
 def _http_checksum(text: str, expand: Expander, span: Span) -> str:
     if text and not re.fullmatch(r"sha256:[0-9a-f]{64}", text):
-        raise expand.fail(f"invalid checksum {text!r}", span, "write it as sha256: and 64 lower-case hex digits")
+        hint = "write it as sha256: and 64 lower-case hex digits"
+        raise expand.fail(f"invalid checksum {text!r}", span, hint, at=f"--checksum={text}")
     return text
 
 

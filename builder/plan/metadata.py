@@ -68,22 +68,22 @@ class Expander:
         try:
             return evaluate(word, variables).value
         except DockerfileError as error:
-            raise error.located(self.source, span) from error
+            raise error.located(self.source, self.source.find(word.text, span)) from error
 
     def split(self, word: Word, scope: Scope, span: Span) -> tuple[str, ...]:
         """Return the words that ``word`` expands to. Raises DockerfileError."""
         try:
             return evaluate_words(word, scope.variables()).values
         except DockerfileError as error:
-            raise error.located(self.source, span) from error
+            raise error.located(self.source, self.source.find(word.text, span)) from error
 
     def optional(self, word: Word | None, scope: Scope, span: Span) -> str | None:
         """Return the value of ``word`` if there is one."""
         return None if word is None else self.one(word, scope, span)
 
-    def fail(self, message: str, span: Span, hint: str | None = None) -> DockerfileError:
-        """Return an error at ``span``."""
-        return DockerfileError(message, source=self.source, span=span, hint=hint)
+    def fail(self, message: str, span: Span, hint: str | None = None, *, at: str = "") -> DockerfileError:
+        """Return an error at ``span``, or where the text ``at`` stands in it."""
+        return DockerfileError(message, source=self.source, span=self.source.find(at, span), hint=hint)
 
 
 ConfigInstruction = (
@@ -172,13 +172,15 @@ def apply_expose(state: StageState, one: df.Expose, expand: Expander) -> StageSt
     """EXPOSE."""
     from builder.dockerfile.ports import expand_ports
 
-    texts = [text for word in one.ports for text in expand.split(word, state.scope, one.span)]
-    try:
-        ports = expand_ports(tuple(texts))
-    except ValueError as error:
-        raise expand.fail(str(error), one.span, "write port, port/udp or first-last/tcp") from error
-    config = replace(state.config, exposed_ports=tuple(dict.fromkeys((*state.config.exposed_ports, *ports))))
-    return replace(state, config=config).with_step(f"EXPOSE [{' '.join(ports)}]")
+    ports: set[str] = set()
+    for word in one.ports:
+        try:
+            ports.update(expand_ports(expand.split(word, state.scope, one.span)))
+        except ValueError as error:
+            hint = "write port, port/udp or first-last/tcp"
+            raise expand.fail(str(error), one.span, hint, at=word.text) from error
+    config = replace(state.config, exposed_ports=tuple(dict.fromkeys((*state.config.exposed_ports, *sorted(ports)))))
+    return replace(state, config=config).with_step(f"EXPOSE [{' '.join(sorted(ports))}]")
 
 
 def apply_volume(state: StageState, one: df.Volume, expand: Expander) -> StageState:
@@ -209,7 +211,7 @@ def apply_stop_signal(state: StageState, one: df.StopSignal, expand: Expander) -
     try:
         signal_number(signal)
     except ValueError as error:
-        raise expand.fail(str(error), one.span) from error
+        raise expand.fail(str(error), one.span, at=one.signal.text) from error
     return replace(state, config=replace(state.config, stop_signal=signal)).with_step(f"STOPSIGNAL {signal}")
 
 

@@ -122,7 +122,8 @@ class Names:
         """Say what ``--from=name`` inside ``stage`` names; a number is a stage's index."""
         # Of thousands of digits, Python makes no number.
         if name.isascii() and name.isdigit() and (len(name) > 9 or int(name) >= len(self.dockerfile.stages)):
-            raise self.expand.fail(f"invalid stage index {name}: there are {len(self.dockerfile.stages)} stages", span)
+            message = f"invalid stage index {name}: there are {len(self.dockerfile.stages)} stages"
+            raise self.expand.fail(message, span, at=f"--from={name}")
         found = stages.resolve_from(self.dockerfile, stage, name, what=what, span=span)
         if found is not None:
             return self._context(name, self.platform_of(found), span) or ToStage(found.index)

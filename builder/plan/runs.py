@@ -25,13 +25,16 @@ def resolve_mount(state: StageState, one: df.Run, flag: df.MountFlag, names: Nam
     try:
         mount = syntax.resolve_mount(flag, state.scope.variables())
     except DockerfileError as error:
-        raise error.located(names.dockerfile.source, one.span) from error
+        source = names.dockerfile.source
+        raise error.located(source, source.find(f"--mount={flag.raw}", one.span)) from error
     cwd = state.config.working_dir or "/"
     target = join_path(cwd, mount.target)
     if mount.kind in ("secret", "ssh") and not mount.target:
         target = "" if mount.kind == "secret" else f"/run/buildkit/ssh_agent.{agents}"
     if target == "/":
-        raise names.expand.fail(f"the mount's target {mount.target or '.'} is the root directory", one.span)
+        raise names.expand.fail(
+            f"the mount's target {mount.target or '.'} is the root directory", one.span, at=f"--mount={flag.raw}"
+        )
     resolved = Mount(
         kind=mount.kind,
         target=target,
