@@ -16,6 +16,8 @@ from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parents[2]
 _TOP = ("SECURITY.md", "CHANGELOG.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "LICENSE")
+_LAST = "errors.md"
+"""Its many messages have everybody's words; its own are the codes, which no other page has."""
 _LINK = re.compile(r"(\]\()([^)#\s:]+)(#[^)\s]*)?(\))")
 _IN_CELL = re.compile(r"`[^`]*`")
 _CODE = re.compile(r"(^```.*?^```|^    .*?$|`[^`\n]*`)", re.MULTILINE | re.DOTALL)
@@ -57,8 +59,10 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Lead links to where the site has what they name."""
+    """Lead links to where the site has what they name, and the search to other pages first."""
     target = page.file.src_uri
+    if target == _LAST:
+        page.meta["search"] = {"boost": 0.2}
     source = next((path for path, there in ELSEWHERE.items() if there == target), f"docs/{target}")
     # Every other part is code, where nothing is a link.
     parts = _CODE.split(markdown)
