@@ -131,6 +131,7 @@ REGISTRIES: dict[str, str] = {
 COMMANDS: dict[str, str] = {
     "buildx": "pybuild build",
     "bud": "pybuild build",
+    "build-using-dockerfile": "pybuild build",
     "bake": "targets in pybuild.toml, pybuild build NAME",
     "executor": "pybuild kaniko",
     "warmer": "pybuild warm",

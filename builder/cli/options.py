@@ -124,7 +124,7 @@ def split_command(argv: Sequence[str]) -> tuple[str, list[str]]:
     word, rest = split_word(argv)
     if word in COMMANDS:
         return word, rest
-    if word.isalpha() and not os.path.lexists(word):
+    if is_name(word) and not os.path.lexists(word):
         from builder.cli.foreign import COMMANDS as FOREIGN
         from builder.dockerfile.suggest import nearest
 
@@ -183,6 +183,10 @@ def _parse_build(parser: Parser, argv: Sequence[str], *, alone: bool) -> argpars
     options.context = words[0] if words else None
     options.argv, options.grammar = tuple(argv), parser
     if len(words) > 1 and not all(is_name(one) for one in words):
+        first = words[0]
+        if first != parser.pull and is_name(first) and not (os.path.lexists(first) or _is_target(first, argv)):
+            told = f"there is neither a command nor a directory called {first}"
+            raise UsageError(told, hint=f"see {parser.prog} --help")
         parser.error(f"unrecognized arguments: {' '.join(words[1:])}")
     if not (words or alone or _is_described(options)):
         from builder.cli.parsing import nothing_to_build

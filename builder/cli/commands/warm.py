@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from builder.cli.answers import answer, answer_json, named
+from builder.cli.human import counted
 from builder.cli.parsing import Parser, add_json, base
 from builder.cli.platforms import platforms_of
 from builder.cli.registries import add_registry_options
@@ -68,5 +69,5 @@ def _warm(env: Environment, reference: Reference, platform: Platform) -> tuple[D
     image = bases(env).load(pulled.root.root, platform, reference)
     # Layers that are not for redistribution stay where they are.
     index_all([layer for layer in image.layers if layer.here()], truly=True)
-    env.reporter.emit(Notice(f"{reference.familiar} for {platform}: {len(image.layers)} layers"))
+    env.reporter.emit(Notice(f"{reference.familiar} for {platform}: {counted(len(image.layers), 'layer', 'layers')}"))
     return pulled.root.digest, len(image.layers)

@@ -138,6 +138,9 @@ def test_a_word_near_a_command_may_be_a_target(call: Call, project: Path) -> Non
     (project / "pybuild.toml").rename(project / "other.toml")
     call("puhs", "--config", "other.toml")
     call("puhs", status=64)
+    assert "there is neither a command nor a directory called make-it" in call("make-it", ".", status=64).err
+    (project / "pybuild.toml").write_text("[target.make-it]\ncontext = 'api'\n")
+    assert "unrecognized arguments: ." in call("make-it", ".", status=64).err
 
 
 def test_without_a_word(call: Call, project: Path) -> None:

@@ -51,6 +51,7 @@ def test_commands(words: list[str], command: str, rest: list[str]) -> None:
         (["--nothing-like-it", "."], "see pybuild --help"),
         (["-y", "."], "see pybuild --help"),
         ([".", "."], "see pybuild --help"),
+        (["make-image", "."], "see pybuild --help"),
         (["--pull", "never", "."], "write --pull=never"),
         (["--tag=x"], "name a directory: pybuild -t NAME ."),
     ],
