@@ -144,7 +144,7 @@ def _offered(index: Index) -> str:
         one.annotations.get(REF_NAME) or one.annotations.get(CONTAINERD_NAME) or str(one.digest)
         for one in index.manifests
     }
-    return "it has: " + ", ".join(sorted(names))[:500]
+    return "it has: " + ", ".join(sorted(names))[:500] if names else "it has none at all"
 
 
 # --- writing

@@ -119,6 +119,13 @@ def test_an_unknown_tag_names_those_there_are(layout: Path) -> None:
         open_oci_layout(f"{layout}@{Digest.of(b'')}", AMD64)
 
 
+def test_an_empty_layout_has_nothing_to_offer(layout: Path) -> None:
+    rewrite_index(layout)
+    with pytest.raises(ImageError, match="no image called") as caught:
+        open_oci_layout(f"{layout}:v1", AMD64)
+    assert caught.value.hint == "it has none at all"
+
+
 def test_several_images_need_a_tag(layout: Path, opened: Any) -> None:
     other = images.write_layout(layout, LAYERS[:1], tag="v2", architecture="amd64")
     first = put(layout, images.read_image(layout, "v2").raw_manifest)
