@@ -30,6 +30,8 @@ class RetryPolicy:
     budget: float = 120.0
     within: float = math.inf
     """Seconds without progress, tries included, after which none is begun any more."""
+    step: int = 16 << 10
+    """The least progress that counts, of whatever it is counted in: a few bytes at each try are none."""
     once: frozenset[str] = frozenset()
     """Error codes after which nothing is tried again, for whatever: the server is ``given_up``."""
     given_up: list[TransientRegistryError] = field(default_factory=list, compare=False, repr=False)
@@ -64,7 +66,7 @@ class RetryPolicy:
             except TransientRegistryError as error:
                 if self.once.intersection(error.codes):
                     self.given_up.append(_again(error))
-                if progress() > reached and SLOW not in error.codes:
+                if progress() - reached >= self.step and SLOW not in error.codes:
                     failures, reached, begun = 0, progress(), self.clock()
                 failures += 1
                 wait = self.delay(error, failures, waited)

@@ -94,7 +94,7 @@ def test_progress_is_worth_waiting_for() -> None:
             raise TransientRegistryError("broke")
 
     policy = RetryPolicy(attempts=2, within=40.0, sleep=lambda _: None, random=lambda: 0.0, clock=lambda: now[0])
-    policy.run(attempt, lambda: arrived[0])
+    policy.run(attempt, lambda: arrived[0] * policy.step)
     assert arrived == [5]
 
 

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from builder.registry.answers import absolute
 from builder.registry.errors import (
+    SLOW,
+    STALLED,
     UNREACHABLE,
     AuthenticationError,
     RegistryError,
@@ -191,7 +193,17 @@ def test_other_errors_are_not_retried() -> None:
 
 def test_progress_forgives_failures() -> None:
     calls, attempt = failing(20, TransientRegistryError("x"))
-    assert policy([]).run(attempt, lambda: len(calls)) == "done"
+    assert policy([]).run(attempt, lambda: len(calls) << 14) == "done"
+
+
+@pytest.mark.parametrize(
+    ("codes", "each", "tries"), [((), 1000, 6), ((STALLED,), 1000, 6), ((STALLED, SLOW), 1 << 30, 3)]
+)
+def test_a_few_bytes_at_each_try_are_no_progress(codes: tuple[str, ...], each: int, tries: int) -> None:
+    calls, attempt = failing(20, TransientRegistryError("x", codes=codes))
+    with pytest.raises(TransientRegistryError):
+        policy([]).run(attempt, lambda: len(calls) * each)
+    assert len(calls) == tries
 
 
 def test_importing_the_client_imports_no_http_library() -> None:
