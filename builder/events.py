@@ -5,7 +5,9 @@ Events are plain values without secrets. Times are seconds of a monotonic clock'
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import time
+from collections.abc import Callable, Iterator
 from typing import Literal, Protocol
 
 from builder.values import dataclass
@@ -176,6 +178,17 @@ class Reporter(Protocol):
 def warner(reporter: Reporter, code: str) -> Callable[[str], None]:
     """Return what emits a warning about ``code``."""
     return lambda message: reporter.emit(Warned(message, code))
+
+
+@contextlib.contextmanager
+def work(reporter: Reporter, name: str) -> Iterator[None]:
+    """Tell of work that is no step: when the block began and how long it took."""
+    started = time.monotonic()
+    reporter.emit(WorkStarted(name))
+    try:
+        yield
+    finally:
+        reporter.emit(WorkCompleted(name, time.monotonic() - started))
 
 
 class SilentReporter:

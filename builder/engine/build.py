@@ -31,10 +31,9 @@ from builder.engine.sandboxes import LazySandbox
 from builder.engine.services import Services
 from builder.engine.solver import Solver
 from builder.engine.sources import local_dockerfile, parse_dockerfile, read_dockerfile
-from builder.engine.telling import Work
 from builder.engine.times import EPOCH_NAME
 from builder.errors import BuilderError, InterruptedBuildError, OutputError
-from builder.events import BuildFinished, Notice, Reporter, Warned
+from builder.events import BuildFinished, Notice, Reporter, Warned, work
 from builder.image.digest import Digest
 from builder.image.reference import Reference
 from builder.plan.graph import Base, ImageSource, Plan, merged
@@ -79,7 +78,7 @@ def build(request: BuildRequest, env: Environment) -> BuildResult:
     with contextlib.ExitStack() as closing:
         rights = PushRights(request, env.registry)
         closing.callback(rights.close)
-        with Work(env.reporter, "read the Dockerfile and plan"):
+        with work(env.reporter, "read the Dockerfile and plan"):
             prepared = prepare(request, env, closing, clock)
         chances = Chances()
         while True:
@@ -89,7 +88,7 @@ def build(request: BuildRequest, env: Environment) -> BuildResult:
                     from builder.engine.sharing import share
 
                     written_once = any(outputs.is_final(one.dest) for one in request.outputs)
-                    with telling_of_some(env.reporter) as pushed, Work(env.reporter, "share the cache"):
+                    with telling_of_some(env.reporter) as pushed, work(env.reporter, "share the cache"):
                         pushed += pushed_names(request.outputs, request.tags)
                         share(cache_to, env, prepared.services, solver, contents, again=not written_once)
                 break
@@ -282,7 +281,7 @@ def _deliver(
             if env.cancel.is_set():
                 raise InterruptedBuildError("interrupted before every output was written")
             shown = made(output.form) if output.kind in IMAGE_OUTPUTS else built
-            with Work(env.reporter, outputs.shown_place(output, request.tags)):
+            with work(env.reporter, outputs.shown_place(output, request.tags)):
                 outputs.write(output, shown, request.tags, places)
             pushed += pushed_names([output], request.tags)
     return built, names

@@ -26,7 +26,7 @@ from typing import Any
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 SECONDS = 20
-NEWNS, NEWUSER, NEWNET, NEWPID = 0x20000, 0x10000000, 0x40000000, 0x20000000
+NEWNS, NEWUSER, NEWNET = 0x20000, 0x10000000, 0x40000000
 ATTEMPTS: dict[str, Callable[[], object]] = {}
 FACTS: dict[str, Any] = {}
 

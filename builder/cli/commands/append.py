@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import time
+from collections.abc import Mapping
 
 from builder.cli.changes import add_target_options, finish
 from builder.cli.compressing import KINDS, choice
@@ -12,8 +14,8 @@ from builder.cli.levels import chosen_level
 from builder.cli.parsing import Parser, base
 from builder.cli.platforms import platform_of
 from builder.cli.session import working
-from builder.cli.times import times_of
 from builder.engine.request import CompressionChoice
+from builder.engine.times import EPOCH_NAME, TimePolicy, epoch_seconds
 from builder.errors import UsageError
 from builder.image.digest import DiffID, Digest
 from builder.images.layering import LayerFile, LayerSpec, LayerURL
@@ -72,7 +74,7 @@ def run(options: argparse.Namespace) -> int:
     from builder.images.locate import locate
 
     chosen_level(options, os.environ)
-    specs, times = _specs(options), times_of(options, os.environ)
+    specs, times = _specs(options), _times(options, os.environ)
     usual = CompressionChoice()
     chosen = choice("--compression", options.compression, options.compression_level, None, usual)
     coding = coding_of(chosen) if options.compression or options.compression_level else None
@@ -88,6 +90,17 @@ def run(options: argparse.Namespace) -> int:
             for spec, layer in zip(specs, layers_of(specs, coding, times, env, os.environ), strict=True)
         ]
         return finish(options, artifact, append(artifact, additions, times, env, name), env)
+
+
+def _times(options: argparse.Namespace, environment: Mapping[str, str]) -> TimePolicy:
+    """Return what happens to times, as in a build; an epoch that is given as an empty text is none."""
+    given, where = options.source_date_epoch, "--source-date-epoch"
+    if given is None:
+        given, where = environment.get(EPOCH_NAME), EPOCH_NAME
+    epoch, now = epoch_seconds(where, given) if given else None, int(time.time())
+    if options.reproducible:
+        return TimePolicy("set", epoch or 0, now)
+    return TimePolicy("keep" if epoch is None else "clamp", epoch, now)
 
 
 def _specs(options: argparse.Namespace) -> tuple[LayerSpec, ...]:

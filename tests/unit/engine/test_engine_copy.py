@@ -41,10 +41,6 @@ BASE = layer(
     file("hard1", "shared"),
     hardlink("hard2", "hard1"),
 )
-BASE_NAMES = {
-    "etc", "etc/passwd", "etc/group", "tmp", "dir", "dir/old", "dir/sub", "groups", "file", "link", "abs", "up",
-    "dangling", "flink", "loop1", "loop2", "hard1", "hard2",
-}  # fmt: skip
 
 
 def chmod(mode: int, contents: str = "x") -> Callable[[Path], object]:
