@@ -150,13 +150,15 @@ def nearest(
     """
     hidden = tuple(unknown)
     best: tuple[Change, ...] | None = None
+    ours = False
     for key, where in islice(records.near(place, mark_of(components), taken), most):
-        if where == "elsewhere" and best is not None:
+        if where == "elsewhere" and ours:
             break
         record = records.find(key)
-        if record is None or not _comparable(where, record, components, base, hidden):
+        if record is None or not _comparable(where, record, components, hidden):
             continue
         found = changes(record, components, base, hidden)
+        ours = where != "elsewhere"
         if best is None or len(found) < len(best):
             best = found
         if len(best) <= (0 if hidden else 1) or (hurried and len(found) > _FILES_KEPT):
@@ -164,7 +166,7 @@ def nearest(
     return best
 
 
-def _comparable(where: Nearness, record: Record, components: Components, base: str, hidden: tuple[str, ...]) -> bool:
+def _comparable(where: Nearness, record: Record, components: Components, hidden: tuple[str, ...]) -> bool:
     """Say whether anybody would take a recorded step for an earlier one of this."""
     match where:
         case "there":
@@ -172,7 +174,7 @@ def _comparable(where: Nearness, record: Record, components: Components, base: s
         case "project":
             return _is_akin(record, components, hidden)
         case "elsewhere":
-            return _is_like_ours(record, components, base, hidden)
+            return _is_like_ours(record, components, hidden)
         case _:
             assert_never(where)
 
@@ -185,14 +187,12 @@ def _is_akin(record: Record, components: Components, hidden: tuple[str, ...]) ->
     return any((name == PARENT and PARENT not in hidden) or _is_telling(name, text) for name, text in equal)
 
 
-def _is_like_ours(record: Record, components: Components, base: str, hidden: tuple[str, ...]) -> bool:
+def _is_like_ours(record: Record, components: Components, hidden: tuple[str, ...]) -> bool:
     """Say whether a step of another project may be one of another checkout of ours.
 
-    On an image of the same name it does the same, with files of the same names, or has a file in common. That it begins
-    on the same layers says nothing: many projects share a base.
+    It does the same, with files of the same names, or has a file in common. That it begins on the same layers says
+    nothing: many projects share a base.
     """
-    if base and record.base and base.partition(" ")[0] != record.base.partition(" ")[0]:
-        return False
     same = mark_of(record.components) == mark_of(components)
     for _, old, new in _paired(record.components, coarse(components).items() if record.by_directory else components):
         name, text = new or old or ("", "")
