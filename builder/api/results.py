@@ -9,7 +9,7 @@ from builder.events import Event, Reporter, VertexCompleted, VertexFailed
 from builder.values import dataclass, field
 
 if TYPE_CHECKING:
-    from builder.engine.build import BuildResult as Finished
+    from builder.engine.build import Finished
     from builder.engine.explaining import Explanation
     from builder.image.descriptor import Descriptor
     from builder.image.digest import Digest

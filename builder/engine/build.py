@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class BuildResult:
+class Finished:
     """A finished build: what was made, the names it is kept under, and its bases (location and manifest digest)."""
 
     built: Built
@@ -69,7 +69,7 @@ class Environment:
     cancel: threading.Event
 
 
-def build(request: BuildRequest, env: Environment) -> BuildResult:
+def build(request: BuildRequest, env: Environment) -> Finished:
     """Carry out ``request``. Raises BuilderError of every kind; nothing half-written stays behind."""
     started = time.monotonic()
     clock = int(time.time())
@@ -97,7 +97,7 @@ def build(request: BuildRequest, env: Environment) -> BuildResult:
                     raise
                 env.reporter.emit(Notice("layers of the store were lost; the steps that made them are done again"))
     env.reporter.emit(BuildFinished(built.digest, time.monotonic() - started))
-    return BuildResult(built, names, tuple((source.location, base.digest) for source, base in prepared.known.items()))
+    return Finished(built, names, tuple((source.location, base.digest) for source, base in prepared.known.items()))
 
 
 @dataclass(frozen=True, slots=True)

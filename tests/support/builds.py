@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from builder.cache.store import Store
-from builder.engine.build import BuildResult, Environment, build
+from builder.engine.build import Environment, Finished, build
 from builder.engine.built import BuiltImage
 from builder.engine.request import BuildRequest, EpochChoice
 from builder.events import Event, VertexCompleted, VertexFailed, Warned
@@ -60,7 +60,7 @@ class Recording:
 class Built:
     """A finished build."""
 
-    result: BuildResult
+    result: Finished
     seen: Recording
 
     @property
@@ -159,7 +159,7 @@ class Workshop:
 
     def try_build(
         self, seen: Recording, dockerfile: str | None = None, files: Files | None = None, **options: Any
-    ) -> BuildResult:
+    ) -> Finished:
         self.context.mkdir(parents=True, exist_ok=True)
         if files:
             self.put(files)
