@@ -1,6 +1,6 @@
 """Every flag that kaniko's executor documents, and what becomes of it: data for the command, its help and its page.
 
-The flags are those of the original's last release and of its maintained fork. ``docs/kaniko.md`` has the same table.
+The flags are those of the original's last release and of its maintained fork. ``docs/kaniko.md`` has the same table, by ``scripts/docs``.
 """
 
 from __future__ import annotations
@@ -286,32 +286,3 @@ SUBCOMMANDS = {
 def plain(text: str) -> str:
     """Return a text of the page as the terminal shows it."""
     return text.replace("`", "")
-
-
-def page_table() -> str:
-    """Return the table of every flag, for docs/kaniko.md."""
-    lines = []
-    for name, group in GROUPS.items():
-        lines += [f"| **{name}** | |"]
-        lines += [f"| {_spelling(flag)} | {_told(flag)} |".replace("||", "|") for flag in group]
-    return "\n".join(["| kaniko | here |", "|---|---|", *lines])
-
-
-def _spelling(flag: Flag) -> str:
-    old = [one for one, new in OLD.items() if new == flag.name]
-    words = [f"`--{flag.name}`", *([f"`-{flag.short}`"] if flag.short else []), *(f"`--{one}`" for one in old)]
-    return ", ".join(words)
-
-
-def _told(flag: Flag) -> str:
-    text = flag.here.replace("|", "\\|")
-    match flag.fate:
-        case "ignored":
-            what = "" if flag.speaking else "`=false` is "
-            return f"{what}left out, with a notice: {text}"
-        case "refused":
-            return f"an error: {text}"
-        case "always":
-            return f"nothing to do: {text}"
-        case _:
-            return text

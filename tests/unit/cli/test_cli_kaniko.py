@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from builder.cli.kaniko.flags import FLAGS, OLD, SUBCOMMANDS, page_table, plain
+from builder.cli.kaniko.flags import FLAGS, OLD, SUBCOMMANDS, plain
 from builder.cli.kaniko.given import read
 from builder.cli.kaniko.translate import Equivalent, equivalent
 from builder.cli.options import parse
 from builder.errors import BuilderError, UsageError
-from tests.support.cli import CHECKOUT, pybuild
+from tests.support.cli import pybuild
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 REPO = "https://git.example/a.git?keep-git-dir=true&submodules=false"
@@ -376,11 +376,7 @@ def test_accounts_that_were_put_where_an_executor_has_them(folder: Path) -> None
     assert same("-c", ".", "-d", "a", KANIKO_DIR=f"{folder}/k", DOCKER_CONFIG="/x").environment == {}
 
 
-# --- the page
-
-
-def test_the_page_has_the_table() -> None:
-    assert page_table() in (CHECKOUT / "docs/kaniko.md").read_text(), "docs/kaniko.md: the table is page_table()'s"
+# --- the help
 
 
 def test_help_lists_every_flag(tmp_path: Path) -> None:
