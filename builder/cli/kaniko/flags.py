@@ -1,6 +1,7 @@
 """Every flag that kaniko's executor documents, and what becomes of it: data for the command, its help and its page.
 
-The flags are those of the original's last release and of its maintained fork. ``docs/kaniko.md`` has the same table, by ``scripts/docs``.
+The flags are those of the original's last release and of its maintained fork. ``scripts/docs`` puts the table into
+``docs/kaniko.md``.
 """
 
 from __future__ import annotations
