@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import sys
 
 from builder.cli.answers import answer, answer_json
 from builder.cli.parsing import Parser, add_json, base
 from builder.cli.platforms import platform_of
 from builder.cli.registries import add_registry_options
-from builder.cli.reporters import printable
+from builder.cli.reporters import make_reporter, printable
 from builder.cli.session import looking
+from builder.events import Notice
 
 EXAMPLES = """
 examples:
@@ -79,6 +81,8 @@ def run(options: argparse.Namespace) -> int:
         answer("\n".join(_lines(found=[printable(one.sentence()) for one in found], same=a.digest == b.digest)))
         if more:
             answer(f"... and more than these {_LIMIT}")
+        elif found and not options.all:
+            make_reporter(options.progress, sys.stderr).emit(Notice("that is the first difference; --all lists all"))
     return DIFFERENT if found else 0
 
 

@@ -25,8 +25,14 @@ def _ran(capsys: pytest.CaptureFixture[str], *words: str, status: int) -> str:
 
 
 def test_the_first_difference_or_all(pair: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert _ran(capsys, *pair, status=1) == 'config: config.User "a" vs "b"\n'
-    everything = _ran(capsys, "--all", *pair, status=1).splitlines()
+    assert main(["diff", *pair]) == 1
+    said = capsys.readouterr()
+    assert said.out == 'config: config.User "a" vs "b"\n'
+    assert said.err == "that is the first difference; --all lists all\n", "who sees a time would think that is all"
+    assert main(["diff", "--all", *pair]) == 1
+    said = capsys.readouterr()
+    assert not said.err
+    everything = said.out.splitlines()
     assert everything[0] == 'config: config.User "a" vs "b"'
     assert "layer 1 (test layer 0): /x: line 1: 'one' vs 'two'" in everything
     assert "layer 1 (test layer 0): /only-a: only in A: a file" in everything
