@@ -300,6 +300,14 @@ def test_an_earlier_step_of_this_project_goes_before_a_nearer_one_of_another(sho
     assert misses(explained(mine, text.format("a b"))) == {"COPY a b /d/": found}
 
 
+def test_of_another_checkout_the_step_with_the_fewest_changes_counts(shop: Workshop) -> None:
+    text, one, mine = "FROM scratch\nCOPY a b /d/\n", project(shop, "one"), project(shop, "two")
+    for version in ("1", "2"):
+        one.build(text, {"a": version, "b": version})
+    mine.put({"a": "1", "b": "3"})
+    assert misses(explained(mine, text)) == {"COPY a b /d/": ["file b: contents changed"]}
+
+
 def test_what_was_removed_is_gone(shop: Workshop) -> None:
     shutil.rmtree(shop.store / "blobs")
     found = explained(shop)
