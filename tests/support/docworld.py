@@ -15,12 +15,11 @@ import shlex
 import shutil
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 
 from tests.support import registry as registries
@@ -28,6 +27,7 @@ from tests.support.certificates import make_authority
 from tests.support.cli import CHECKOUT
 from tests.support.commands import run
 from tests.support.docpages import Block, script_of
+from tests.support.httpd import serving
 from tests.support.need import need_tool
 from tests.support.tunnels import http_proxy, tls_front
 from tests.support.wheels import write_examples_wheels
@@ -226,14 +226,8 @@ def _files(folder: Path) -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder))) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-        thread.start()
-        try:
-            yield f"127.0.0.1:{server.server_address[1]}"
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(partial(Handler, directory=str(folder))) as port:
+        yield f"127.0.0.1:{port}"
 
 
 def bases(world: World, rootfs: Path) -> None:

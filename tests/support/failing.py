@@ -12,12 +12,12 @@ import json
 import re
 import shlex
 import tarfile
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+
+from tests.support import httpd
 
 FOLDER = Path(__file__).resolve().parents[2] / "testdata" / "errors"
 PLAIN = "FROM scratch\nCOPY file /\n"
@@ -85,7 +85,7 @@ def serving(answer: tuple[int, Mapping[str, str], bytes] | None) -> Iterator[str
         return
     status, headers, body = answer
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(httpd.Quiet):
         def do_GET(self) -> None:  # the name http.server asks for
             self.send_response(status)
             for name, value in {**headers, "Content-Length": str(len(body))}.items():
@@ -93,15 +93,10 @@ def serving(answer: tuple[int, Mapping[str, str], bytes] | None) -> Iterator[str
             self.end_headers()
             self.wfile.write(b"" if self.command == "HEAD" else body)
 
-        do_HEAD = do_GET  # noqa: N815  likewise
+        do_HEAD = do_GET
 
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"localhost:{server.server_address[1]}"
-        server.shutdown()
+    with httpd.serving(Handler) as port:
+        yield f"localhost:{port}"
 
 
 def shown(text: str, folder: Path) -> str:

@@ -14,11 +14,11 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
 from urllib.parse import parse_qs, urlsplit
 
 from builder.image.reference import Reference
+from tests.support.httpd import Quiet, serving
 
 
 @dataclass(frozen=True)
@@ -159,21 +159,12 @@ def digest_of(data: bytes) -> str:
     return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(Quiet):
     protocol_version = "HTTP/1.1"
     registry: FakeRegistry
     origin = ""
     fault: Fault | None = None
     disable_nagle_algorithm = True
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-    def handle_one_request(self) -> None:
-        try:
-            super().handle_one_request()
-        except OSError:
-            self.close_connection = True
 
     def _serve(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
@@ -526,13 +517,5 @@ def serve() -> Iterator[FakeRegistry]:
 
 @contextmanager
 def _server(handler: type[_Handler], registry: FakeRegistry) -> Iterator[int]:
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (handler,), {"registry": registry}))
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    try:
-        yield server.server_address[1]
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with serving(type("Bound", (handler,), {"registry": registry})) as port:
+        yield port

@@ -24,11 +24,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.utils import formatdate
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from random import Random
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
+from tests.support.httpd import Quiet, running
 from tests.support.registry import TestRegistry
 from tests.support.tokenserver import Asked
 
@@ -361,21 +362,12 @@ class FaultProxy:
             self.early += [f"{seen.path} names {digest}" for digest in absent if digest not in self._lied]
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(Quiet):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     proxy: FaultProxy
     origin = "registry"
     server: _Server
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-    def handle_one_request(self) -> None:
-        try:
-            super().handle_one_request()
-        except OSError:
-            self.close_connection = True
 
     def __getattr__(self, name: str) -> Callable[[], None]:
         if name.startswith("do_"):
@@ -751,12 +743,5 @@ def serve(registry: TestRegistry, *, tls: tuple[Path, Path] | None = None) -> It
 
 @contextmanager
 def _run(origin: str, proxy: FaultProxy, context: ssl.SSLContext | None) -> Iterator[int]:
-    server = _Server(origin, proxy, context)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    try:
-        yield server.server_address[1]
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with running(_Server(origin, proxy, context)) as port:
+        yield port

@@ -5,24 +5,20 @@ from __future__ import annotations
 import base64
 import os
 import subprocess
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from tests.support.commands import run
+from tests.support.httpd import Quiet, serving
 from tests.support.need import need_tool
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(Quiet):
     root: Path
     account: str
     asked: list[str]
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
 
     def _serve(self) -> None:
         given = self.headers.get("Authorization", "")
@@ -64,7 +60,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(answer)
 
-    do_GET = do_POST = _serve  # noqa: N815  the names that http.server looks for
+    do_GET = do_POST = _serve
 
 
 @contextmanager
@@ -73,16 +69,8 @@ def serve(root: Path, account: str) -> Iterator[tuple[str, list[str]]]:
     need_tool("git")
     asked: list[str] = []
     handler = type("Bound", (_Handler,), {"root": root, "account": account, "asked": asked})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    try:
-        yield f"127.0.0.1:{server.server_address[1]}", asked
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with serving(handler) as port:
+        yield f"127.0.0.1:{port}", asked
 
 
 def repository(folder: Path, time: int = 1600000000) -> Path:

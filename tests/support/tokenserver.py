@@ -17,12 +17,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from tests.support.commands import run
+from tests.support.httpd import Quiet, running
 from tests.support.need import need_tool
 
 # The registry takes tokens for this long after they expired.
@@ -179,19 +180,10 @@ class TokenServer:
         return f"{text}.{_pack(signature.stdout)}"
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(Quiet):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     server_state: TokenServer
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-    def handle_one_request(self) -> None:
-        try:
-            super().handle_one_request()
-        except OSError:
-            self.close_connection = True
 
     def do_GET(self) -> None:
         state = self.server_state
@@ -211,7 +203,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(answer)
 
-    do_POST = do_GET  # noqa: N815  the name that http.server looks for
+    do_POST = do_GET
 
 
 def _error(status: int, code: str) -> Answer:
@@ -247,11 +239,5 @@ def serve(directory: Path) -> Iterator[TokenServer]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
     state.host = f"localhost:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-    thread.start()
-    try:
+    with running(server):
         yield state
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

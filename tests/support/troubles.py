@@ -11,10 +11,9 @@ import socket
 import ssl
 import struct
 import tarfile
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from tests.support.commands import run
 from tests.support.diskfaults import DiskFault
 from tests.support.failing import LAYOUT, Case
 from tests.support.fake_registry import FakeRegistry, Fault, serve
+from tests.support.httpd import Quiet, running
 from tests.support.need import need, need_root
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -159,26 +159,22 @@ class _TlsServer(ThreadingHTTPServer):
         """Say nothing of handshakes that fail."""
 
 
-class _Plain(BaseHTTPRequestHandler):
+class _Plain(Quiet):
     def do_GET(self) -> None:  # the name http.server asks for
         self.send_error(400)
 
-    do_HEAD = do_GET  # noqa: N815  likewise
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
+    do_HEAD = do_GET
 
 
 @contextmanager
 def _tls(folder: Path) -> Iterator[Mapping[str, str]]:
     """Serve https with a certificate that nobody here trusts."""
     certificate, key = make_authority(folder / "authority").server()
-    with _TlsServer(("127.0.0.1", 0), _Plain) as server:
-        server.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        server.context.load_cert_chain(certificate, key)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield {"host": f"localhost:{server.server_address[1]}"}
-        server.shutdown()
+    server = _TlsServer(("127.0.0.1", 0), _Plain)
+    server.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.context.load_cert_chain(certificate, key)
+    with running(server) as port:
+        yield {"host": f"localhost:{port}"}
 
 
 def _both(*them: Any) -> Any:

@@ -17,6 +17,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.support.httpd import running
+
 Pair = tuple[Path, Path]
 
 
@@ -81,15 +83,9 @@ def _serve(
         daemon_threads = True
         block_on_close = False
 
-    with Server(("127.0.0.1", 0), Handler) as server:
-        tunnel.host = f"127.0.0.1:{server.server_address[1]}"
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-        thread.start()
-        try:
-            yield tunnel
-        finally:
-            server.shutdown()
-            thread.join()
+    with running(Server(("127.0.0.1", 0), Handler)) as port:
+        tunnel.host = f"127.0.0.1:{port}"
+        yield tunnel
 
 
 FORGOTTEN_TLS = b"HTTP/1.0 400 Bad Request\r\n\r\n"

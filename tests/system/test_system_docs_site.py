@@ -7,11 +7,10 @@ import json
 import os
 import re
 import sys
-import threading
 from collections.abc import Iterator
 from functools import partial
 from html.parser import HTMLParser
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -21,6 +20,7 @@ from tests.support.browser import Page as Tab
 from tests.support.browser import browser
 from tests.support.cli import CHECKOUT
 from tests.support.commands import run
+from tests.support.httpd import serving
 from tests.support.need import need
 
 _LOADING = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "src", "video": "src"}
@@ -130,12 +130,8 @@ def address(site: Path) -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(site))) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
-        thread.join()
+    with serving(partial(Handler, directory=str(site))) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 @pytest.fixture

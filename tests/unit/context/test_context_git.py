@@ -5,9 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import subprocess
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -16,6 +14,7 @@ from builder.context.git import GitAccess, checkout, commit_time, resolve_commit
 from builder.context.giturl import GitSource, is_git_url, parse_git_url
 from builder.context.http import TransientContextError
 from builder.errors import ContextError, OutputError
+from tests.support.httpd import Quiet, serving
 from tests.support.need import need_tool
 
 _TIME = 1_500_000_000
@@ -291,27 +290,19 @@ def test_commit_time_runs_nothing_that_the_repository_names(repository: Path, tm
     assert not trap.exists()
 
 
-class _Requests(BaseHTTPRequestHandler):
+class _Requests(Quiet):
     seen: list[str | None]
 
     def do_GET(self) -> None:
         self.seen.append(self.headers.get("Authorization"))
         self.send_error(401)
 
-    def log_message(self, *_: object) -> None:
-        pass
-
 
 @pytest.fixture
 def web() -> Iterator[tuple[str, list[str | None]]]:
     _Requests.seen = []
-    server = HTTPServer(("127.0.0.1", 0), _Requests)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield f"127.0.0.1:{server.server_port}", _Requests.seen
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(_Requests) as port:
+        yield f"127.0.0.1:{port}", _Requests.seen
 
 
 def test_credentials_travel_in_a_header_and_stay_out_of_messages(web: tuple[str, list[str | None]]) -> None:

@@ -6,13 +6,14 @@ import contextlib
 import hashlib
 import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from builder.context.http import Downloads, TransientContextError, file_name, public_url
 from builder.errors import ContextError
+from tests.support.httpd import Quiet
 
 Answer = tuple[int, dict[str, str], bytes]
 
@@ -25,7 +26,7 @@ class Server:
         self.seen: list[tuple[str, dict[str, str]]] = []
         outer = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Handler(Quiet):
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
@@ -40,9 +41,6 @@ class Server:
                 self.wfile.write(body)
                 if int(sent.get("Content-Length", len(body))) != len(body):
                     self.close_connection = True
-
-            def log_message(self, *_: object) -> None:
-                pass
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True

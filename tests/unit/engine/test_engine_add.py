@@ -8,10 +8,8 @@ import hashlib
 import lzma
 import os
 import tarfile
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ import zstandard
 
 from builder.engine.request import EpochChoice
 from builder.errors import BuilderError, ContextError
+from tests.support import httpd
 from tests.support.builds import Workshop
 from tests.support.commands import run
 from tests.support.images import directory, file, hardlink, layer, member, symlink
@@ -207,7 +206,7 @@ def test_devices_of_an_archive_are_kept(shop: Workshop) -> None:
 # --- downloads
 
 
-class _Files(BaseHTTPRequestHandler):
+class _Files(httpd.Quiet):
     files: dict[str, tuple[bytes, dict[str, str]]]
     asked: list[str]
 
@@ -223,10 +222,7 @@ class _Files(BaseHTTPRequestHandler):
         if self.command == "GET":
             self.wfile.write(data)
 
-    do_HEAD = do_GET  # noqa: N815  # the name the base class looks for
-
-    def log_message(self, *_: object) -> None:
-        pass
+    do_HEAD = do_GET  # the name the base class looks for
 
 
 @contextmanager
@@ -234,14 +230,8 @@ def serving(**files: tuple[bytes, dict[str, str]]) -> Iterator[tuple[str, list[s
     asked: list[str] = []
     paths = {f"/{name}": what for name, what in files.items()}
     handler = type("Handler", (_Files,), {"files": paths, "asked": asked})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}", asked
-        finally:
-            server.shutdown()
-            thread.join()
+    with httpd.serving(handler) as port:
+        yield f"http://127.0.0.1:{port}", asked
 
 
 STAMPED = {"Last-Modified": "Thu, 01 Jan 2015 00:00:00 GMT"}

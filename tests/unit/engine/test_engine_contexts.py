@@ -14,10 +14,8 @@ import json
 import lzma
 import os
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -28,6 +26,7 @@ from tests.support import githttp
 from tests.support.builds import Workshop
 from tests.support.cli import environment, write_context
 from tests.support.commands import run
+from tests.support.httpd import Quiet, serving
 from tests.support.images import directory, file, layer, write_layout
 
 ACCOUNT = "ann:sesame"
@@ -41,7 +40,7 @@ KINDS = ["tar", "gzip", "bzip2", "xz", "zstd"]
 squeezed = pytest.mark.parametrize("squeeze", SQUEEZERS, ids=KINDS)
 
 
-class _Web(BaseHTTPRequestHandler):
+class _Web(Quiet):
     """Files with validators of their own: a time for all, an ETag for those whose name says so."""
 
     files: dict[str, bytes]
@@ -64,23 +63,14 @@ class _Web(BaseHTTPRequestHandler):
         if data and status == 200:
             self.wfile.write(data)
 
-    def log_message(self, *_: object) -> None:
-        pass
-
 
 @contextmanager
 def web(**files: bytes) -> Iterator[tuple[str, _Web]]:
     handler = type(
         "Web", (_Web,), {"files": {name.replace("_", "."): data for name, data in files.items()}, "asked": []}
     )
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}", handler  # type: ignore[misc]  # its class attributes
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(handler) as port:
+        yield f"http://127.0.0.1:{port}", handler  # type: ignore[misc]  # its class attributes
 
 
 # --- the main context
@@ -370,22 +360,13 @@ def guarded() -> Iterator[tuple[str, list[str | None]]]:
     """A server that answers nobody, and the Authorization headers it was sent."""
     sent: list[str | None] = []
 
-    class Guard(BaseHTTPRequestHandler):
+    class Guard(Quiet):
         def do_GET(self) -> None:
             sent.append(self.headers.get("Authorization"))
             self.send_error(404 if sent[-1] else 401)
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Guard) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield f"127.0.0.1:{server.server_port}", sent
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(Guard) as port:
+        yield f"127.0.0.1:{port}", sent
 
 
 def basic(account: str) -> str:

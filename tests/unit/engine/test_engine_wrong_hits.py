@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.builds import Built, Files, Workshop, hash_first, pack_at_once
+from tests.support.httpd import Quiet, serving
 from tests.support.images import directory, file, layer, write_layout
 from tests.support.observing import install
 
@@ -302,10 +301,7 @@ def served() -> Iterator[tuple[str, dict[str, bytes]]]:
     """A web server without validators: address, and bodies by path."""
     bodies: dict[str, bytes] = {}
 
-    class Handler(BaseHTTPRequestHandler):
-        def log_message(self, *_: object) -> None:
-            pass
-
+    class Handler(Quiet):
         def do_GET(self) -> None:
             self.do_HEAD()
             self.wfile.write(bodies[self.path])
@@ -315,12 +311,8 @@ def served() -> Iterator[tuple[str, dict[str, bytes]]]:
             self.send_header("Content-Length", str(len(bodies[self.path])))
             self.end_headers()
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}", bodies
-        server.shutdown()
-        thread.join()
+    with serving(Handler) as port:
+        yield f"http://127.0.0.1:{port}", bodies
 
 
 def test_k1429_a_changed_download_is_noticed(twice: Twice, served: tuple[str, dict[str, bytes]]) -> None:

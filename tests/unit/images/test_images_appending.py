@@ -8,10 +8,8 @@ import io
 import lzma
 import os
 import tarfile
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +29,7 @@ from builder.images.layering import LayerFile, LayerSpec, LayerURL, layers_of
 from builder.images.mutating import Mutation, mutate
 from builder.rootfs.coding import Coding, Compression
 from tests.support.artifacts import DOCKER, OCI, TARS, TYPES, Held, config_of, digest, document, layers, said
+from tests.support.httpd import Quiet, serving
 from tests.support.images import directory, file, inflate, layer, symlink
 
 TAR = layer(directory("opt"), file("opt/new", "new"), file("opt/.wh.old", ""), symlink("opt/link", "new"))
@@ -223,7 +222,7 @@ def test_a_history_that_does_not_fit_is_made_to(env: Environment, tmp_path: Path
 def server() -> Iterator[tuple[str, list[str]]]:
     asked: list[str] = []
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Quiet):
         def do_GET(self) -> None:
             asked.append(self.path)
             data = gzip.compress(TAR, mtime=0) if self.path == "/layer.tar.gz" else TAR
@@ -235,16 +234,8 @@ def server() -> Iterator[tuple[str, list[str]]]:
             self.end_headers()
             self.wfile.write(data)
 
-        def log_message(self, *args: object) -> None:
-            pass
-
-    httpd = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=httpd.serve_forever, args=(0.01,))
-    thread.start()
-    yield f"http://127.0.0.1:{httpd.server_port}", asked
-    httpd.shutdown()
-    thread.join()
-    httpd.server_close()
+    with serving(Handler) as port:
+        yield f"http://127.0.0.1:{port}", asked
 
 
 @pytest.mark.parametrize(
