@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from builder.rootfs.tarwriter import OPAQUE_NAME, WHITEOUT_PREFIX
-from builder.rootfs.whiteout import set_opaque
+from builder.rootfs.whiteout import is_opaque, is_whiteout, set_opaque
 from builder.run import init
 from builder.run.flat import Copier, part
 from builder.run.layers import Layers
@@ -30,6 +30,7 @@ _PLACES = ("/usr/bin", "/usr/local/bin", "/bin")
 _DEVICE = "/dev/fuse"
 _OPAQUE_XATTR = "user.fuseoverlayfs.opaque"
 _TICK = 0.001
+_CLOCK_GRAIN = 20_000_000  # the kernel's times of files lag behind by up to a tick
 # PR_SET_PDEATHSIG follows the thread that starts the process: the step's, which is there as long as the step is.
 _BOOTSTRAP = """import ctypes, os, sys
 ctypes.CDLL(None).prctl(1, 9, 0, 0, 0)
@@ -106,6 +107,7 @@ class FuseSnapshot(OverlaySnapshot):
     def __init__(self, layers: Layers, upper: Path, lowers: tuple[Path, ...], server: Server, *, single: bool) -> None:
         super().__init__(layers, upper, lowers, b"", single=single)
         self._server = server
+        self._begun = time.time_ns() - _CLOCK_GRAIN
 
     def fields(self) -> dict[str, Any]:
         """See ``Snapshot``."""
@@ -114,7 +116,7 @@ class FuseSnapshot(OverlaySnapshot):
     def items(self, clamp: int | None) -> Iterator[Item]:
         """See ``Snapshot``."""
         self._server.stop()
-        translate(self._upper)
+        translate(self._upper, self._lowers, self._begun)
         return super().items(clamp)
 
     def remove(self) -> None:
@@ -146,32 +148,62 @@ def attempt(scratch: bytes) -> bytes:
     return b""
 
 
-def translate(upper: Path) -> None:
+def translate(upper: Path, lowers: Sequence[Path], since: int) -> None:
     """Turn the marks of fuse-overlayfs in an upper directory into the kernel's. Raises OSError.
 
     It deletes like the kernel, or with a file ``.wh.NAME`` where it may make no devices; a directory that hides what is
-    below has an attribute of its own or a file ``.wh..wh..opq``.
+    below has an attribute of its own or a file ``.wh..wh..opq``. What it copies up moves the directory's time, which
+    the kernel puts back, and so does this where it was moved after ``since``, in nanoseconds.
     """
-    pending = [str(upper)]
+    pending = [(str(upper), [str(path) for path in reversed(lowers)])]
     while pending:
-        place = pending.pop()
+        place, below = pending.pop()
         before = os.stat(place)
         opaque = _take_attribute(place)
         with os.scandir(place) as entries:
-            found = list(entries)
-        for entry in found:
-            if entry.name == OPAQUE_NAME:
+            found = {entry.name: entry for entry in entries}
+        if found.pop(OPAQUE_NAME, None):
+            os.unlink(f"{place}/{OPAQUE_NAME}")
+            opaque = True
+        if opaque:
+            below = []
+        same = bool(below)
+        for name, entry in found.items():
+            shown = _shown_below(name, below)
+            if name.startswith(WHITEOUT_PREFIX) and entry.is_file(follow_symlinks=False):
                 os.unlink(entry.path)
-                opaque = True
-            elif entry.name.startswith(WHITEOUT_PREFIX) and entry.is_file(follow_symlinks=False):
-                os.unlink(entry.path)
-                os.mknod(f"{place}/{entry.name[len(WHITEOUT_PREFIX) :]}", stat.S_IFCHR, os.makedev(0, 0))
-            elif entry.is_dir(follow_symlinks=False):
-                pending.append(entry.path)
+                os.mknod(f"{place}/{name[len(WHITEOUT_PREFIX) :]}", stat.S_IFCHR, os.makedev(0, 0))
+                same = False
+            else:
+                same = same and bool(shown) and _kind(shown[0]) == _kind(entry.path)
+            if entry.is_dir(follow_symlinks=False):
+                pending.append((entry.path, [path for path in shown if _kind(path) == stat.S_IFDIR]))
         if opaque:
             _mark(place)
-        # The marks were files in it.
-        os.utime(place, ns=(before.st_atime_ns, before.st_mtime_ns))
+        moved = same and before.st_mtime_ns >= since
+        mtime = os.stat(below[0]).st_mtime_ns if moved else before.st_mtime_ns
+        os.utime(place, ns=(before.st_atime_ns, mtime))
+
+
+def _shown_below(name: str, directories: Sequence[str]) -> list[str]:
+    """Return what of ``name`` is to be seen in the directories, topmost first: a file, or directories that merge."""
+    shown: list[str] = []
+    for directory in directories:
+        path = f"{directory}/{name}"
+        try:
+            status = os.lstat(path)
+        except FileNotFoundError:
+            continue
+        if is_whiteout(status) or (shown and not stat.S_ISDIR(status.st_mode)):
+            break
+        shown.append(path)
+        if not stat.S_ISDIR(status.st_mode) or is_opaque(path):
+            break
+    return shown
+
+
+def _kind(path: str) -> int:
+    return stat.S_IFMT(os.lstat(path).st_mode)
 
 
 def _take_attribute(directory: str) -> bool:

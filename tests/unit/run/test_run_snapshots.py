@@ -127,6 +127,17 @@ def test_directories_keep_the_time_a_step_gave_them(fresh_box: Box) -> None:
     }
 
 
+def test_directories_on_the_way_to_a_change_keep_their_time(fresh_box: Box) -> None:
+    """As the kernel's overlay has it, which puts back what copying up has moved."""
+    below = fresh_box.run("mkdir -p /d/e /d/g /h; echo 1 | tee /d/e/f > /d/g/f; touch -d @9 /d/e /d/g /d /h").source
+    assert below is not None
+    script = "echo 2 >> /d/e/f; chmod 600 /d/g/f; touch /d/g/new; touch -d @5 /h; chmod 700 /h"
+    ran = fresh_box.run(script, stack=[fresh_box.base, below])
+    times = {member.name: member.mtime for member in ran.members if member.isdir()}
+    assert times.pop("d/g") > 1_000_000_000
+    assert times == {"d": 9, "d/e": 9, "h": 5}
+
+
 def test_two_steps_at_once_do_not_meet(box: Box) -> None:
     found: dict[int, str] = {}
 
