@@ -182,7 +182,7 @@ def _write_trees(output: Output, dest: Path | BinaryIO, built: Built, places: Pl
             return
         skipped = [path for tree in trees for path in write_rootfs_directory(tree, dest)]
     if skipped:
-        names = ", ".join(f"/{path}" for path in skipped[:3])
+        names = ", ".join([*(f"/{path}" for path in skipped[:3]), *(["..."] if len(skipped) > 3 else [])])
         message = f"{len(skipped)} device nodes cannot be made here and were left out: {names}"
         places.reporter.emit(Warned(message, "devices"))
 
