@@ -43,7 +43,8 @@ def parse_call(text: str) -> Call:
     method, *rest = text.split(",")
     method = "check" if method == "lint" else method
     if method not in _METHODS:
-        raise UsageError(f"--call {text}: unknown method {method!r}{did_you_mean(method, _METHODS)}")
+        problem = f"--call {text}: unknown method {method!r}{did_you_mean(method, _METHODS)}"
+        raise UsageError(problem, hint=f"one of {', '.join(_METHODS)}")
     values = {"format": "text", "ignorestatus": "false"}
     for item in rest:
         key, equals, value = item.partition("=")

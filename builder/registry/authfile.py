@@ -10,7 +10,7 @@ import errno
 import json
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from builder.patterns import pattern
@@ -65,11 +65,13 @@ def _prefixes(registry: str, repository: str) -> Iterator[str]:
         path = path.rpartition("/")[0]
 
 
-def documents(environment: Mapping[str, str], authfile: Path | None = None) -> Iterator[AuthDocument]:
+def documents(
+    environment: Mapping[str, str], authfile: Path | None = None, warn: Callable[[str], None] = lambda _: None
+) -> Iterator[AuthDocument]:
     """Yield the sources that are there, the one that wins first. Raises AuthenticationError for a broken one.
 
-    A file that is not there or cannot be read is none; ``authfile``, which the user named, must be there, and wins
-    over variables.
+    A file that is not there or cannot be read is none, of which ``warn`` hears if it is there; ``authfile``, which the
+    user named, must be there, and wins over variables.
     """
     inline = environment.get("DOCKER_AUTH_CONFIG", "").strip()
     if inline and authfile is None:
@@ -81,6 +83,8 @@ def documents(environment: Mapping[str, str], authfile: Path | None = None) -> I
         except OSError as error:
             if path == authfile:
                 raise AuthenticationError(f"cannot read the accounts in {path}: {error.strerror}") from error
+            if isinstance(error, PermissionError) and os.path.exists(path):  # as `sudo docker login` leaves it
+                warn(f"cannot read the accounts in {path}: {error.strerror}")
             continue
         if raw.strip():
             yield parse(raw, str(path), path)

@@ -158,8 +158,13 @@ class ConfiguredCredentials:
 
     def _read(self) -> tuple[AuthDocument, ...]:
         if self._documents is None:
-            self._documents = tuple(documents(self._environment, self._authfile))
+            self._documents = tuple(documents(self._environment, self._authfile, self._warn_once))
         return self._documents
+
+    def _warn_once(self, message: str) -> None:
+        if message not in self._warned:
+            self._warned.add(message)
+            self._warn(f"{message}; going on without it")
 
     def _find(self, registry: str, repository: str) -> Credential | None:
         for document in self._read():
@@ -185,9 +190,7 @@ class ConfiguredCredentials:
         try:
             return self._ask(document.store, registry, document.name, "credsStore")
         except AuthenticationError as error:
-            if error.message not in self._warned:
-                self._warned.add(error.message)
-                self._warn(f"{error.message}; going on without it")
+            self._warn_once(error.message)
             self._helped[document.store, registry] = None
             return None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import json
 import os
 from pathlib import Path
@@ -332,6 +333,23 @@ def test_a_refused_password_is_asked_for_again_once_for_all_threads(tmp_path: Pa
     assert source.renew(first, "reg.example", "b") == second
     assert source.find("reg.example") == second
     assert source.find("other.example") == other
+
+
+def test_a_file_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`sudo docker login` leaves one that is root's; root itself may read everything, so the refusal is made here."""
+    path = write(tmp_path / ".docker/config.json", {"auths": {"reg.example": auth("ann")}})
+    reads, heard = os.open, list[str]()
+
+    def refusing(name: str | Path, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        if str(name) == str(path):
+            raise PermissionError(errno.EACCES, "Permission denied", str(name))
+        return reads(name, flags, mode, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "open", refusing)
+    source = ConfiguredCredentials({"HOME": str(tmp_path)}, warn=heard.append)
+    assert source.find("reg.example") is None
+    assert source.find("other.example") is None
+    assert heard == [f"cannot read the accounts in {path}: Permission denied; going on without it"]
 
 
 def test_a_file_that_was_rewritten_is_read_again(tmp_path: Path) -> None:
