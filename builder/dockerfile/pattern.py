@@ -1,13 +1,16 @@
 """The patterns of ``${name#pattern}``, ``%`` and ``/`` (dockerfile.md 1.4): ``*``, ``?``, escapes, no brackets.
 
-Matched by following all positions at once, so that no pattern takes exponential time. As in Go's regular expressions
-``*`` and ``?`` stop at a newline.
+No pattern takes more time than its length times that of the value: what lies between stars is looked for where it comes
+first, which is never given up again. As in Go's regular expressions ``*`` and ``?`` stop at a newline.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Final
+
+from builder.values import dataclass
 
 _STAR: Final = "*"
 _ANY: Final = "?"
@@ -20,13 +23,13 @@ class PatternError(ValueError):
 
 def trim_prefix(value: str, pattern: str, *, longest: bool) -> str:
     """Remove the shortest or longest prefix that matches."""
-    end = _match(_tokens(pattern), value, 0, longest=longest)
+    end = _compiled(_tokens(pattern), longest=longest).match(value)
     return value if end is None else value[end:]
 
 
 def trim_suffix(value: str, pattern: str, *, longest: bool) -> str:
     """Remove the shortest or longest suffix that matches."""
-    end = _match(_tokens(pattern)[::-1], value[::-1], 0, longest=longest)
+    end = _compiled(_tokens(pattern)[::-1], longest=longest).match(value[::-1])
     return value if end is None else value[: len(value) - end]
 
 
@@ -35,17 +38,16 @@ def replace(value: str, pattern: str, replacement: str, *, every: bool) -> str:
 
     An empty match counts where it does not touch the match before it.
     """
-    tokens = _tokens(pattern)
+    glob = _compiled(_tokens(pattern), longest=True)
     result: list[str] = []
     copied = position = 0
-    while position <= len(value):
-        end = _match(tokens, value, position, longest=True)
-        if end is None or (end == position == copied and position > 0):
-            position += 1
+    while (found := glob.search(value, position)) is not None:
+        start, end = found
+        position = max(end, start + 1)
+        if start == end == copied and start > 0:
             continue
-        result += [value[copied:position], replacement]
+        result += [value[copied:start], replacement]
         copied = end
-        position = end if end > position else position + 1
         if not every:
             break
     return "".join([*result, value[copied:]])
@@ -67,40 +69,50 @@ def _tokens(pattern: str) -> list[_Token]:
     return tokens
 
 
-def _match(tokens: Sequence[_Token], value: str, start: int, *, longest: bool) -> int | None:
-    """Return where a match that begins at ``start`` ends."""
-    final = len(tokens)
-    states = _skip_stars(tokens, {0})
-    found = start if final in states else None
-    for position in range(start, len(value)):
-        if found is not None and not longest:
-            return found
-        states = _skip_stars(tokens, _step(tokens, states, value[position]))
-        if not states:
-            break
-        if final in states:
-            found = position + 1
-    return found
+@dataclass(frozen=True, slots=True)
+class _Glob:
+    """A pattern: ``length`` characters before its first star, and all from there."""
+
+    head: re.Pattern[str]
+    length: int
+    tail: re.Pattern[str] | None
+
+    def match(self, value: str) -> int | None:
+        """Return where a match that begins with the value ends."""
+        head = self.head.match(value)
+        if head is None or self.tail is None:
+            return head and head.end()
+        tail = self.tail.match(value, head.end())
+        return tail and tail.end()
+
+    def search(self, value: str, position: int) -> tuple[int, int] | None:
+        """Return where the first match that begins at ``position`` or later begins and ends."""
+        while position <= len(value):
+            head = self.head.search(value, position)
+            if head is None or self.tail is None:
+                return head and head.span()
+            tail = self.tail.match(value, head.end())
+            if tail is not None:
+                return head.start(), tail.end()
+            # What follows the head is not there until a star would have to pass the end of the line.
+            line = value.find("\n", head.end())
+            if line < 0:
+                break
+            position = line + 1 - self.length
+        return None
 
 
-def _step(tokens: Sequence[_Token], states: set[int], ch: str) -> set[int]:
-    following: set[int] = set()
-    for state in states:
-        if state == len(tokens):
-            continue
-        wild, expected = tokens[state]
-        if wild and ch != "\n":
-            following.add(state if expected == _STAR else state + 1)
-        elif not wild and expected == ch:
-            following.add(state + 1)
-    return following
-
-
-def _skip_stars(tokens: Sequence[_Token], states: set[int]) -> set[int]:
-    """Add the states reachable without reading a character."""
-    for state in sorted(states):
-        current = state
-        while current < len(tokens) and tokens[current] == (True, _STAR):
-            current += 1
-            states.add(current)
-    return states
+def _compiled(tokens: Sequence[_Token], *, longest: bool) -> _Glob:
+    """Return tokens as something to match with; of what may end in several places the ``longest`` or the shortest."""
+    pieces: list[list[str]] = [[]]
+    for token in tokens:
+        if token == (True, _STAR):
+            pieces.append([])
+        else:
+            pieces[-1].append("[^\n]" if token[0] else re.escape(token[1]))
+    head, *rest = ("".join(piece) for piece in pieces)
+    tail = None
+    if rest:
+        middle = "".join(f"(?>[^\n]*?{piece})" for piece in rest[:-1] if piece)
+        tail = re.compile(f"{middle}[^\n]*{'' if longest else '?'}{rest[-1]}")
+    return _Glob(re.compile(head), len(pieces[0]), tail)

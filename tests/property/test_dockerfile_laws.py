@@ -21,6 +21,7 @@ from builder.dockerfile.instructions import Dockerfile, Instruction, Written
 from builder.dockerfile.lint import lint
 from builder.dockerfile.mounts import parse_mount
 from builder.dockerfile.parser import parse, parse_partial, parse_trigger
+from builder.dockerfile.pattern import replace as substituted
 from builder.dockerfile.pattern import trim_prefix, trim_suffix
 from builder.dockerfile.printer import format_dockerfile
 from builder.dockerfile.serial import from_json, to_json
@@ -179,6 +180,25 @@ def test_an_escaped_text_expands_to_itself(text: str, escape: str) -> None:
 def test_a_quoted_text_expands_to_itself(text: str) -> None:
     assert expand(f"'{text}'", {}) == text
     assert list(evaluate_words(parse_word(f"'{text}'"), {}).values) == ([text] if text else [])
+
+
+@given(st.text("ab*?\n", max_size=6), st.text("ab\n", max_size=8), st.booleans())
+def test_replacing_agrees_with_a_model(pattern: str, value: str, every: bool) -> None:
+    """Leftmost longest matches, of which an empty one does not touch that before it; wildcards stay in a line."""
+    matcher = re.compile("".join({"*": "[^\n]*", "?": "[^\n]"}.get(ch, ch) for ch in pattern))
+    expected, start, last = "", 0, -1
+    while start <= len(value):
+        ends = [end for end in range(len(value), start - 1, -1) if matcher.fullmatch(value, start, end)]
+        if ends and (ends[0] > start or start != last):
+            expected, last = expected + "<>", ends[0]
+            if not every:
+                expected += value[last:]
+                break
+        if not ends or ends[0] == start:
+            expected, start = expected + value[start : start + 1], start + 1
+        else:
+            start = last
+    assert substituted(value, pattern, "<>", every=every) == expected
 
 
 @given(st.text("ab*?", max_size=6), st.text("ab", max_size=8), st.booleans())
