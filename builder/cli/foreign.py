@@ -9,6 +9,7 @@ import itertools
 from collections.abc import Collection, Iterator, Sequence
 from typing import Literal
 
+from builder.cli.human import plain
 from builder.errors import UsageError
 from builder.values import dataclass
 
@@ -155,11 +156,6 @@ COMMANDS: dict[str, str] = {
     "list": "pybuild tags",
 }
 """Commands of others; a directory of that name is a context all the same."""
-
-
-def plain(text: str) -> str:
-    """Return a text of the page as the terminal shows it."""
-    return text.replace("`", "")
 
 
 def found(option: str, known: Collection[str]) -> Foreign | None:

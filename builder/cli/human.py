@@ -1,4 +1,4 @@
-"""Sizes and ages as people read them, in Docker's words."""
+"""Sizes and ages as people read them, in Docker's words, and texts of pages as a terminal shows them."""
 
 from __future__ import annotations
 
@@ -42,3 +42,8 @@ def _duration(seconds: int) -> str:
 def counted(number: int, one: str, several: str) -> str:
     """Return a number with its noun: ``1 entry``."""
     return f"{number} {one if number == 1 else several}"
+
+
+def plain(text: str) -> str:
+    """Return a text of a page as the terminal shows it."""
+    return text.replace("`", "")

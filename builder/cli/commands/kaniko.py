@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from builder.cli.kaniko.flags import GROUPS, plain
+from builder.cli.human import plain
+from builder.cli.kaniko.flags import GROUPS
 from builder.cli.kaniko.given import read
 from builder.cli.parsing import Parser, base, value_of
 from builder.errors import ContextError, OutputError

@@ -282,8 +282,3 @@ SUBCOMMANDS = {
     "completion": "pybuild completion SHELL",
 }
 """Words after the executor's name that are no flags, and what is written here."""
-
-
-def plain(text: str) -> str:
-    """Return a text of the page as the terminal shows it."""
-    return text.replace("`", "")

@@ -6,7 +6,8 @@ import os
 from collections.abc import Mapping
 from urllib.parse import quote
 
-from builder.cli.kaniko.flags import FLAGS, plain
+from builder.cli.human import plain
+from builder.cli.kaniko.flags import FLAGS
 from builder.cli.kaniko.given import Given
 from builder.cli.parsing import truth
 from builder.errors import UsageError

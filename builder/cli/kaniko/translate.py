@@ -10,7 +10,8 @@ import os
 import shlex
 from collections.abc import Mapping
 
-from builder.cli.kaniko.flags import FLAGS, Flag, plain
+from builder.cli.human import plain
+from builder.cli.kaniko.flags import FLAGS, Flag
 from builder.cli.kaniko.given import Given
 from builder.cli.kaniko.reach import registry_words
 from builder.cli.kaniko.source import Source, hidden, source

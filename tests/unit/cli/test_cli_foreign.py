@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from builder.cli import foreign
+from builder.cli.human import plain
 from builder.cli.options import COMMANDS, build_parser, load, parse, split_command
 from builder.cli.parsing import Parser
 from builder.cli.requests import make_request, settle
@@ -34,7 +35,7 @@ def refused(*words: str) -> UsageError:
 def test_options(one: foreign.Foreign, name: str) -> None:
     """With a value or without, with what we ask for or without it, in any order."""
     same = [each for each, other in OPTIONS if other == name]
-    wanted = {foreign.plain(each.here) for each in same}
+    wanted = {plain(each.here) for each in same}
     for words in ([name, "."], [f"{name}=x"], ["-t", "a", name, "x", "."], ["explain", name, "x", "."], [name]):
         error = refused(*words)
         assert error.message == f"{name} is an option of {same[0].builder}"
@@ -55,7 +56,7 @@ def test_values(option: str, value: str) -> None:
     for words in ([option, value, "."], [f"{option}={value}"]):
         error = refused(*words)
         assert error.message == f"{option} {value} is another builder's"
-        assert foreign.plain(foreign.VALUES[option, value]) in (error.hint or "")
+        assert plain(foreign.VALUES[option, value]) in (error.hint or "")
 
 
 @pytest.mark.parametrize("word", foreign.COMMANDS)
@@ -78,7 +79,7 @@ def test_options_for_registries_in_any_command(option: str) -> None:
         assert option not in parser._option_string_actions
         with pytest.raises(UsageError) as caught:
             parser.parse_args(["a", option])
-        assert caught.value.hint == f"use {foreign.plain(foreign.REGISTRIES[option])}"
+        assert caught.value.hint == f"use {plain(foreign.REGISTRIES[option])}"
 
 
 def test_what_is_told_uses_what_there_is() -> None:

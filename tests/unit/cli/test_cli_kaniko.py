@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from builder.cli.kaniko.flags import FLAGS, OLD, SUBCOMMANDS, plain
+from builder.cli.human import plain
+from builder.cli.kaniko.flags import FLAGS, OLD, SUBCOMMANDS
 from builder.cli.kaniko.given import read
 from builder.cli.kaniko.translate import Equivalent, equivalent
 from builder.cli.options import parse
