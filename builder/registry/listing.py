@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urljoin, urlsplit, urlunsplit
 
+from builder.errors import ImageError
 from builder.image import descriptor as media
 from builder.image.descriptor import Descriptor
 from builder.image.digest import Digest
@@ -111,7 +112,11 @@ def referrers(
 
 
 def _entries(raw: bytes, action: str) -> tuple[Descriptor, ...]:
-    parsed = parse_manifest(raw, media.OCI_INDEX)
+    try:
+        parsed = parse_manifest(raw, media.OCI_INDEX)
+    except ImageError as error:
+        error.message = f"{action}: {error.message}"
+        raise
     if not isinstance(parsed, Index):
         raise ManifestError(f"{action}: the answer is no index")
     return parsed.manifests

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from builder.errors import ImageError
 from builder.image import descriptor as media
 from builder.image.digest import Digest
 from builder.image.manifest import ManifestError
@@ -351,3 +352,11 @@ def test_a_stand_in_that_is_an_image_is_not_overwritten(fake: FakeRegistry, conn
     fake.put_manifest("a/b", f"sha256-{SUBJECT.hex}", about(), media.OCI_MANIFEST)
     with pytest.raises(ManifestError):
         put(connect(), fake, about(number=5))
+
+
+def test_an_answer_that_is_no_index_says_what_was_asked(fake: FakeRegistry, connect: Connect) -> None:
+    fake.plan = lambda _: Fault(status=200, body=b"x")
+    with pytest.raises(
+        ImageError, match=f"cannot ask what refers to .* in {fake.host}/a/b: manifest is not valid JSON"
+    ):
+        connect().referrers(at(fake), Digest.of(b""))
