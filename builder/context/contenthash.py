@@ -40,7 +40,7 @@ class ContentHasher:
         self._tree = tree
         self._known: dict[Hashable, bytes] = {}
         self.digests: dict[Hashable, bytes] = {}
-        """What others make of these files, as long as they do not ``forget``."""
+        """What others make of these files."""
         self._lock = threading.Lock()
         self._learnt = False
         self._cache: StatCache | None = None
@@ -103,11 +103,6 @@ class ContentHasher:
                 raise ContentChangedError(path, "other contents")
 
         return _Hashed(stream, done)
-
-    def forget(self) -> None:
-        """Read again what this build has read: for a second attempt, after the tree's ``refresh``."""
-        self._known.clear()
-        self.digests.clear()
 
     def save(self) -> None:
         """Write what was learnt for the next build. Never raises: the next build then reads the files again."""

@@ -73,13 +73,6 @@ class DirectoryTree:
                 os.close(self._root_fd)
                 self._root_fd = -1
 
-    def refresh(self) -> None:
-        """Forget what was listed: the next question sees the files as they are then."""
-        with self._lock:
-            self._shorten_trail(0)
-            self._listings.clear()
-            self._inhabited.clear()
-
     def believe(self, known: Callable[[str], Mapping[bytes, bytes]]) -> None:
         """Ask ``known`` for a directory's records by identity, and only other files for their extended attributes."""
         self._known = known

@@ -65,19 +65,6 @@ def test_a_file_that_went_away_is_named(tmp_path: Path) -> None:
             ContentHasher(tree).digest(entry)
 
 
-def test_a_second_attempt_reads_again(tmp_path: Path) -> None:
-    (tmp_path / "f").write_bytes(b"one")
-    with DirectoryTree(tmp_path) as tree:
-        hasher = ContentHasher(tree)
-        for data in (b"one", b"two"):
-            (tmp_path / "f").write_bytes(data)
-            tree.refresh()
-            hasher.forget()
-            entry = tree.lstat("f")
-            assert entry is not None
-            assert hasher.digest(entry) == _digests(data)
-
-
 @pytest.mark.parametrize("waits", [False, True], ids=["unsettled", "settled"])
 def test_what_is_read_later_must_be_what_was_known_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, waits: bool
