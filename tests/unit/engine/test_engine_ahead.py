@@ -59,7 +59,7 @@ class Gated(io.RawIOBase):
         return self._data.read(size)
 
 
-def items(fake: FakeRegistry, *, size: int = len(NOISE)) -> list[Item]:
+def items(fake: FakeRegistry, *, name: str = "noise", size: int = len(NOISE)) -> list[Item]:
     gate, plan = threading.Event(), fake.plan
 
     def watch(seen: Seen) -> Fault | None:
@@ -71,7 +71,7 @@ def items(fake: FakeRegistry, *, size: int = len(NOISE)) -> list[Item]:
         return plan(seen)
 
     fake.plan = watch
-    entry = Entry(path="noise", kind=Kind.FILE, mode=0o644, size=size)
+    entry = Entry(path=name, kind=Kind.FILE, mode=0o644, size=size)
     return [Item(entry, lambda: cast("BinaryIO", Gated(NOISE, gate)))]
 
 
@@ -191,9 +191,10 @@ def test_a_registry_that_does_not_let_go_is_waited_for_once(
     ahead = Ahead(lambda: client, reference(fake), SilentReporter())
     with opened(tmp_path) as store:
         for name in ("one", "two"):
-            pack_layer(store, [Item(Entry(path=name, kind=Kind.FILE, size=len(NOISE)), NOISE)], USUAL, ahead)
-    for thread in [one for one in threading.enumerate() if one.name == "follow"]:
-        thread.join()
+            # The gate of the second is for its own pieces only.
+            pack_layer(store, items(fake, name=name), USUAL, ahead)
+            for thread in [one for one in threading.enumerate() if one.name == "follow"]:
+                thread.join()
     fake.plan = wait_for_the_other
     ahead.close()
     assert not together.broken
