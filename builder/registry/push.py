@@ -41,7 +41,6 @@ def push_artifact(
     artifact: Artifact,
     reporter: Reporter,
     *,
-    jobs: int = 0,
     foreign: bool = False,
     held: Collection[Digest] = (),
     ahead: Callable[[Reference, Digest], bool] | None = None,
@@ -59,7 +58,7 @@ def push_artifact(
     for target in _repositories(references):
         near = tuple(one for one in done if one.registry == target.registry)
         push = _Push(registry, artifact.content, reporter, near, ahead)
-        in_parallel([_task(push, target, blob) for blob in blobs], jobs or registry.jobs)
+        in_parallel([_task(push, target, blob) for blob in blobs], registry.jobs)
         for child in children:
             _put_document(push, target, child.descriptor.digest, child, blobs)
         done.append(target)
